@@ -1,0 +1,1 @@
+"""All that is compiled. It knows arrays and rows, not estimators or penalties."""

@@ -1,0 +1,29 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+class LinearPass:
+    @property
+    def n_partitions(self) -> int: ...
+    def __init__(
+        self,
+        X: Any,
+        n_classes: int,
+        *,
+        labels: NDArray[np.int32] | None = None,
+        distribution: NDArray[np.floating[Any]] | None = None,
+        sample_weight: NDArray[np.float64] | None = None,
+        class_weight: NDArray[np.float64] | None = None,
+        label_smoothing: float = 0.0,
+        sigmoid: bool = False,
+        compute: str = "float64",
+    ) -> None: ...
+    def loss_gradient(
+        self,
+        coef: NDArray[np.float64],
+        intercept: NDArray[np.float64],
+        grad_coef: NDArray[np.float64],
+        grad_intercept: NDArray[np.float64],
+        n_threads: int = 1,
+    ) -> float: ...

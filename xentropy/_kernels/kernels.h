@@ -1,0 +1,73 @@
+/* The seam between Cython and C.
+ *
+ * Cython checks shapes and indices, owns every buffer, cuts the rows into partitions and runs them on threads. The C
+ * functions here see one run of rows at a time; they never allocate, never raise and never write to their input.
+ *
+ * "REAL" below is the type that logits and gradients are computed in, float or double; each table holds the functions
+ * for one of them. Every sum that grows with the number of rows is a double.
+ */
+#ifndef XENTROPY_KERNELS_H
+#define XENTROPY_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* What the rows are compared with. Row i asks for the weighted, smoothed target
+ *     a_k = s_i w_k t_k,   t_k = (1 - smoothing) y_ik + smoothing / K.
+ */
+typedef struct {
+    ptrdiff_t n_classes;          /* K */
+    const int32_t *labels;        /* (n) in [0, K), or NULL */
+    const void *distribution;     /* (n, K) REAL, where labels is NULL */
+    const double *sample_weight;  /* (n), or NULL: all one. A row of weight 0 is never looked at */
+    const double *class_weight;   /* (K), or NULL: all one */
+    double smoothing;             /* in [0, 1] */
+} xe_target;
+
+/* A linear model on one data set: logits z = x W^T + b. One output is the sigmoid form: z = logit of class 1. */
+typedef struct {
+    ptrdiff_t n_rows;
+    ptrdiff_t n_features;   /* d */
+    ptrdiff_t n_outputs;    /* R = K, or 1 where K = 2 */
+    ptrdiff_t block_rows;   /* rows whose logits are formed at a time */
+    int x_is_float;         /* the type X is stored in; REAL may be wider */
+    const void *x;          /* dense: (n, d) C-ordered; CSR: the stored values */
+    int indices_are_64;
+    const void *indices;    /* CSR: columns, in [0, d); NULL for dense X */
+    const void *indptr;     /* CSR: (n + 1) */
+    const void *coef;       /* (d, R) REAL: W transposed, so that a feature's coefficients are adjacent */
+    const void *intercept;  /* (R) REAL */
+    xe_target target;
+} xe_linear;
+
+/* Rows first..first + n_rows of a target against their logits. Writes, where not NULL, each row's loss and its
+ * gradient with respect to its logits (grad never overlaps z), and returns the sum of the losses. */
+#define XE_ROWS_ARGS(REAL) \
+    const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const REAL *z, REAL *grad, double *row_loss
+
+typedef struct {
+    /* bytes of scratch that one thread needs in linear_rows */
+    size_t (*linear_scratch)(const xe_linear *p);
+    /* Rows begin..end of the linear model: returns the sum of their losses and overwrites grad, (R d + R) doubles in
+     * an order that only linear_combine knows, with the gradient. */
+    double (*linear_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *grad);
+    /* doubles -> REAL: the coefficients of this evaluation */
+    void (*narrow)(const double *from, ptrdiff_t n, void *to);
+} xe_kernels;
+
+extern const xe_kernels xe_kernels_float, xe_kernels_double;
+
+/* Sums n_partials gradients of linear_rows, in their order, into grad_coef (d, R) and grad_intercept (R). */
+void xe_linear_combine(const xe_linear *p, const double *partials, ptrdiff_t n_partials, double *grad_coef,
+                       double *grad_intercept);
+
+double xe_softmax_rows_float(XE_ROWS_ARGS(float));
+double xe_softmax_rows_double(XE_ROWS_ARGS(double));
+double xe_sigmoid_rows_float(XE_ROWS_ARGS(float));
+double xe_sigmoid_rows_double(XE_ROWS_ARGS(double));
+
+/* Softmax of rows of K logits, or its logarithm, into out (which may be z). */
+void xe_softmax_float(const float *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int log, float *out);
+void xe_softmax_double(const double *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int log, double *out);
+
+#endif

@@ -1,0 +1,47 @@
+from libc.stdint cimport int32_t
+
+cdef extern from "kernels.h" nogil:
+    ctypedef struct xe_target:
+        ptrdiff_t n_classes
+        const int32_t *labels
+        const void *distribution
+        const double *sample_weight
+        const double *class_weight
+        double smoothing
+
+    ctypedef struct xe_linear:
+        ptrdiff_t n_rows
+        ptrdiff_t n_features
+        ptrdiff_t n_outputs
+        ptrdiff_t block_rows
+        int x_is_float
+        const void *x
+        int indices_are_64
+        const void *indices
+        const void *indptr
+        const void *coef
+        const void *intercept
+        xe_target target
+
+    ctypedef struct xe_kernels:
+        size_t (*linear_scratch)(const xe_linear *p) noexcept nogil
+        double (*linear_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *grad) noexcept nogil
+        void (*narrow)(const double *source, ptrdiff_t n, void *to) noexcept nogil
+
+    const xe_kernels xe_kernels_float
+    const xe_kernels xe_kernels_double
+
+    void xe_linear_combine(const xe_linear *p, const double *partials, ptrdiff_t n_partials, double *grad_coef,
+                           double *grad_intercept)
+
+    double xe_softmax_rows_float(const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const float *z,
+                                 float *grad, double *row_loss)
+    double xe_softmax_rows_double(const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const double *z,
+                                  double *grad, double *row_loss)
+    double xe_sigmoid_rows_float(const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const float *z,
+                                 float *grad, double *row_loss)
+    double xe_sigmoid_rows_double(const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const double *z,
+                                  double *grad, double *row_loss)
+
+    void xe_softmax_float(const float *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int log, float *out)
+    void xe_softmax_double(const double *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int log, double *out)

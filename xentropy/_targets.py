@@ -1,0 +1,198 @@
+"""What rows are compared with: labels or distributions, encoded and checked once, at the door.
+
+The rank decides: 1-D `y` (or one column) holds class labels of any kind; 2-D `y` of two or more columns holds a
+distribution over the classes in each row, one-hot or soft.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.preprocessing import LabelEncoder
+from sklearn.utils import assert_all_finite, check_array, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+
+from ._kernels._pointwise import first_bad_distribution
+
+# How far from 1 the sum of a row may be, by the precision that it was given in.
+SUM_RTOL = {"float64": 1e-6, "float32": 1e-3, "float16": 1e-2}
+
+
+@dataclass(frozen=True)
+class Target:
+    """An encoded `y`: exactly one of `labels` and `distribution` is not None.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (K,)
+        The class of each label index, or of each column.
+    labels : int32 ndarray of shape (n,) or None
+        Indices into `classes`; -1 stands for a label that is not in `classes`.
+    distribution : ndarray of shape (n, K), C-ordered, or None
+        Rows that sum to one.
+    """
+
+    classes: np.ndarray
+    labels: np.ndarray | None = None
+    distribution: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels if self.labels is not None else self.distribution)  # type: ignore[arg-type]
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.classes)
+
+    def class_mass(self, sample_weight: np.ndarray | None = None) -> np.ndarray:
+        """Weight of each class, sum_i s_i y_ik: shape (K,), float64."""
+        if self.labels is not None:
+            return np.bincount(self.labels, sample_weight, minlength=self.n_classes).astype(np.float64)
+        s = np.ones(len(self)) if sample_weight is None else sample_weight
+        return s @ self.distribution
+
+
+def is_distribution(y: Any) -> bool:
+    """Whether `y` holds a distribution per row rather than a label: it has two or more columns."""
+    shape = getattr(y, "shape", None)
+    if shape is None:
+        shape = np.shape(y)
+    return len(shape) == 2 and shape[1] != 1
+
+
+def learn_target(y: Any, dtype: Any = np.float64) -> Target:
+    """Encode the `y` of a fit, and find its classes: the sorted labels, or the columns."""
+    if is_distribution(y):
+        distribution = check_distribution(y, dtype=dtype)
+        names = column_names(y)
+        classes = np.arange(distribution.shape[1]) if names is None else names
+        return _plain_labels(Target(classes, distribution=distribution))
+    y = _label_column(y)
+    check_classification_targets(y)
+    classes, labels = _unique_labels(y)
+    return Target(classes, labels=labels)
+
+
+def match_target(y: Any, classes: np.ndarray, dtype: Any = np.float64, *, name: str = "y") -> Target:
+    """Encode `y` against known `classes`. A label that is not among them becomes -1: the caller says what it means."""
+    if is_distribution(y):
+        distribution = check_distribution(y, dtype=dtype, name=name)
+        if distribution.shape[1] != len(classes):
+            raise ValueError(
+                f"{name} has {distribution.shape[1]} columns, one for each class, but there are {len(classes)} classes: "
+                f"{_brief(classes)}"
+            )
+        names = column_names(y)
+        if names is not None and not np.array_equal(names, classes) and set(names) == set(classes):
+            order = [list(names).index(c) for c in classes]  # the same classes in another order
+            distribution = np.ascontiguousarray(distribution[:, order])
+        return Target(classes, distribution=distribution)
+    return Target(classes, labels=find_labels(_label_column(y, name=name), classes))
+
+
+def find_labels(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Index of each label in `classes`, or -1: shape (n,), int32."""
+    if y.dtype.kind in "biu" and classes.dtype.kind in "biu":
+        low, high = int(classes.min()), int(classes.max())
+        if high - low < 4 * len(y) + 1000:  # a table: no comparison of labels
+            table = np.full(high - low + 2, -1, dtype=np.int32)  # its last entry is for labels out of range
+            table[classes.astype(np.int64) - low] = np.arange(len(classes), dtype=np.int32)
+            inside = (y >= low) & (y <= high)
+            if y.dtype.kind == "b":
+                y = y.astype(np.int8)
+            return table[np.where(inside, y, low).astype(np.int64) - low] * inside - ~inside
+    if y.dtype.kind != classes.dtype.kind and not (y.dtype.kind in "biuf" and classes.dtype.kind in "biuf"):
+        # labels of another kind, say numbers against strings: only equality is defined between them
+        index = {c: k for k, c in enumerate(classes.tolist())}
+        return np.fromiter((index.get(v, -1) for v in y.tolist()), dtype=np.int32, count=len(y))
+    order = np.argsort(classes, kind="stable")
+    at = np.minimum(np.searchsorted(classes, y, sorter=order), len(classes) - 1)
+    found = order[at]
+    return np.where(classes[found] == y, found, -1).astype(np.int32)
+
+
+def check_distribution(y: Any, *, dtype: Any = np.float64, name: str = "y") -> np.ndarray:
+    """`y` as a C-ordered (n, K) array of `dtype` whose rows are distributions, or a ValueError that names the row."""
+    if sp.issparse(y):
+        raise ValueError(
+            f"{name} is a sparse matrix; distributions must be dense: pass {name}.toarray(), or class labels"
+        )
+    y = check_array(y, dtype=None, input_name=name, ensure_all_finite=False, ensure_min_features=2)
+    rtol = SUM_RTOL.get(y.dtype.name, SUM_RTOL["float64"])
+    if y.dtype.kind not in "biuf":
+        try:
+            y = y.astype(np.float64)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"{name} has {y.shape[1]} columns, one for each class, so it must hold numbers, not {y.dtype}"
+            ) from None
+    y = np.ascontiguousarray(y, dtype=dtype)
+    bad = first_bad_distribution(y, rtol)
+    if bad >= 0:
+        row = y[bad]
+        if not np.all(row >= 0):
+            problem = f"{row[~(row >= 0)][0]!s} in row {bad}; probabilities are 0 or more"
+        else:
+            problem = f"row {bad} that sums to {row.sum():.10g}, not to 1"
+        raise ValueError(
+            f"{name} holds {problem}. With {y.shape[1]} columns each row is a distribution over the classes "
+            f"(one-hot or soft): divide the row by its sum, or drop it. For class labels pass one column."
+        )
+    return y
+
+
+def column_names(y: Any) -> np.ndarray | None:
+    """The columns of a DataFrame as an array of labels, or None for anything else."""
+    columns = getattr(y, "columns", None)
+    if columns is None:
+        return None
+    names = list(columns)
+    if all(isinstance(c, str) for c in names):
+        return np.array(names)
+    out = np.asarray(names)
+    if out.ndim != 1 or out.dtype.kind not in "biufU":
+        out = np.empty(len(names), dtype=object)
+        out[:] = names
+    return out
+
+
+def _label_column(y: Any, *, name: str = "y") -> np.ndarray:
+    if y is None:
+        raise ValueError(f"requires {name} to be passed, but the target {name} is None")
+    if sp.issparse(y):
+        raise ValueError(f"{name} is a sparse matrix; pass {name}.toarray(), or class labels")
+    y = column_or_1d(y, warn=True)
+    assert_all_finite(y, input_name=name)
+    return y
+
+
+def _unique_labels(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if y.dtype.kind in "iu" and len(y):
+        low, high = int(y.min()), int(y.max())
+        if high - low < 4 * len(y) + 1000:  # counting is linear in n where sorting is not
+            offset = (y.astype(np.int64) - low) if high <= np.iinfo(np.int64).max else (y - y.min()).astype(np.int64)
+            counts = np.bincount(offset)
+            present = np.flatnonzero(counts)
+            table = np.zeros(len(counts), dtype=np.int32)
+            table[present] = np.arange(len(present), dtype=np.int32)
+            return (present + low).astype(y.dtype), table[offset]
+    encoder = LabelEncoder()
+    labels = encoder.fit_transform(y)
+    return encoder.classes_, labels.astype(np.int32)
+
+
+def _plain_labels(target: Target) -> Target:
+    """One-hot rows as labels: the same numbers from 4 bytes a row."""
+    y = target.distribution
+    assert y is not None
+    labels = y.argmax(axis=1)
+    if np.all(y[np.arange(len(y)), labels] == 1.0) and np.count_nonzero(y) == len(y):
+        return Target(target.classes, labels=labels.astype(np.int32))
+    return target
+
+
+def _brief(classes: np.ndarray, most: int = 10) -> str:
+    shown = ", ".join(repr(c) for c in classes[:most].tolist())
+    return f"[{shown}{', ...' if len(classes) > most else ''}]"
