@@ -56,9 +56,7 @@ class Target:
 
 def is_distribution(y: Any) -> bool:
     """Whether `y` holds a distribution per row rather than a label: it has two or more columns."""
-    shape = getattr(y, "shape", None)
-    if shape is None:
-        shape = np.shape(y)
+    shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
     return len(shape) == 2 and shape[1] != 1
 
 
@@ -133,11 +131,11 @@ def check_distribution(y: Any, *, dtype: Any = np.float64, name: str = "y") -> n
     if bad >= 0:
         row = y[bad]
         if not np.all(row >= 0):
-            problem = f"{row[~(row >= 0)][0]!s} in row {bad}; probabilities are 0 or more"
+            problem = f"holds {row[~(row >= 0)][0]!s} in row {bad}; probabilities are 0 or more"
         else:
-            problem = f"row {bad} that sums to {row.sum():.10g}, not to 1"
+            problem = f"sums to {row.sum():.10g} in row {bad}, not to 1"
         raise ValueError(
-            f"{name} holds {problem}. With {y.shape[1]} columns each row is a distribution over the classes "
+            f"{name} {problem}. With {y.shape[1]} columns each row is a distribution over the classes "
             f"(one-hot or soft): divide the row by its sum, or drop it. For class labels pass one column."
         )
     return y
