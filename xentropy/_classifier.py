@@ -222,8 +222,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
                 f"{self.classes_.tolist()}, but these data ask for shape {shape} and the classes "
                 f"{target.classes.tolist()}; set warm_start=False, or fit a clone"
             )
-        coef = self.coef_.toarray() if sp.issparse(self.coef_) else self.coef_
-        return objective.pack(coef, self.intercept_)
+        return objective.pack(self._dense_coef(), self.intercept_)
 
     def decision_function(self, X):
         """Logits of each row.
@@ -325,8 +324,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         self : SoftmaxClassifier
         """
         check_is_fitted(self)
-        if sp.issparse(self.coef_):
-            self.coef_ = self.coef_.toarray()
+        self.coef_ = self._dense_coef()
         return self
 
     def to_sklearn(self):
@@ -342,13 +340,16 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         model = LogisticRegression(C=self.C, fit_intercept=self.fit_intercept, tol=self.tol, max_iter=self.max_iter)
         model.classes_ = self.classes_.copy()
-        model.coef_ = self.coef_.toarray() if sp.issparse(self.coef_) else self.coef_.copy()
+        model.coef_ = self._dense_coef().copy()
         model.intercept_ = self.intercept_.copy()
         model.n_iter_ = np.array([self.n_iter_], dtype=np.int32)
         model.n_features_in_ = self.n_features_in_
         if hasattr(self, "feature_names_in_"):
             model.feature_names_in_ = self.feature_names_in_.copy()
         return model
+
+    def _dense_coef(self) -> np.ndarray:
+        return self.coef_.toarray() if sp.issparse(self.coef_) else self.coef_
 
     def _logits(self, X: Any) -> np.ndarray:
         check_is_fitted(self)

@@ -2,8 +2,8 @@
 
     F(W, b) = C sum_i s_i loss_i(x_i W^T + b) + 1/2 |W|^2
 
-is minimised as F / (C S), with S the sum of the weights of the rows: a weighted mean of the losses plus a penalty, of the
-order of one whatever the number of rows.
+is minimised as F / (C S), with S the sum of the weights of the rows: a weighted mean of the losses plus a penalty, of
+the order of one whatever the number of rows.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class LinearObjective:
         return np.concatenate([theta, intercept] if self.fit_intercept else [theta], dtype=np.float64)
 
     def unpack(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """`coef` (R, d) and `intercept` (R,) of theta, where it matters the centred ones: with K columns of logits a
-        common shift of all classes changes no probability, and the penalty is least where they sum to zero."""
+        """`coef` (R, d) and `intercept` (R,) of theta. A shift common to all K classes changes no probability, and the
+        penalty is least where they sum to zero: so they are made to."""
         coef_t, intercept = self._views(theta)
         if self.n_outputs > 1:
             coef_t = coef_t - coef_t.mean(axis=1, keepdims=True)

@@ -50,8 +50,10 @@ class Target:
         """Weight of each class, sum_i s_i y_ik: shape (K,), float64."""
         if self.labels is not None:
             return np.bincount(self.labels, sample_weight, minlength=self.n_classes).astype(np.float64)
-        s = np.ones(len(self)) if sample_weight is None else sample_weight
-        return s @ self.distribution
+        assert self.distribution is not None
+        if sample_weight is None:
+            return self.distribution.sum(axis=0, dtype=np.float64)
+        return sample_weight @ self.distribution
 
 
 def is_distribution(y: Any) -> bool:
@@ -79,8 +81,8 @@ def match_target(y: Any, classes: np.ndarray, dtype: Any = np.float64, *, name: 
         distribution = check_distribution(y, dtype=dtype, name=name)
         if distribution.shape[1] != len(classes):
             raise ValueError(
-                f"{name} has {distribution.shape[1]} columns, one for each class, but there are {len(classes)} classes: "
-                f"{_brief(classes)}"
+                f"{name} has {distribution.shape[1]} columns, one for each class, but there are {len(classes)} "
+                f"classes: {_brief(classes)}"
             )
         names = column_names(y)
         if names is not None and not np.array_equal(names, classes) and set(names) == set(classes):

@@ -3,7 +3,7 @@
 
 import numpy as np
 from cython cimport floating
-from cython.parallel cimport parallel, prange, threadid
+from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, int64_t
 
 from .kernels cimport xe_kernels, xe_kernels_double, xe_kernels_float, xe_linear, xe_linear_combine

@@ -25,7 +25,8 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct xe_kernels:
         size_t (*linear_scratch)(const xe_linear *p) noexcept nogil
-        double (*linear_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *grad) noexcept nogil
+        double (*linear_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch,
+                              double *grad) noexcept nogil
         void (*narrow)(const double *source, ptrdiff_t n, void *to) noexcept nogil
 
     const xe_kernels xe_kernels_float
