@@ -29,8 +29,8 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
     .. math:: C \sum_i s_i \Bigl(-\sum_k w_k t_{ik} \log p_{ik}\Bigr) + \tfrac12 \lVert W \rVert^2,
               \qquad t_{ik} = (1 - \epsilon)\, y_{ik} + \epsilon / K
 
-    over W and b, with sample weights s, class weights w and label smoothing :math:`\epsilon`: the objective, and without
-    smoothing the optimum, of :class:`~sklearn.linear_model.LogisticRegression`. Targets may be class labels or a
+    over W and b, with sample weights s, class weights w and label smoothing :math:`\epsilon`: the objective, and
+    without smoothing the optimum, of :class:`~sklearn.linear_model.LogisticRegression`. Targets are class labels or a
     distribution over the classes for each row (one-hot, or soft as in distillation, annotators' votes and mixup).
 
     Parameters
@@ -349,7 +349,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         return model
 
     def _dense_coef(self) -> np.ndarray:
-        return self.coef_.toarray() if sp.issparse(self.coef_) else self.coef_
+        return self.coef_.toarray() if hasattr(self.coef_, "toarray") else self.coef_
 
     def _logits(self, X: Any) -> np.ndarray:
         check_is_fitted(self)

@@ -66,7 +66,6 @@ class LinearObjective:
             sigmoid=self.n_outputs == 1,
         )
         self._n_threads = effective_n_threads()
-        self._no_intercept = np.zeros(self.n_outputs)
 
     @property
     def n_theta(self) -> int:
@@ -102,4 +101,4 @@ class LinearObjective:
     def _views(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         n_coef = self.n_features * self.n_outputs
         coef = theta[:n_coef].reshape(self.n_features, self.n_outputs)
-        return coef, theta[n_coef:] if self.fit_intercept else self._no_intercept
+        return coef, theta[n_coef:] if self.fit_intercept else np.zeros(self.n_outputs)
