@@ -184,7 +184,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"This {type(self).__name__} estimator requires y to be passed, but the target y is None."
             )
-        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C")
+        X = self._rows(X, reset=True)
         target = learn_target(y)
         check_consistent_length(X, target)
         if target.n_classes < 2:
@@ -348,13 +348,18 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
             model.feature_names_in_ = self.feature_names_in_.copy()
         return model
 
+    def _rows(self, X: Any, *, reset: bool) -> Any:
+        """X as the kernels read it: a C-ordered array or a CSR matrix, float64 or float32."""
+        if isinstance(X, np.ndarray) and X.dtype.kind == "f" and X.dtype.itemsize <= 4:
+            X = X.astype(np.float32, copy=False)  # float16, and the other byte order, would become float64
+        return validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=reset)
+
     def _dense_coef(self) -> np.ndarray:
         return self.coef_.toarray() if hasattr(self.coef_, "toarray") else self.coef_
 
     def _logits(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=False)
-        return safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
+        return safe_sparse_dot(self._rows(X, reset=False), self.coef_.T, dense_output=True) + self.intercept_
 
     def _class_logits(self, X: Any) -> np.ndarray:
         z = self._logits(X)

@@ -7,6 +7,7 @@ distribution over the classes in each row, one-hot or soft.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -97,14 +98,14 @@ def find_labels(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
     if y.dtype.kind in "biu" and classes.dtype.kind in "biu":
         low, high = int(classes.min()), int(classes.max())
         if high - low < 4 * len(y) + 1000:  # a table: no comparison of labels
-            table = np.full(high - low + 2, -1, dtype=np.int32)  # its last entry is for labels out of range
+            table = np.full(high - low + 1, -1, dtype=np.int32)
             table[classes.astype(np.int64) - low] = np.arange(len(classes), dtype=np.int32)
             inside = (y >= low) & (y <= high)
             if y.dtype.kind == "b":
                 y = y.astype(np.int8)
-            return table[np.where(inside, y, low).astype(np.int64) - low] * inside - ~inside
-    if y.dtype.kind != classes.dtype.kind and not (y.dtype.kind in "biuf" and classes.dtype.kind in "biuf"):
-        # labels of another kind, say numbers against strings: only equality is defined between them
+            return np.where(inside, table[np.where(inside, y, low).astype(np.int64) - low], np.int32(-1))
+    ordered = (y.dtype.kind in "biuf" and classes.dtype.kind in "biuf") or y.dtype.kind == classes.dtype.kind == "U"
+    if not ordered:  # only equality is defined between objects, or between numbers and strings
         index = {c: k for k, c in enumerate(classes.tolist())}
         return np.fromiter((index.get(v, -1) for v in y.tolist()), dtype=np.int32, count=len(y))
     order = np.argsort(classes, kind="stable")
@@ -135,7 +136,7 @@ def check_distribution(y: Any, *, dtype: Any = np.float64, name: str = "y") -> n
         if not np.all(row >= 0):
             problem = f"holds {row[~(row >= 0)][0]!s} in row {bad}; probabilities are 0 or more"
         else:
-            problem = f"sums to {row.sum():.10g} in row {bad}, not to 1"
+            problem = f"sums to {row.sum(dtype=np.float64):.7g} in row {bad}, not to 1"
         raise ValueError(
             f"{name} {problem}. With {y.shape[1]} columns each row is a distribution over the classes "
             f"(one-hot or soft): divide the row by its sum, or drop it. For class labels pass one column."
@@ -164,7 +165,23 @@ def _label_column(y: Any, *, name: str = "y") -> np.ndarray:
     if sp.issparse(y):
         raise ValueError(f"{name} is a sparse matrix; pass {name}.toarray(), or class labels")
     y = column_or_1d(y, warn=True)
+    if y.dtype.kind == "O" and len(y):
+        y = _plain_objects(y, name)
     assert_all_finite(y, input_name=name)
+    return y
+
+
+def _plain_objects(y: np.ndarray, name: str) -> np.ndarray:
+    """Numbers that came as objects, as numbers; strings as they are; a mixture has no order and is refused."""
+    if all(isinstance(v, Number) for v in y):
+        return np.asarray(y.tolist())
+    first = type(y[0])
+    for i, v in enumerate(y):
+        if v is None or v is not v or isinstance(v, str) != issubclass(first, str):
+            raise ValueError(
+                f"{name} contains {v!r} in row {i} beside {y[0]!r} in row 0; drop rows without a label, and use "
+                f"labels of one kind"
+            )
     return y
 
 

@@ -1,0 +1,55 @@
+"""Oracles: naive, slow, and independent of the code under test. Extended precision where that is what counts."""
+
+import numpy as np
+
+
+def log_softmax(z):
+    """Rows of log-probabilities in extended precision."""
+    z = np.asarray(z, dtype=np.longdouble)
+    top = z.max(axis=1, keepdims=True)
+    return (z - top) - np.log(np.exp(z - top).sum(axis=1, keepdims=True))
+
+
+def one_hot(labels, n_classes):
+    return np.eye(n_classes)[np.asarray(labels)]
+
+
+def smoothed(y, eps):
+    return (1 - eps) * y + eps / y.shape[1]
+
+
+def linear_loss(X, y, coef, intercept, *, sample_weight=None, class_weight=None, label_smoothing=0.0):
+    """sum_i s_i sum_k w_k t_ik (-log p_ik) for a distribution y (n, K) and coef (K, d)."""
+    X = np.asarray(X, dtype=np.longdouble)
+    n, n_classes = y.shape
+    s = np.ones(n) if sample_weight is None else sample_weight
+    w = np.ones(n_classes) if class_weight is None else class_weight
+    log_p = log_softmax(X @ np.asarray(coef, dtype=np.longdouble).T + intercept)
+    return np.sum(s[:, None] * w * smoothed(y, label_smoothing) * -log_p)
+
+
+def two_columns(coef, intercept):
+    """The softmax form (2, d) of the sigmoid form (1, d): the first class has the logit 0."""
+    return np.vstack([np.zeros_like(coef), coef]), np.append(0.0, intercept)
+
+
+def objective(X, y, coef, intercept, *, C=1.0, **kwargs):
+    """C sum_i loss_i + |W|^2 / 2, with coef as the estimators keep it."""
+    penalty = 0.5 * np.sum(np.asarray(coef, dtype=np.longdouble) ** 2)
+    if len(coef) == 1:
+        coef, intercept = two_columns(coef, intercept)
+    return float(C * linear_loss(X, y, coef, intercept, **kwargs) + penalty)
+
+
+def central_difference(fun, x, step=1e-5):
+    """Gradient of a scalar function of an array, entry by entry."""
+    x = np.array(x, dtype=float)
+    grad = np.empty_like(x)
+    for i in np.ndindex(x.shape):
+        kept = x[i]
+        x[i] = kept + step
+        up = fun(x)
+        x[i] = kept - step
+        grad[i] = (up - fun(x)) / (2 * step)
+        x[i] = kept
+    return grad
