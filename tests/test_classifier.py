@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
+import sklearn
 from scipy.special import log_expit
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
@@ -18,6 +19,8 @@ from sklearn.preprocessing import StandardScaler
 from xentropy import SoftmaxClassifier
 
 LOADERS = {"iris": load_iris, "wine": load_wine, "breast_cancer": load_breast_cancer, "digits": load_digits}
+sklearn_version = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
+
 TIGHT = {"tol": 1e-9, "max_iter": 10_000}
 
 
@@ -322,6 +325,9 @@ def test_pickle_and_clone(iris):
 def test_repr_documents_the_parameters():
     html = SoftmaxClassifier(C=0.5)._repr_html_()
     assert "label_smoothing" in html
+    assert "href" not in html.replace('href="#', "")  # no link to a page of another project
+    if sklearn_version >= (1, 8):
+        assert "Inverse of the strength" in html
     assert repr(SoftmaxClassifier(C=0.5)) == "SoftmaxClassifier(C=0.5)"
 
 

@@ -119,8 +119,6 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
     0.973
     """
 
-    _doc_link_module = "xentropy"
-
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012 (scikit-learn's protocol)
         "C": [Interval(Real, 0, None, closed="right")],
         "l1_ratio": [Options(Real, {0})],
