@@ -119,6 +119,10 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
     0.973
     """
 
+    # scikit-learn's HTML shows what a parameter means only where there is a link: an anchor, until the site has an address
+    _doc_link_module = "xentropy"
+    _doc_link_template = "#{estimator_module}.{estimator_name}"
+
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012 (scikit-learn's protocol)
         "C": [Interval(Real, 0, None, closed="right")],
         "l1_ratio": [Options(Real, {0})],
