@@ -119,7 +119,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
     0.973
     """
 
-    # scikit-learn's HTML shows what a parameter means only where there is a link: an anchor, until the site has an address
+    # scikit-learn's HTML shows what a parameter means only where there is a link: an anchor, as the site has no address
     _doc_link_module = "xentropy"
     _doc_link_template = "#{estimator_module}.{estimator_name}"
 
