@@ -375,6 +375,7 @@ def test_integer_weights_repeat_rows_and_scale_with_C(iris):
         ({}, [[1.0], [2.0]], [0, 1], [1.0], "sample_weight.shape"),
         ({"class_weight": {2: 1.0}}, [[1.0], [2.0]], [0, 1], None, r"not in y: \[2\]"),
         ({"class_weight": {1: -1.0}}, [[1.0], [2.0]], [0, 1], None, r"class_weight\[1\]"),
+        ({"class_weight": {0: 0, 1: 0}}, [[1.0], [2.0]], [0, 1], None, "without weight"),
         ({"class_weight": "balanced"}, [[1.0], [2.0]], [0, 1], [1.0, 0.0], "weigh nothing"),
         ({"C": 0}, [[1.0], [2.0]], [0, 1], None, "'C' parameter"),
         ({"C": np.nan}, [[1.0], [2.0]], [0, 1], None, "'C' parameter"),

@@ -408,4 +408,6 @@ def _class_weights(class_weight: Any, target: Target, sample_weight: np.ndarray 
         if not (np.isfinite(weight) and weight >= 0):
             raise ValueError(f"class_weight[{c!r}]={weight!r} must be a finite number, 0 or more")
         weights[index[c]] = weight
+    if not target.class_mass(sample_weight) @ weights > 0:
+        raise ValueError(f"class_weight={class_weight!r} leaves every row of y without weight: there is nothing to fit")
     return weights
