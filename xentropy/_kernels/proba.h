@@ -1,0 +1,137 @@
+/* Cross-entropy of rows of probabilities, and whether they are probabilities at all. A template: REAL is float or
+ * double, BITS the unsigned integer of its size, XE(name) adds the suffix.
+ *
+ *     L_i = -sum_k t_ik log q_ik,   q = min(max(p, eps), 1 - eps),   0 log 0 = 0
+ *
+ * Rows are checked a block at a time by loops without branches; only the rows of a block that fails are looked at one
+ * by one. That first check may fail good rows (one that holds -0.0) but passes no bad one.
+ */
+
+/* 0 <= p <= 1 for all: as integers the floats >= 0 are ordered like their values and NaN is above them all, so a sign
+ * or a value above 1 shows as the top bit of p or of 1 - p. */
+static inline int XE(in_unit_interval)(const REAL *p, ptrdiff_t n)
+{
+    const REAL one_value = 1;
+    BITS one, bits, seen = 0;
+    memcpy(&one, &one_value, sizeof one);
+    for (ptrdiff_t i = 0; i < n; i++) {
+        memcpy(&bits, p + i, sizeof bits);
+        seen |= bits | (one - bits);
+    }
+    return !(seen >> (8 * sizeof seen - 1));
+}
+
+static inline int XE(sum_to_one)(const REAL *p, ptrdiff_t n_rows, ptrdiff_t n_columns, REAL tolerance)
+{
+    int fail = 0;
+    for (ptrdiff_t r = 0; r < n_rows; r++) {
+        const REAL *row = p + r * n_columns;
+        REAL a = 0, b = 0, c = 0, d = 0;
+        ptrdiff_t k = 0;
+        for (; k + 4 <= n_columns; k += 4) {
+            a += row[k];
+            b += row[k + 1];
+            c += row[k + 2];
+            d += row[k + 3];
+        }
+        for (; k < n_columns; k++) a += row[k];
+        const REAL off = ((a + b) + (c + d)) - 1;
+        fail |= !(off <= tolerance && -off <= tolerance); /* NaN fails */
+    }
+    return !fail;
+}
+
+/* The loops over a few columns are worth a copy each, unrolled. */
+static int XE(rows_are_fine)(const REAL *p, ptrdiff_t n_rows, ptrdiff_t n_columns, REAL tolerance)
+{
+    int fine;
+    switch (n_columns) {
+    case 1: fine = 1; break; /* the other class has the rest */
+    case 2: fine = XE(sum_to_one)(p, n_rows, 2, tolerance); break;
+    case 3: fine = XE(sum_to_one)(p, n_rows, 3, tolerance); break;
+    case 4: fine = XE(sum_to_one)(p, n_rows, 4, tolerance); break;
+    case 5: fine = XE(sum_to_one)(p, n_rows, 5, tolerance); break;
+    case 6: fine = XE(sum_to_one)(p, n_rows, 6, tolerance); break;
+    case 7: fine = XE(sum_to_one)(p, n_rows, 7, tolerance); break;
+    case 8: fine = XE(sum_to_one)(p, n_rows, 8, tolerance); break;
+    case 9: fine = XE(sum_to_one)(p, n_rows, 9, tolerance); break;
+    case 10: fine = XE(sum_to_one)(p, n_rows, 10, tolerance); break;
+    default: fine = XE(sum_to_one)(p, n_rows, n_columns, tolerance);
+    }
+    return fine && XE(in_unit_interval)(p, n_rows * n_columns);
+}
+
+static void XE(find_flaws)(const xe_proba *m, ptrdiff_t first, ptrdiff_t n_rows, xe_proba_flaws *flaws)
+{
+    for (ptrdiff_t i = first; i < first + n_rows; i++) {
+        if (m->sample_weight && m->sample_weight[i] == 0.0) continue;
+        const REAL *row = (const REAL *)m->proba + i * m->n_columns;
+        double sum = 0.0;
+        for (ptrdiff_t k = 0; k < m->n_columns; k++) {
+            sum += (double)row[k];
+            if (!(row[k] >= 0 && row[k] <= 1)) xe_note(&flaws->outside, i);
+        }
+        if (m->n_columns > 1 && !(fabs(sum - 1.0) <= m->sum_tolerance)) xe_note(&flaws->off_one, i);
+    }
+}
+
+/* t_k of row i */
+static inline double XE(share)(const xe_proba *m, ptrdiff_t i, ptrdiff_t k)
+{
+    const ptrdiff_t at = i * m->n_classes + k;
+    return m->distribution_is_float ? (double)((const float *)m->distribution)[at]
+                                    : ((const double *)m->distribution)[at];
+}
+
+static inline double XE(proba_of)(const xe_proba *m, ptrdiff_t i, ptrdiff_t k)
+{
+    const REAL *row = (const REAL *)m->proba + i * m->n_columns;
+    if (k < 0) return 0.0; /* a class that has no column */
+    if (m->n_columns == m->n_classes) return (double)row[k];
+    return k == 1 ? (double)row[0] : 1.0 - (double)row[0];
+}
+
+double XE(xe_proba_rows)(const xe_proba *m, ptrdiff_t begin, ptrdiff_t end, double *row_loss, xe_proba_flaws *flaws)
+{
+    enum { BLOCK = 64 };
+    const ptrdiff_t in_cache = 4096 / m->n_columns;
+    const ptrdiff_t check = in_cache < 1 ? 1 : in_cache < BLOCK ? in_cache : BLOCK;
+    const double *s = m->sample_weight, low = m->eps, high = 1.0 - m->eps;
+    double total = 0.0;
+    for (ptrdiff_t first = begin; first < end; first += BLOCK) {
+        const ptrdiff_t n = end - first < BLOCK ? end - first : BLOCK;
+        for (ptrdiff_t at = 0; at < n; at += check) {
+            const ptrdiff_t rows = n - at < check ? n - at : check;
+            const REAL *p = (const REAL *)m->proba + (first + at) * m->n_columns;
+            if (!XE(rows_are_fine)(p, rows, m->n_columns, (REAL)m->sum_tolerance))
+                XE(find_flaws)(m, first + at, rows, flaws);
+        }
+        if (flaws->outside >= 0) return NAN;
+        double loss[BLOCK], sum = 0.0;
+        if (m->distribution) {
+            for (ptrdiff_t r = 0; r < n; r++) {
+                loss[r] = 0.0;
+                if (s && s[first + r] == 0.0) continue;
+                for (ptrdiff_t k = 0; k < m->n_classes; k++) {
+                    const double t = XE(share)(m, first + r, k);
+                    if (t != 0.0) loss[r] -= t * log(xe_clip(XE(proba_of)(m, first + r, k), low, high));
+                }
+            }
+        } else {
+            int32_t label[BLOCK];
+            double q[BLOCK];
+            const ptrdiff_t unknown = xe_encode_labels(&m->labels, first, n, label);
+            if (unknown >= 0) xe_note(&flaws->unknown_label, unknown);
+            for (ptrdiff_t r = 0; r < n; r++) q[r] = xe_clip(XE(proba_of)(m, first + r, label[r]), low, high);
+            if (!s && !row_loss) {
+                total += xe_sum_neg_log(q, n);
+                continue;
+            }
+            for (ptrdiff_t r = 0; r < n; r++) loss[r] = s && s[first + r] == 0.0 ? 0.0 : 0.0 - log(q[r]);
+        }
+        for (ptrdiff_t r = 0; r < n; r++) sum += s && s[first + r] != 0.0 ? s[first + r] * loss[r] : loss[r];
+        total += sum;
+        if (row_loss) memcpy(row_loss + first, loss, (size_t)n * sizeof *loss);
+    }
+    return total;
+}
