@@ -185,7 +185,9 @@ class LogLossScorer:
         else:
             target = match_labels(y, classes)
         _check_lengths(proba, target)
-        total, _, _ = _total_loss(proba, len(classes), target, weights, _check_eps(self.eps, proba.dtype))
+        total, unknown, _ = _total_loss(proba, len(classes), target, weights, _check_eps(self.eps, proba.dtype))
+        if isinstance(target, CodedLabels) and unknown >= 0:
+            _check_comparable(y, target, classes)
         return -total / mass
 
     def __repr__(self) -> str:
@@ -282,6 +284,8 @@ def _evaluate(
             )
     else:
         classes, target = declared, match_labels(y_true, declared, name="y_true")
+    if isinstance(y_true, list) and classes.dtype.kind == "U" and len({isinstance(v, str) for v in y_true}) > 1:
+        raise ValueError("Mix of label input types (string and number): y_true has both")
     _check_lengths(proba, target)
     n_columns = 2 if proba.shape[1] == 1 else proba.shape[1]
     if len(classes) != n_columns:
@@ -428,7 +432,7 @@ def _check_classes(labels: Any) -> np.ndarray:
     order = coded.indices()
     if len(order) != len(classes):
         seen = np.bincount(order)
-        raise ValueError(f"labels holds {classes[seen.argmax()]!r} {seen.max()} times; pass each class once")
+        raise ValueError(f"labels holds {classes.tolist()[seen.argmax()]!r} {seen.max()} times; pass each class once")
     if np.any(order[1:] < order[:-1]):
         warnings.warn(
             f"Labels passed were {labels}. But this function assumes labels are ordered lexicographically. Pass the "
@@ -457,15 +461,24 @@ def _check_lengths(proba: np.ndarray, target: CodedLabels | np.ndarray) -> None:
 
 
 def _raise_outside(proba: np.ndarray, weights: np.ndarray | None) -> None:
-    counted = np.ones(len(proba), dtype=bool) if weights is None else weights > 0.0
-    for what, bad in (("NaN", np.isnan(proba)), ("infinity", np.isinf(proba))):
-        rows = np.flatnonzero(bad.any(axis=1) & counted)
-        if len(rows):
-            raise ValueError(f"Input contains {what}: y_proba in row {rows[0]}; drop it, or give it sample_weight 0")
-    most, least = np.where(counted, proba.max(axis=1), 0), np.where(counted, proba.min(axis=1), 0)
+    counted = slice(None) if weights is None else weights > 0.0
+    rows = np.arange(len(proba))[counted]
+    with np.errstate(invalid="ignore"):
+        most, least = proba.max(axis=1)[counted], proba.min(axis=1)[counted]  # NaN where the row holds one
+    for what, bad in (("NaN", np.isnan(most)), ("infinity", np.isinf(most) | np.isinf(least))):
+        if bad.any():
+            row = rows[bad.argmax()]
+            raise ValueError(f"Input contains {what}: y_proba in row {row}; drop it, or give it sample_weight 0")
     if most.max() > 1:
-        raise ValueError(f"y_prob contains values greater than 1: {most.max()} (row {most.argmax()})")
-    raise ValueError(f"y_prob contains values lower than 0: {least.min()} (row {least.argmin()})")
+        raise ValueError(f"y_prob contains values greater than 1: {most.max()} (row {rows[most.argmax()]})")
+    raise ValueError(f"y_prob contains values lower than 0: {least.min()} (row {rows[least.argmin()]})")
+
+
+def _check_comparable(y: Any, target: CodedLabels, classes: np.ndarray) -> None:
+    """A fold may hold none of the classes; but strings for numbers, or numbers for strings, are a mistake."""
+    labels = np.asarray(y).ravel()
+    if (labels.dtype.kind in "biuf") != (classes.dtype.kind in "biuf") and np.all(target.indices() < 0):
+        raise ValueError(f"y holds {labels.tolist()[0]!r} (row 0) and the like; the estimator's classes_ are {classes}")
 
 
 def _predict_proba(estimator: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:

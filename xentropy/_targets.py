@@ -136,12 +136,7 @@ def match_labels(y: Any, classes: np.ndarray, *, name: str = "y") -> CodedLabels
     y = _label_column(y, name=name, warn=False)
     if y.dtype.kind not in "biuU":
         check_classification_targets(y)
-    labels = code_labels(y, classes)
-    if (y.dtype.kind in "biuf") != (classes.dtype.kind in "biuf") and len(y) and np.all(labels.indices() < 0):
-        raise ValueError(
-            f"{name} holds {_brief(y[:1])[1:-1]} (row 0) and the like; none is among the classes {_brief(classes)}"
-        )
-    return labels
+    return code_labels(y, classes)
 
 
 def find_labels(y: np.ndarray, classes: np.ndarray) -> np.ndarray:

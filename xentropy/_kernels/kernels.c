@@ -10,9 +10,16 @@
 
 #include "labels.h"
 
+#if defined(__GNUC__)
+#define XE_PREFETCH(address) __builtin_prefetch(address, 0, 2)
+#else
+#define XE_PREFETCH(address) ((void)0)
+#endif
+
 static inline double xe_clip(double p, double low, double high)
 {
-    return p < low ? low : p > high ? high : p;
+    p = p < low ? low : p; /* one instruction each */
+    return p > high ? high : p;
 }
 
 /* row is the first of its kind, or came after one */

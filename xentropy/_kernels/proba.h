@@ -7,23 +7,35 @@
  * by one. That first check may fail good rows (one that holds -0.0) but passes no bad one.
  */
 
-/* 0 <= p <= 1 for all: as integers the floats >= 0 are ordered like their values and NaN is above them all, so a sign
- * or a value above 1 shows as the top bit of p or of 1 - p. */
+/* 0 <= p <= 1 for all. As integers the floats >= 0 are ordered like their values, with infinity and NaN above them all
+ * and what is negative above these; moved by what takes 1 to the last number below a quarter of the range, all others
+ * show in the top two bits. All but negative NaNs, which wrap around: the caller must find those. */
 static inline int XE(in_unit_interval)(const REAL *p, ptrdiff_t n)
 {
-    const REAL one_value = 1;
-    BITS one, bits, seen = 0;
-    memcpy(&one, &one_value, sizeof one);
+    const BITS quarter = (BITS)1 << (8 * sizeof(BITS) - 2);
+    const REAL one = 1;
+    BITS bits, move, seen = 0;
+    memcpy(&bits, &one, sizeof bits);
+    move = quarter - 1 - bits;
     for (ptrdiff_t i = 0; i < n; i++) {
         memcpy(&bits, p + i, sizeof bits);
-        seen |= bits | (one - bits);
+        seen |= bits + move;
     }
-    return !(seen >> (8 * sizeof seen - 1));
+    return seen < quarter;
 }
 
+static inline int XE(has_nan)(const REAL *p, ptrdiff_t n)
+{
+    int found = 0;
+    for (ptrdiff_t i = 0; i < n; i++) found |= p[i] != p[i];
+    return found;
+}
+
+/* NaN fails */
 static inline int XE(sum_to_one)(const REAL *p, ptrdiff_t n_rows, ptrdiff_t n_columns, REAL tolerance)
 {
-    int fail = 0;
+    BITS limit, bits, seen = 0;
+    memcpy(&limit, &tolerance, sizeof limit);
     for (ptrdiff_t r = 0; r < n_rows; r++) {
         const REAL *row = p + r * n_columns;
         REAL a = 0, b = 0, c = 0, d = 0;
@@ -36,9 +48,10 @@ static inline int XE(sum_to_one)(const REAL *p, ptrdiff_t n_rows, ptrdiff_t n_co
         }
         for (; k < n_columns; k++) a += row[k];
         const REAL off = ((a + b) + (c + d)) - 1;
-        fail |= !(off <= tolerance && -off <= tolerance); /* NaN fails */
+        memcpy(&bits, &off, sizeof bits);
+        seen |= limit - (bits << 1 >> 1); /* without its sign */
     }
-    return !fail;
+    return !(seen >> (8 * sizeof seen - 1));
 }
 
 /* The loops over a few columns are worth a copy each, unrolled. */
@@ -46,7 +59,7 @@ static int XE(rows_are_fine)(const REAL *p, ptrdiff_t n_rows, ptrdiff_t n_column
 {
     int fine;
     switch (n_columns) {
-    case 1: fine = 1; break; /* the other class has the rest */
+    case 1: fine = !XE(has_nan)(p, n_rows); break; /* one class of two: the other has the rest */
     case 2: fine = XE(sum_to_one)(p, n_rows, 2, tolerance); break;
     case 3: fine = XE(sum_to_one)(p, n_rows, 3, tolerance); break;
     case 4: fine = XE(sum_to_one)(p, n_rows, 4, tolerance); break;
@@ -86,26 +99,49 @@ static inline double XE(share)(const xe_proba *m, ptrdiff_t i, ptrdiff_t k)
 static inline double XE(proba_of)(const xe_proba *m, ptrdiff_t i, ptrdiff_t k)
 {
     const REAL *row = (const REAL *)m->proba + i * m->n_columns;
-    if (k < 0) return 0.0; /* a class that has no column */
     if (m->n_columns == m->n_classes) return (double)row[k];
     return k == 1 ? (double)row[0] : 1.0 - (double)row[0];
+}
+
+/* What rows gave to their labels, clipped; a label without a class was given 0. */
+static void XE(gather)(const xe_proba *m, ptrdiff_t first, ptrdiff_t n, const int32_t *label, double *q)
+{
+    const double low = m->eps, high = 1.0 - m->eps;
+    const ptrdiff_t K = m->n_columns;
+    const REAL *p = (const REAL *)m->proba + first * K;
+    if (K == m->n_classes) {
+        for (ptrdiff_t r = 0; r < n; r++) q[r] = label[r] < 0 ? low : xe_clip((double)p[r * K + label[r]], low, high);
+    } else {
+        for (ptrdiff_t r = 0; r < n; r++) {
+            const double p1 = (double)p[r];
+            q[r] = label[r] < 0 ? low : xe_clip(label[r] == 1 ? p1 : 1.0 - p1, low, high);
+        }
+    }
+}
+
+/* Checks rows first..first + n, of the rows before end, and asks for those that come 10 kB later: the checks alone keep
+ * too few reads under way to use the memory's bandwidth. */
+static void XE(check)(const xe_proba *m, ptrdiff_t first, ptrdiff_t n, ptrdiff_t end, xe_proba_flaws *flaws)
+{
+    enum { STEP = 2560 / sizeof(REAL), AHEAD = 4 * STEP, LINE = 64 / sizeof(REAL) };
+    const ptrdiff_t K = m->n_columns, step = K >= STEP ? 1 : STEP / K;
+    const REAL *p = (const REAL *)m->proba;
+    for (ptrdiff_t r = first; r < first + n; r += step) {
+        const ptrdiff_t rows = first + n - r < step ? first + n - r : step;
+        const ptrdiff_t last = (r + rows) * K + AHEAD < end * K ? (r + rows) * K + AHEAD : end * K;
+        for (ptrdiff_t at = r * K + AHEAD; at < last; at += LINE) XE_PREFETCH(p + at);
+        if (!XE(rows_are_fine)(p + r * K, rows, K, (REAL)m->sum_tolerance)) XE(find_flaws)(m, r, rows, flaws);
+    }
 }
 
 double XE(xe_proba_rows)(const xe_proba *m, ptrdiff_t begin, ptrdiff_t end, double *row_loss, xe_proba_flaws *flaws)
 {
     enum { BLOCK = 64 };
-    const ptrdiff_t in_cache = 4096 / m->n_columns;
-    const ptrdiff_t check = in_cache < 1 ? 1 : in_cache < BLOCK ? in_cache : BLOCK;
     const double *s = m->sample_weight, low = m->eps, high = 1.0 - m->eps;
     double total = 0.0;
     for (ptrdiff_t first = begin; first < end; first += BLOCK) {
         const ptrdiff_t n = end - first < BLOCK ? end - first : BLOCK;
-        for (ptrdiff_t at = 0; at < n; at += check) {
-            const ptrdiff_t rows = n - at < check ? n - at : check;
-            const REAL *p = (const REAL *)m->proba + (first + at) * m->n_columns;
-            if (!XE(rows_are_fine)(p, rows, m->n_columns, (REAL)m->sum_tolerance))
-                XE(find_flaws)(m, first + at, rows, flaws);
-        }
+        XE(check)(m, first, n, end, flaws);
         if (flaws->outside >= 0) return NAN;
         double loss[BLOCK], sum = 0.0;
         if (m->distribution) {
@@ -122,7 +158,7 @@ double XE(xe_proba_rows)(const xe_proba *m, ptrdiff_t begin, ptrdiff_t end, doub
             double q[BLOCK];
             const ptrdiff_t unknown = xe_encode_labels(&m->labels, first, n, label);
             if (unknown >= 0) xe_note(&flaws->unknown_label, unknown);
-            for (ptrdiff_t r = 0; r < n; r++) q[r] = xe_clip(XE(proba_of)(m, first + r, label[r]), low, high);
+            XE(gather)(m, first, n, label, q);
             if (!s && !row_loss) {
                 total += xe_sum_neg_log(q, n);
                 continue;
