@@ -53,3 +53,16 @@ def central_difference(fun, x, step=1e-5):
         grad[i] = (up - fun(x)) / (2 * step)
         x[i] = kept
     return grad
+
+
+def log_losses(target, proba, eps):
+    """-sum_k t_k log(clip(p_k, eps, 1 - eps)) of each row, one number at a time; 0 log 0 = 0."""
+    losses = []
+    for t_row, p_row in zip(np.asarray(target), np.asarray(proba), strict=True):
+        loss = np.longdouble(0)
+        for t, p in zip(t_row, p_row, strict=True):
+            if t:
+                clipped = np.longdouble(min(max(float(p), float(eps)), 1.0 - float(eps)))
+                loss += np.longdouble(t) * (-np.log(clipped) if clipped else np.inf)
+        losses.append(loss)
+    return np.array(losses)

@@ -18,6 +18,7 @@ from ._targets import (
     check_distribution,
     column_names,
     is_distribution,
+    learn_classes,
     learn_labels,
     match_columns,
     match_labels,
@@ -276,7 +277,7 @@ def _evaluate(
         classes = np.arange(target.shape[1]) if declared is None else declared
         target = match_columns(target, column_names(y_true), classes, name="y_true")
     elif declared is None:
-        classes, target = learn_labels(y_true, name="y_true", warn=False)
+        classes, target = learn_labels(y_true, name="y_true")
         if len(classes) == 1:
             raise ValueError(
                 f"y_true contains only one label ({classes[0]}). Please provide the list of all expected class labels "
@@ -426,10 +427,9 @@ def _check_classes(labels: Any) -> np.ndarray:
         raise ValueError(f"labels must be a list or a 1-D array of all the classes; it is {labels!r}")
     if len(labels) == 0:
         raise ValueError("labels is empty; pass all the classes")
-    classes, coded = learn_labels(np.asarray(labels), name="labels", warn=False)
+    classes, order = learn_classes(labels, name="labels")
     if len(classes) == 1:
         raise ValueError(f"The labels array needs to contain at least two labels, got {classes}.")
-    order = coded.indices()
     if len(order) != len(classes):
         seen = np.bincount(order)
         raise ValueError(f"labels holds {classes.tolist()[seen.argmax()]!r} {seen.max()} times; pass each class once")

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import assert_all_finite, check_array, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from ._kernels._pointwise import first_bad_distribution
 from ._kernels._proba import encode_labels, mark_labels
@@ -95,19 +95,24 @@ def learn_target(y: Any, dtype: Any = np.float64) -> Target:
         names = column_names(y)
         classes = np.arange(distribution.shape[1]) if names is None else names
         return _plain_labels(Target(classes, distribution=distribution))
-    classes, labels = learn_labels(y)
-    return Target(classes, labels=labels.indices())
-
-
-def learn_labels(y: Any, *, name: str = "y", warn: bool = True) -> tuple[np.ndarray, CodedLabels]:
-    """The sorted classes of a `y` of labels, and its labels; `warn` where it is a column, which scikit-learn ravels."""
-    y = _label_column(y, name=name, warn=warn)
+    y = _label_column(y, warn=True)
     if y.dtype.kind not in "biu":  # what is no label at all cannot be an integer
         check_classification_targets(y)
     classes, labels = _unique_labels(y)
     if y.dtype.kind in "biu" and len(y) > 20 and len(classes) > len(y) // 2:
         check_classification_targets(y)  # warns of integers that look like numbers of a regression
-    return classes, labels
+    return Target(classes, labels=labels.indices())
+
+
+def learn_labels(y: Any, *, name: str = "y") -> tuple[np.ndarray, CodedLabels]:
+    """The sorted classes of a `y` of labels, and its labels."""
+    return _unique_labels(_check_labels(y, name))
+
+
+def learn_classes(labels: Any, *, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The sorted classes that a list of them declares, and the place of each entry among them."""
+    classes, coded = _unique_labels(_check_labels(labels, name))
+    return classes, coded.indices()
 
 
 def match_target(y: Any, classes: np.ndarray, dtype: Any = np.float64, *, name: str = "y") -> Target:
@@ -133,10 +138,7 @@ def match_columns(distribution: np.ndarray, names: np.ndarray | None, classes: n
 
 def match_labels(y: Any, classes: np.ndarray, *, name: str = "y") -> CodedLabels:
     """Labels against known `classes`; a label that is not among them has none: the caller says what it means."""
-    y = _label_column(y, name=name, warn=False)
-    if y.dtype.kind not in "biuU":
-        check_classification_targets(y)
-    return code_labels(y, classes)
+    return code_labels(_check_labels(y, name), classes)
 
 
 def find_labels(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -223,6 +225,13 @@ def _label_column(y: Any, *, name: str = "y", warn: bool = True) -> np.ndarray:
         if y.dtype.kind == "O" and len(y):
             y = _plain_objects(y, name)
         assert_all_finite(y, input_name=name)
+    return y
+
+
+def _check_labels(y: Any, name: str) -> np.ndarray:
+    y = _label_column(y, name=name, warn=False)
+    if y.dtype.kind not in "biuU" and (kind := type_of_target(y, input_name=name)) not in ("binary", "multiclass"):
+        raise ValueError(f"Unknown label type: {name} is {kind}; pass class labels, or a distribution in each row")
     return y
 
 
