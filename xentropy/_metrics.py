@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from sklearn.utils import check_array
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from ._kernels._proba import proba_rows
+from ._kernels._proba import mark_labels, proba_rows
 from ._kernels._threads import effective_n_threads
 from ._targets import (
     CodedLabels,
@@ -271,11 +271,14 @@ def _evaluate(
     clip = _check_eps(eps, proba.dtype)
     weights, mass = _check_weights(sample_weight, len(proba))
     declared = None if labels is None else _check_classes(labels)
-    target: CodedLabels | np.ndarray
+    n_columns = 2 if proba.shape[1] == 1 else proba.shape[1]
+    target: CodedLabels | np.ndarray | None
     if is_distribution(y_true):
         target = _check_rows(y_true)
         classes = np.arange(target.shape[1]) if declared is None else declared
         target = match_columns(target, column_names(y_true), classes, name="y_true")
+    elif declared is None and (target := _as_column_numbers(y_true, n_columns)) is not None:
+        classes = np.arange(n_columns)
     elif declared is None:
         classes, target = learn_labels(y_true, name="y_true")
         if len(classes) == 1:
@@ -288,26 +291,41 @@ def _evaluate(
     if isinstance(y_true, list) and classes.dtype.kind == "U" and len({isinstance(v, str) for v in y_true}) > 1:
         raise ValueError("Mix of label input types (string and number): y_true has both")
     _check_lengths(proba, target)
-    n_columns = 2 if proba.shape[1] == 1 else proba.shape[1]
     if len(classes) != n_columns:
-        if declared is None:
-            raise ValueError(
-                f"y_true and y_prob contain different number of classes: {len(classes)} vs {n_columns}. Please provide "
-                f"the true labels explicitly through the labels argument. Classes found in y_true: {classes}"
-            )
-        raise ValueError(
-            f"The number of classes in labels is different from that in y_prob. Classes found in labels: {classes}; "
-            f"y_proba has {n_columns} columns"
-        )
+        _raise_class_count(classes, n_columns, declared)
     total, unknown, losses = _total_loss(proba, n_columns, target, weights, clip, per_row=per_row)
     if unknown >= 0:
         assert isinstance(target, CodedLabels)
+        if declared is None:
+            _raise_class_count(learn_labels(y_true)[0], n_columns, declared)
         values = np.unique(np.asarray(y_true).ravel()[target.indices() < 0]).tolist()
         raise ValueError(
             f"y_true contains values {set(values)} not belonging to the passed labels {labels}: the first is in row "
             f"{unknown}"
         )
     return total, mass, losses
+
+
+def _as_column_numbers(y_true: Any, n_columns: int) -> CodedLabels | None:
+    """Labels among which 0, ..., K - 1 all occur, which few of them show: the kernel will report any other."""
+    if type(y_true) is not np.ndarray or y_true.ndim != 1 or y_true.dtype.kind not in "iu":
+        return None
+    plain = y_true.dtype.isnative and y_true.flags.c_contiguous and y_true.flags.aligned
+    if not plain or not mark_labels(y_true, 0, n_columns).all():
+        return None
+    return CodedLabels(y_true, 0, np.arange(n_columns, dtype=np.int32))
+
+
+def _raise_class_count(classes: np.ndarray, n_columns: int, declared: np.ndarray | None) -> None:
+    if declared is None:
+        raise ValueError(
+            f"y_true and y_prob contain different number of classes: {len(classes)} vs {n_columns}. Please provide the "
+            f"true labels explicitly through the labels argument. Classes found in y_true: {classes}"
+        )
+    raise ValueError(
+        f"The number of classes in labels is different from that in y_prob. Classes found in labels: {classes}; "
+        f"y_proba has {n_columns} columns"
+    )
 
 
 def _total_loss(

@@ -6,7 +6,7 @@ from cython cimport floating
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t
 
-from .kernels cimport (
+from .proba cimport (
     xe_encode_labels,
     xe_labels,
     xe_mark_labels,

@@ -8,67 +8,18 @@
 #define XE_PASTE(name, suffix) XE_PASTE_(name, suffix)
 #define XE(name) XE_PASTE(name, REAL)
 
-#include "labels.h"
-
-#if defined(__GNUC__)
-#define XE_PREFETCH(address) __builtin_prefetch(address, 0, 2)
-#else
-#define XE_PREFETCH(address) ((void)0)
-#endif
-
-static inline double xe_clip(double p, double low, double high)
-{
-    p = p < low ? low : p; /* one instruction each */
-    return p > high ? high : p;
-}
-
-/* row is the first of its kind, or came after one */
-static inline void xe_note(ptrdiff_t *flaw, ptrdiff_t row)
-{
-    if (*flaw < 0) *flaw = row;
-}
-
-/* -sum log q, one logarithm for GROUP numbers: with Q their product and U = 1 - Q, both built without subtracting what
- * is nearly equal, log1p(-U) is right to a few units in the last place however near to 1 they all are. */
-static double xe_sum_neg_log(const double *q, ptrdiff_t n)
-{
-    enum { GROUP = 16 };
-    double sum = 0.0;
-    for (ptrdiff_t first = 0; first < n; first += GROUP) {
-        const ptrdiff_t end = n - first < GROUP ? n : first + GROUP;
-        double product = 1.0, rest = 0.0, least = 1.0;
-        for (ptrdiff_t i = first; i < end; i++) {
-            rest += (1.0 - q[i]) * product;
-            product *= q[i];
-            least = q[i] < least ? q[i] : least;
-        }
-        if (least > 1e-19) { /* no product underflows: 1e-19^16 = 1e-304 */
-            sum -= product > 0.5 ? log1p(-rest) : log(product);
-        } else {
-            for (ptrdiff_t i = first; i < end; i++) sum -= log(q[i]);
-        }
-    }
-    return sum;
-}
-
 #define REAL float
-#define BITS uint32_t
 #define EXP expf
 #include "losses.h"
 #include "linear.h"
-#include "proba.h"
 #undef REAL
-#undef BITS
 #undef EXP
 
 #define REAL double
-#define BITS uint64_t
 #define EXP exp
 #include "losses.h"
 #include "linear.h"
-#include "proba.h"
 #undef REAL
-#undef BITS
 #undef EXP
 
 void xe_linear_combine(const xe_linear *p, const double *partials, ptrdiff_t n_partials, double *grad_coef,
