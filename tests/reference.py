@@ -70,10 +70,7 @@ def log_losses(target, proba, eps):
     return np.array(losses)
 
 
-# Exact arithmetic: the formulas as the papers write them, with so many digits that nothing cancels and that a
-# difference quotient with a step of 1e-60 is a derivative to 1e-100.
-DIGITS = Context(prec=420, Emax=MAX_EMAX, Emin=MIN_EMIN)
-STEP = Decimal(10) ** -60
+# Exact arithmetic: the formulas as the papers write them, with so many digits that nothing cancels.
 
 # phi as a function of the probability p of the class: the loss of a one-hot target
 PHI = {
@@ -86,11 +83,16 @@ PHI = {
 
 
 class ExactLoss:
-    """sum_k a_k phi(p_k) of one row of logits, its gradient and its Hessian, by difference quotients."""
+    """sum_k a_k phi(p_k) of one row of logits, its gradient and its Hessian, by difference quotients.
 
-    def __init__(self, loss, a):
+    `digits` must hold exp(-range of the logits) and the square of the step, 10^(-digits / 7), and then some.
+    """
+
+    def __init__(self, loss, a, digits=420):
         self.loss = loss
         self.a = [Decimal(float(ak)) for ak in a]
+        self.context = Context(prec=digits, Emax=MAX_EMAX, Emin=MIN_EMIN)
+        self.step = Decimal(10) ** (-digits // 7)
 
     def _value(self, z):
         e = [zk.exp() for zk in z]
@@ -99,24 +101,24 @@ class ExactLoss:
         return sum((ak * phi(self.loss, ek / total) for ak, ek in zip(self.a, e, strict=True) if ak), Decimal(0))
 
     def _at(self, z, *moves):
-        """The value where each move (a direction) has been made by STEP."""
-        return self._value([sum((STEP * Decimal(float(m[k])) for m in moves), zk) for k, zk in enumerate(z)])
+        """The value where each move (a direction) has been made by `step`."""
+        return self._value([sum((self.step * Decimal(float(m[k])) for m in moves), zk) for k, zk in enumerate(z)])
 
     def value(self, z):
-        with localcontext(DIGITS):
+        with localcontext(self.context):
             return float(self._value([Decimal(float(zk)) for zk in z]))
 
     def slope(self, z, v):
         """The derivative along v."""
         v = np.asarray(v)
-        with localcontext(DIGITS):
+        with localcontext(self.context):
             z = [Decimal(float(zk)) for zk in z]
-            return float((self._at(z, v) - self._at(z, -v)) / (2 * STEP))
+            return float((self._at(z, v) - self._at(z, -v)) / (2 * self.step))
 
     def curvature(self, z, u, v):
         """u^T H v."""
         u, v = np.asarray(u), np.asarray(v)
-        with localcontext(DIGITS):
+        with localcontext(self.context):
             z = [Decimal(float(zk)) for zk in z]
             corners = self._at(z, u, v) - self._at(z, u, -v) - self._at(z, -u, v) + self._at(z, -u, -v)
-            return float(corners / (4 * STEP * STEP))
+            return float(corners / (4 * self.step**2))

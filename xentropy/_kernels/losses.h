@@ -147,9 +147,10 @@ static void XE(softmax_hessian_row)(const xe_target *t, ptrdiff_t i, double row_
 {
     const ptrdiff_t n = t->n_classes, top = XE(argmax)(z, n);
     const double rest = XE(exp_row)(z, n, top, out), tail = log1p(rest), share = XE(smoothing_share)(t, z);
-    double moment = 0.0, total = 0.0, curved = 0.0; /* sum_{k != m} e_k (v_k - v_m); S; sum_k c_k q_k */
+    double moment = 0.0; /* sum_{k != m} e_k (v_k - v_m) */
     for (ptrdiff_t k = 0; k < n; k++) moment += k == top ? 0.0 : (double)out[k] * ((double)v[k] - (double)v[top]);
     const double q_top = moment / (1.0 + rest);
+    double total = 0.0, others = 0.0, cq_top = 0.0; /* S; sum_{k != m} c_k q_k; c_m q_m */
     for (ptrdiff_t pass = 0; pass < 2; pass++) {
         for (ptrdiff_t k = 0; k < n; k++) {
             const double a = XE(weight)(t, i, k, row_weight, share, z[k]), p = (double)out[k] / (1.0 + rest);
@@ -161,8 +162,14 @@ static void XE(softmax_hessian_row)(const xe_target *t, ptrdiff_t i, double row_
                 cq = a * phi.bend * q_over_u;
                 if (pass == 0) total += a * phi.slope;
             }
-            if (pass == 0) curved += cq;
-            else out[k] = (REAL)(p * (curved - total * q) - cq);
+            if (pass == 0) {
+                if (k == top) cq_top = cq;
+                else others += cq;
+            } else if (k == top) { /* p sum_k c_k q_k - c q without 1 - p */
+                out[k] = (REAL)((others - cq * rest - total * q) / (1.0 + rest));
+            } else {
+                out[k] = (REAL)(p * (others + cq_top - total * q) - cq);
+            }
         }
     }
 }
