@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from reference import ExactLoss, central_difference, log_softmax, one_hot, smoothed
+from sklearn.datasets import load_digits
 
 import xentropy as xe
 from xentropy import _functional
@@ -844,3 +845,78 @@ def test_signatures():
             return_annotation=found.empty,
         )
         assert str(bare) == signature
+
+
+# networks: the gradient with respect to the logits is what backpropagation starts from
+
+
+def adam(parameters, gradients_of, n_steps, rate):
+    """Kingma & Ba (2015), in place."""
+    first, second = ([np.zeros_like(p) for p in parameters] for _ in range(2))
+    for step in range(1, n_steps + 1):
+        value, gradients = gradients_of(*parameters)
+        for p, g, m, v in zip(parameters, gradients, first, second, strict=True):
+            m += 0.1 * (g - m)
+            v += 0.001 * (g * g - v)
+            p -= rate * (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
+    return value
+
+
+@both
+def test_a_network_learns_digits(dtype):
+    X, y = load_digits(return_X_y=True)
+    X = (X / 16).astype(dtype)
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(y))
+    train, test = order[:1200], order[1200:]
+    parameters = [
+        (rng.standard_normal((64, 64)) / 8).astype(dtype),
+        np.zeros(64, dtype),
+        (rng.standard_normal((64, 10)) / 8).astype(dtype),
+        np.zeros(10, dtype),
+    ]
+
+    def gradients(W1, b1, W2, b2):
+        hidden = np.maximum(X[train] @ W1 + b1, 0)
+        value, G = xe.cross_entropy(y[train], hidden @ W2 + b2, return_grad=True)
+        H = (G @ W2.T) * (hidden > 0)
+        return value, (X[train].T @ H, H.sum(axis=0), hidden.T @ G, G.sum(axis=0))
+
+    assert adam(parameters, gradients, 150, 0.02) < 0.03
+    W1, b1, W2, b2 = parameters
+    predicted = (np.maximum(X[test] @ W1 + b1, 0) @ W2 + b2).argmax(axis=1)
+    assert np.mean(predicted == y[test]) > 0.95
+    assert all(p.dtype == dtype for p in parameters)
+
+
+TEXT = "the loss of a row is the price of its surprise the sum of the rows is what we pay and the mean is what we tell"
+
+
+def test_a_character_model_learns_padded_words():
+    words = TEXT.split()
+    letters = sorted(set("".join(words)))
+    n_classes, end, longest = len(letters) + 1, len(letters), max(map(len, words)) + 1
+    y = np.full((len(words), longest), -1)  # (batch, time), padded with -1
+    for row, word in zip(y, words, strict=True):
+        row[: len(word) + 1] = [*map(letters.index, word), end]
+    one_hot_before = np.eye(n_classes + 1)  # the two letters before, or the start
+    before = np.pad(np.where(y < 0, n_classes, y), ((0, 0), (2, 0)), constant_values=n_classes)
+    inputs = np.concatenate([one_hot_before[before[:, :-2]], one_hot_before[before[:, 1:-1]]], axis=2)
+    rng = np.random.default_rng(0)
+    parameters = [0.3 * rng.standard_normal((inputs.shape[2], 24)), 0.3 * rng.standard_normal((24, n_classes))]
+
+    def gradients(W1, W2):
+        hidden = np.tanh(inputs @ W1)  # (batch, time, 24)
+        value, G = xe.cross_entropy(y, hidden @ W2, ignore_index=-1, return_grad=True)  # (batch, time, K)
+        assert np.all(G[y == -1] == 0)
+        H = (G @ W2.T) * (1 - hidden**2)
+        return value, (np.einsum("bti,btj->ij", inputs, H), np.einsum("bti,btj->ij", hidden, G))
+
+    start = gradients(*parameters)[0]
+    assert adam(parameters, gradients, 150, 0.05) < 0.75 < 2 < start
+
+    # every position counts once, however the words are padded
+    logits = np.tanh(inputs @ parameters[0]) @ parameters[1]
+    rows = [xe.cross_entropy(row[row >= 0], z[row >= 0], reduction="sum") for row, z in zip(y, logits, strict=True)]
+    mean = xe.cross_entropy(y, logits, ignore_index=-1)
+    assert mean == pytest.approx(sum(rows) / np.sum(y >= 0), rel=1e-12)

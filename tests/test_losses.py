@@ -1,7 +1,13 @@
+import pickle
+
 import numpy as np
 import pytest
 from reference import PHI, ExactLoss, one_hot
 from sklearn.base import clone
+from sklearn.datasets import load_digits, load_iris
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.utils.estimator_checks import check_estimator
 
 import xentropy as xe
 from xentropy._kernels._pointwise import hessian_product
@@ -321,3 +327,202 @@ def test_set_params():
 def test_parameters_are_validated_where_they_are_used(loss, message):
     with pytest.raises(ValueError, match=message):
         xe.cross_entropy([0], [[1.0, 2.0]], loss=loss)
+
+
+# the classifier
+
+
+def iris(n_classes, dtype=np.float64):
+    X, y = load_iris(return_X_y=True)
+    X = (X[y < n_classes] - X.mean(axis=0)) + np.random.default_rng(0).normal(scale=0.5, size=X[y < n_classes].shape)
+    return X.astype(dtype), y[y < n_classes]
+
+
+def objective_gradient(clf, X, y, **options):
+    """Largest entry of the gradient of the objective, by the loss of the logits."""
+    value, (grad, grad_b) = xe.linear_cross_entropy(
+        X.astype(float), y, clf.coef_, clf.intercept_, loss=clf.loss, reduction="sum", return_grad=True, **options
+    )
+    penalised = clf.C * grad + clf.coef_
+    assert clf.objective_ == pytest.approx(clf.C * value + 0.5 * np.sum(clf.coef_**2), rel=1e-9)
+    return max(np.abs(penalised).max(), clf.C * np.abs(grad_b).max())
+
+
+@each_loss
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_the_classifier_ends_in_a_minimum(loss, n_classes):
+    X, y = iris(n_classes)
+    rng = np.random.default_rng(0)
+    s, w = rng.random(len(y)), rng.random(n_classes) + 0.5
+    clf = xe.SoftmaxClassifier(loss=loss, class_weight=dict(enumerate(w)), tol=1e-9).fit(X, y, sample_weight=s)
+    assert clf.converged_
+    assert objective_gradient(clf, X, y, sample_weight=s, class_weight=w) < 1e-5
+    easier = xe.SoftmaxClassifier(class_weight=dict(enumerate(w)), tol=1e-9).fit(X, y, sample_weight=s)
+    here = xe.linear_cross_entropy(
+        X, y, easier.coef_, easier.intercept_, loss=loss, sample_weight=s, class_weight=w, reduction="sum"
+    )
+    assert clf.objective_ <= here + 0.5 * np.sum(easier.coef_**2) + 1e-9  # not above the cross-entropy's solution
+
+
+def test_the_default_is_the_cross_entropy():
+    X, y = iris(3)
+    for loss in (xe.CrossEntropy(), xe.FocalLoss(gamma=0)):
+        np.testing.assert_allclose(
+            xe.SoftmaxClassifier(loss=loss, tol=1e-10).fit(X, y).coef_,
+            xe.SoftmaxClassifier(tol=1e-10).fit(X, y).coef_,
+            atol=1e-5,
+        )
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_classifier_takes_names(name):
+    X, y = iris(3)
+    by_name, by_object = (xe.SoftmaxClassifier(loss=loss).fit(X, y) for loss in (name, LOSSES[name]()))
+    np.testing.assert_array_equal(by_name.coef_, by_object.coef_)
+    proba = by_name.predict_proba(X)
+    np.testing.assert_allclose(proba.sum(axis=1), 1)
+    np.testing.assert_allclose(by_name.to_sklearn().predict_proba(X), proba, atol=1e-12)
+    assert by_name.score(X, y) > 0.85
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(by_name)).predict_proba(X), proba)
+
+
+def test_a_loss_that_is_not_convex_continues_a_warm_start():
+    X, y = iris(3)
+    clf = xe.SoftmaxClassifier(loss="focal", warm_start=True, tol=1e-8).fit(X, y)
+    n_iter = clf.n_iter_
+    first = clf.coef_
+    assert clf.fit(X, y).n_iter_ < 3 < n_iter
+    np.testing.assert_allclose(clf.coef_, first, atol=1e-6)
+
+
+def test_grid_search_over_a_parameter_of_the_loss():
+    X, y = iris(3)
+    clf = xe.SoftmaxClassifier(loss=xe.FocalLoss())
+    search = GridSearchCV(clf, {"loss__gamma": [0.5, 1, 2]}, cv=3).fit(X, y)
+    assert search.best_params_["loss__gamma"] in (0.5, 1, 2)
+    assert search.best_estimator_.loss.gamma == search.best_params_["loss__gamma"]
+    assert clf.loss.gamma == 2.0
+    losses = [xe.CrossEntropy(), xe.PolyLoss(epsilon=2)]
+    assert repr(GridSearchCV(clf, {"loss": losses}, cv=3).fit(X, y).best_params_["loss"]) in map(repr, losses)
+    assert clf.set_params(loss__gamma=3).loss.gamma == 3
+    assert "loss=FocalLoss(gamma=3)" in repr(clf)
+    assert clone(clf).loss is not clf.loss
+
+
+@pytest.mark.parametrize("loss", ["hinge", 2, None, xe.FocalLoss, xe.FocalLoss(gamma=-1)], ids=repr)
+def test_the_classifier_refuses_what_is_no_loss(loss):
+    with pytest.raises(ValueError, match=r"'(loss|gamma)' parameter of (SoftmaxClassifier|FocalLoss)"):
+        xe.SoftmaxClassifier(loss=loss).fit(*iris(2))
+
+
+def test_the_classifier_refuses_soft_targets_where_the_loss_is_not_defined():
+    X, y = iris(3)
+    clf = xe.SoftmaxClassifier(loss="symmetric")
+    with pytest.raises(ValueError, match=r"SymmetricCrossEntropy\(.*\) is not defined for soft targets: y must"):
+        clf.fit(X, np.full((len(y), 3), 1 / 3))
+    np.testing.assert_array_equal(clf.fit(X, one_hot(y, 3)).coef_, clf.fit(X, y).coef_)
+    with pytest.raises(ValueError, match=r"label_smoothing=0\.1 must be 0"):
+        clf.set_params(label_smoothing=0.1).fit(X, y)
+
+
+@pytest.mark.parametrize("loss", [name for name in LOSSES if name != "cross_entropy"])
+def test_scikit_learns_checks(loss):
+    check_estimator(xe.SoftmaxClassifier(loss=loss, max_iter=5000, logit_adjustment=0.5), on_skip=None)
+
+
+# logit adjustment: Menon et al. 2021
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_logit_adjustment_shifts_the_intercept(n_classes, weighted):
+    """The intercept is not penalised: a fit with the prior added has it inside, and predicts without."""
+    X, y = iris(n_classes)
+    s = np.random.default_rng(0).random(len(y)) * (1 + y) if weighted else None
+    plain = xe.SoftmaxClassifier(tol=1e-10).fit(X, y, sample_weight=s)
+    adjusted = xe.SoftmaxClassifier(logit_adjustment=0.7, tol=1e-10).fit(X, y, sample_weight=s)
+    prior = np.bincount(y, s) / np.sum(np.bincount(y, s))
+    np.testing.assert_allclose(adjusted.coef_, plain.coef_, atol=1e-6)
+    expected = plain.predict_log_proba(X) - 0.7 * np.log(prior)
+    np.testing.assert_allclose(adjusted.predict_log_proba(X), xe.log_softmax(expected), atol=1e-5)
+    assert adjusted.objective_ == pytest.approx(plain.objective_, rel=1e-9)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_logit_adjustment_without_intercept(n_classes):
+    X, y = iris(n_classes)
+    X, y = X[y != 0][:70].repeat(2, axis=0), y[y != 0][:70].repeat(2)
+    X, y = np.vstack([X, iris(n_classes)[0][:20]]), np.append(y, np.zeros(20, int))
+    clf = xe.SoftmaxClassifier(logit_adjustment=1.0, fit_intercept=False, tol=1e-10).fit(X, y)
+    log_prior = np.log(np.bincount(y) / len(y))
+    offset = log_prior[1:] - log_prior[0] if n_classes == 2 else log_prior
+    value, (grad, _) = xe.linear_cross_entropy(X, y, clf.coef_, offset, reduction="sum", return_grad=True)
+    assert np.abs(grad + clf.coef_).max() < 1e-6
+    assert clf.objective_ == pytest.approx(value + 0.5 * np.sum(clf.coef_**2), rel=1e-9)
+    np.testing.assert_array_equal(clf.intercept_, 0)
+
+
+def test_logit_adjustment_of_soft_targets_takes_their_mass():
+    X, y = iris(3)
+    soft = 0.8 * one_hot(y, 3) + 0.2 * np.array([0.7, 0.2, 0.1])
+    plain = xe.SoftmaxClassifier(tol=1e-10).fit(X, soft)
+    adjusted = xe.SoftmaxClassifier(logit_adjustment=1.0, tol=1e-10).fit(X, soft)
+    expected = plain.predict_log_proba(X) - np.log(soft.mean(axis=0))
+    np.testing.assert_allclose(adjusted.predict_log_proba(X), xe.log_softmax(expected), atol=1e-5)
+
+
+def test_logit_adjustment_needs_a_prior():
+    X, y = iris(3)
+    with pytest.raises(ValueError, match=r"no prior for the classes \[1\], whose samples weigh nothing"):
+        xe.SoftmaxClassifier(logit_adjustment=1.0).fit(X, y, sample_weight=(y != 1).astype(float))
+    with pytest.raises(ValueError, match="'logit_adjustment' parameter"):
+        xe.SoftmaxClassifier(logit_adjustment=-1.0).fit(X, y)
+
+
+# what they are for: the tables of docs/losses.md
+
+
+def test_bounded_losses_withstand_wrong_labels():
+    """Digits with 30 % of the training labels moved to another class; clean test rows."""
+    X, y = load_digits(return_X_y=True)
+    accuracy, log_loss = {}, {}
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        X_train, X_test, y_train, y_test = train_test_split(X / 16, y, test_size=0.4, random_state=seed, stratify=y)
+        wrong = rng.random(len(y_train)) < 0.3
+        y_noisy = np.where(wrong, (y_train + rng.integers(1, 10, len(y_train))) % 10, y_train)
+        for loss in ("cross_entropy", "generalized", "symmetric"):
+            clf = xe.SoftmaxClassifier(loss=loss).fit(X_train, y_noisy)
+            accuracy.setdefault(loss, []).append(clf.score(X_test, y_test))
+            log_loss.setdefault(loss, []).append(xe.cross_entropy(y_test, clf.decision_function(X_test)))
+    for loss in ("generalized", "symmetric"):
+        assert np.mean(accuracy[loss]) > np.mean(accuracy["cross_entropy"]) + 0.02
+        assert np.mean(log_loss[loss]) < 0.5 * np.mean(log_loss["cross_entropy"])
+
+
+def test_what_helps_rare_classes_costs_log_loss():
+    """Three overlapping normal classes with shares 0.9, 0.08, 0.02, in training and test rows alike."""
+
+    def draw(n, rng):
+        y = rng.choice(3, n, p=[0.9, 0.08, 0.02])
+        centres = np.zeros((3, 5))
+        centres[1, 0] = centres[2, 1] = 1.5
+        return centres[y] + rng.standard_normal((n, 5)), y
+
+    rng = np.random.default_rng(0)
+    (X, y), (X_test, y_test) = draw(3000, rng), draw(10_000, rng)
+    log_loss, balanced = {}, {}
+    for name, options in {
+        "plain": {},
+        "balanced": {"class_weight": "balanced"},
+        "focal": {"loss": xe.FocalLoss(gamma=2.0)},
+        "adjusted": {"logit_adjustment": 1.0},
+    }.items():
+        clf = xe.SoftmaxClassifier(**options).fit(X, y)
+        log_loss[name] = xe.cross_entropy(y_test, clf.decision_function(X_test))
+        balanced[name] = balanced_accuracy_score(y_test, clf.predict(X_test))
+    for name in ("balanced", "adjusted"):  # the classes as if equally frequent
+        assert balanced[name] > balanced["plain"] + 0.15
+        assert log_loss[name] > log_loss["plain"] + 0.3
+    assert abs(balanced["focal"] - balanced["plain"]) < 0.05  # focal loss spreads probabilities, and decides alike
+    assert log_loss["focal"] > log_loss["plain"] + 0.05

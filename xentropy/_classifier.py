@@ -16,6 +16,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ._kernels._pointwise import softmax
 from ._kernels._threads import effective_n_threads
+from ._losses import LOSSES, Loss, check_loss, refuse_smoothing
 from ._objective import LinearObjective
 from ._solver import minimize_lbfgs
 from ._targets import Target, is_distribution, learn_target, match_target
@@ -26,12 +27,13 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
 
     With logits :math:`z_i = W x_i + b` and probabilities :math:`p_i = \mathrm{softmax}(z_i)` it minimises
 
-    .. math:: C \sum_i s_i \Bigl(-\sum_k w_k t_{ik} \log p_{ik}\Bigr) + \tfrac12 \lVert W \rVert^2,
+    .. math:: C \sum_i s_i \Bigl(\sum_k w_k t_{ik}\, \phi(-\log p_{ik})\Bigr) + \tfrac12 \lVert W \rVert^2,
               \qquad t_{ik} = (1 - \epsilon)\, y_{ik} + \epsilon / K
 
-    over W and b, with sample weights s, class weights w and label smoothing :math:`\epsilon`: the objective, and
-    without smoothing the optimum, of :class:`~sklearn.linear_model.LogisticRegression`. Targets are class labels or a
-    distribution over the classes for each row (one-hot, or soft as in distillation, annotators' votes and mixup).
+    over W and b, with sample weights s, class weights w and label smoothing :math:`\epsilon`. By default
+    :math:`\phi(\ell) = \ell`, the cross-entropy: the objective, and without smoothing the optimum, of
+    :class:`~sklearn.linear_model.LogisticRegression`. Targets are class labels or a distribution over the classes for
+    each row (one-hot, or soft as in distillation, annotators' votes and mixup).
 
     Parameters
     ----------
@@ -41,12 +43,23 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
     l1_ratio : float, default=0.0
         Share of the L1 penalty. Only 0, the L2 penalty, is available.
 
+    loss : str or loss object, default="cross_entropy"
+        One of the names "cross_entropy", "focal", "generalized", "poly", "symmetric", or an object that holds
+        parameters, such as ``FocalLoss(gamma=2.0)``, which a search can vary as ``loss__gamma``. A loss that is not
+        convex may have several minima: the fit starts from the solution for the cross-entropy, and ends in the minimum
+        that lies down from there.
+
     label_smoothing : float, default=0.0
         Share, in [0, 1], of each target that is spread evenly over the classes.
 
     class_weight : dict, "balanced" or None, default=None
         Weight of each class, ``{class: weight}``, with 1 for a class that is not named. ``"balanced"`` gives each class
         the same total weight, as scikit-learn does: ``n / (K * mass of the class)``, `sample_weight` included.
+
+    logit_adjustment : float, default=0.0
+        Strength tau, 0 or more, of the adjustment for imbalanced classes: the fit adds tau log prior to the logits,
+        with the classes' shares of the weighted rows for a prior, and predictions do without. With tau = 1 the classes
+        are predicted as if they were equally frequent.
 
     fit_intercept : bool, default=True
         Whether the model has an intercept b. It is not penalised.
@@ -80,7 +93,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         Names of the features, where X had names that are all strings.
 
     n_iter_ : int
-        Number of iterations of L-BFGS.
+        Number of iterations of L-BFGS, with those for the start of a loss that is not convex.
 
     converged_ : bool
         Whether the iterations ended before `max_iter`, by `tol` or because float64 showed no further decrease.
@@ -102,6 +115,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
     ----------
     Nocedal & Wright (2006), Numerical Optimization, chapter 7 (L-BFGS).
     Szegedy et al. (2016), Rethinking the Inception Architecture, arXiv:1512.00567, section 7 (label smoothing).
+    Menon et al. (2021), Long-tail Learning via Logit Adjustment, arXiv:2007.07314, section 4.2.
 
     Examples
     --------
@@ -126,8 +140,10 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012 (scikit-learn's protocol)
         "C": [Interval(Real, 0, None, closed="right")],
         "l1_ratio": [Options(Real, {0})],
+        "loss": [StrOptions(set(LOSSES)), Loss],
         "label_smoothing": [Interval(Real, 0, 1, closed="both")],
         "class_weight": [dict, StrOptions({"balanced"}), None],
+        "logit_adjustment": [Interval(Real, 0, None, closed="left")],
         "fit_intercept": ["boolean"],
         "tol": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
@@ -139,8 +155,10 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         *,
         C=1.0,
         l1_ratio=0.0,
+        loss="cross_entropy",
         label_smoothing=0.0,
         class_weight=None,
+        logit_adjustment=0.0,
         fit_intercept=True,
         tol=1e-4,
         max_iter=1000,
@@ -148,8 +166,10 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
     ):
         self.C = C
         self.l1_ratio = l1_ratio
+        self.loss = loss
         self.label_smoothing = label_smoothing
         self.class_weight = class_weight
+        self.logit_adjustment = logit_adjustment
         self.fit_intercept = fit_intercept
         self.tol = tol
         self.max_iter = max_iter
@@ -180,7 +200,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         ------
         ValueError
             If X or y hold NaN or infinity, y has one class, a row of y is no distribution, weights are negative or all
-            zero, or the shapes do not agree.
+            zero, the shapes do not agree, or the loss is not defined for soft targets and y holds some.
         """
         if y is None:
             raise ValueError(
@@ -194,22 +214,31 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
                 f"y holds one class, {target.classes[0]!r}, but a classifier needs samples of at least 2 classes"
             )
         sample_weight = _weights(sample_weight, X)
-        objective = LinearObjective(
-            X,
-            target,
-            C=self.C,
-            sample_weight=sample_weight,
-            class_weight=_class_weights(self.class_weight, target, sample_weight),
-            label_smoothing=self.label_smoothing,
-            fit_intercept=self.fit_intercept,
-        )
-        solution = minimize_lbfgs(objective, self._start(objective, target), tol=self.tol, max_iter=self.max_iter)
+        loss = check_loss(self.loss)
+        refuse_smoothing(loss, self.label_smoothing)
+        if loss.one_hot_only and target.distribution is not None:
+            raise ValueError(f"{loss} is not defined for soft targets: y must hold labels, or one-hot rows")
+        problem = {
+            "C": self.C,
+            "sample_weight": sample_weight,
+            "class_weight": _class_weights(self.class_weight, target, sample_weight),
+            "label_smoothing": self.label_smoothing,
+            "offset": _logit_offset(self.logit_adjustment, target, sample_weight),
+            "fit_intercept": self.fit_intercept,
+        }
+        objective = LinearObjective(X, target, loss=loss, **problem)
+        theta, n_iter = self._start(objective, target), 0
+        if not (loss.convex or (self.warm_start and hasattr(self, "coef_"))):
+            easier = LinearObjective(X, target, loss="cross_entropy", **problem)
+            solution = minimize_lbfgs(easier, theta, tol=self.tol, max_iter=self.max_iter)
+            theta, n_iter = solution.theta, solution.n_iter
+        solution = minimize_lbfgs(objective, theta, tol=self.tol, max_iter=self.max_iter)
 
         coef, intercept = objective.unpack(solution.theta)
         self.classes_ = target.classes
         self.coef_ = coef.astype(X.dtype, copy=False)
         self.intercept_ = intercept.astype(X.dtype, copy=False)
-        self.n_iter_ = solution.n_iter
+        self.n_iter_ = n_iter + solution.n_iter
         self.converged_ = solution.converged
         self.objective_ = objective.unscaled(solution.value)
         return self
@@ -411,3 +440,18 @@ def _class_weights(class_weight: Any, target: Target, sample_weight: np.ndarray 
     if not target.class_mass(sample_weight) @ weights > 0:
         raise ValueError(f"class_weight={class_weight!r} leaves every row of y without weight: there is nothing to fit")
     return weights
+
+
+def _logit_offset(tau: float, target: Target, sample_weight: np.ndarray | None) -> np.ndarray | None:
+    """tau log prior, for the logits of the fit: (K,), or (1,) for the sigmoid form."""
+    if tau == 0.0:
+        return None
+    mass = target.class_mass(sample_weight)
+    if not mass.all():
+        missing = target.classes[mass == 0].tolist()
+        raise ValueError(
+            f"logit_adjustment={tau} has no prior for the classes {missing}, whose samples weigh nothing; drop "
+            f"them, or set logit_adjustment=0"
+        )
+    offset = tau * np.log(mass / mass.sum())
+    return offset[1:] - offset[0] if target.n_classes == 2 else offset

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from ._kernels import _pointwise as kernels
 from ._kernels._linear import LinearPass
 from ._kernels._threads import effective_n_threads
-from ._losses import Loss, check_loss
+from ._losses import Loss, check_loss, refuse_smoothing
 from ._targets import SUM_RTOL, bad_distribution
 
 Reduction = Literal["mean", "sum", "none"]
@@ -254,7 +254,6 @@ def binary_cross_entropy(
     s, run = _leading_weights(sample_weight, z.shape)
     bad = kernels.first_outside_unit(y.ravel(), s, run)
     if bad < 0 and checked.one_hot_only:
-        _refuse_smoothing(checked, label_smoothing)
         soft = (y.ravel() != 0) & (y.ravel() != 1)
         if s is not None:
             soft &= np.repeat(s, run) != 0
@@ -512,12 +511,9 @@ def _check_options(loss: str | Loss, label_smoothing: float, reduction: str) -> 
         raise ValueError(f"label_smoothing={label_smoothing!r} is not in [0, 1]")
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction={reduction!r} is none of 'mean', 'sum' and 'none'")
-    return check_loss(loss)
-
-
-def _refuse_smoothing(loss: Loss, label_smoothing: float) -> None:
-    if label_smoothing != 0.0:
-        raise ValueError(f"{loss} is not defined for soft targets: label_smoothing={label_smoothing} must be 0")
+    checked = check_loss(loss)
+    refuse_smoothing(checked, label_smoothing)
+    return checked
 
 
 def _target(
@@ -582,8 +578,6 @@ def _target(
             f"y_true has shape {y.shape}; for {n_classes} classes it must be {lead} (class indices) or "
             f"{(*lead, n_classes)} (distributions){hint}"
         )
-    if checked.one_hot_only:
-        _refuse_smoothing(checked, label_smoothing)
     return target | {
         "sample_weight": s,
         "class_weight": w,

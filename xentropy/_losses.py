@@ -246,3 +246,9 @@ def check_loss(loss: Any) -> Loss:
         raise ValueError(f"loss is the class {loss.__name__}; pass an object: loss={loss.__name__}()")
     names = ", ".join(repr(name) for name in LOSSES)
     raise ValueError(f"loss={loss!r} is no loss; pass one of {names}, or an object such as FocalLoss(gamma=2.0)")
+
+
+def refuse_smoothing(loss: Loss, label_smoothing: float) -> None:
+    """Raise if `loss` is for one-hot targets only, and they would be smoothed."""
+    if loss.one_hot_only and label_smoothing != 0.0:
+        raise ValueError(f"{loss} is not defined for soft targets: label_smoothing={label_smoothing} must be 0")

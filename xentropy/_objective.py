@@ -1,6 +1,6 @@
 """The objective of a linear softmax model: a sum over rows, and a penalty on top.
 
-    F(W, b) = C sum_i s_i loss_i(x_i W^T + b) + 1/2 |W|^2
+    F(W, b) = C sum_i s_i loss_i(x_i W^T + b + offset) + 1/2 |W|^2
 
 is minimised as F / (C S), with S the sum of the weights of the rows: a weighted mean of the losses plus a penalty, of
 the order of one whatever the number of rows.
@@ -14,6 +14,7 @@ import numpy as np
 
 from ._kernels._linear import LinearPass
 from ._kernels._threads import effective_n_threads
+from ._losses import Loss, check_loss
 from ._targets import Target
 
 
@@ -34,6 +35,9 @@ class LinearObjective:
     sample_weight : float64 ndarray of shape (n,) or None
     class_weight : float64 ndarray of shape (K,) or None
     label_smoothing : float
+    loss : str or Loss
+    offset : float64 ndarray of shape (R,) or None
+        Added to the logits of every row.
     fit_intercept : bool
     """
 
@@ -46,11 +50,14 @@ class LinearObjective:
         sample_weight: np.ndarray | None = None,
         class_weight: np.ndarray | None = None,
         label_smoothing: float = 0.0,
+        loss: str | Loss = "cross_entropy",
+        offset: np.ndarray | None = None,
         fit_intercept: bool = True,
     ) -> None:
         self.n_features = X.shape[1]
         self.n_outputs = 1 if target.n_classes == 2 else target.n_classes
         self.fit_intercept = fit_intercept
+        self.offset = np.zeros(self.n_outputs) if offset is None else offset
         mass = target.class_mass(sample_weight)
         self.weight_sum = float(mass.sum() if class_weight is None else mass @ class_weight)
         self.C = C
@@ -63,6 +70,7 @@ class LinearObjective:
             sample_weight=sample_weight,
             class_weight=class_weight,
             label_smoothing=label_smoothing,
+            loss=check_loss(loss).kernel(),
             sigmoid=self.n_outputs == 1,
         )
         self._n_threads = effective_n_threads()
@@ -89,7 +97,7 @@ class LinearObjective:
         grad = np.empty_like(theta)
         coef, intercept = self._views(theta)
         grad_coef, grad_intercept = self._views(grad)
-        loss = self._pass.loss_gradient(coef, intercept, grad_coef, grad_intercept, self._n_threads)
+        loss = self._pass.loss_gradient(coef, intercept + self.offset, grad_coef, grad_intercept, self._n_threads)
         grad /= self.weight_sum
         grad_coef += self.penalty * coef
         return loss / self.weight_sum + 0.5 * self.penalty * float(np.vdot(coef, coef)), grad
