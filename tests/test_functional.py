@@ -824,6 +824,70 @@ def test_binary_agrees_with_pytorch(dtype, reduction):
     np.testing.assert_allclose(found[1], grad, **tolerance)
 
 
+NAN, INF = np.nan, np.inf
+UNLIKE_PYTORCH = {  # logits, target, options of PyTorch, its loss and gradient; our options, our loss and gradient
+    "a confident row": (
+        [[40, 0]], [0], {}, 0, [[0, 4.248354e-18]],
+        {}, 4.248354e-18, [[-4.248354e-18, 4.248354e-18]],
+    ),
+    "a masked class, one-hot": (
+        [[1, -INF, 2]], [[1.0, 0, 0]], {}, NAN, [[-0.7310586, 0, 0.7310586]],
+        {}, 1.3132617, [[-0.7310586, 0, 0.7310586]],
+    ),
+    "a masked class, smoothing": (
+        [[1, -INF, 2]], [0], {"label_smoothing": 0.1}, INF, [[-0.6643919, -0.03333333, 0.6977252]],
+        {"label_smoothing": 0.1}, 1.2632617, [[-0.6810586, 0, 0.6810586]],
+    ),
+    "everything ignored": (
+        [[1, 2]], [-100], {}, NAN, [[0, 0]],
+        {"ignore_index": -100}, 0, [[0, 0]],
+    ),
+    "NaN in an ignored row": (
+        [[1, 2], [NAN, NAN]], [0, -100], {}, 1.3132617, [[-0.7310586, 0.7310586], [NAN, NAN]],
+        {"ignore_index": -100}, 1.3132617, [[-0.7310586, 0.7310586], [0, 0]],
+    ),
+    "weights and labels: alike": (
+        [[1, 0, 0], [0, 0, 1]], [0, 1], {"weight": [1, 2, 4]}, 1.2181114, None,
+        {"class_weight": [1, 2, 4]}, 1.2181114, None,
+    ),
+    "weights and one-hot rows": (
+        [[1, 0, 0], [0, 0, 1]], [[1.0, 0, 0], [0, 1.0, 0]], {"weight": [1, 2, 4]}, 1.8271671, None,
+        {"class_weight": [1, 2, 4]}, 1.2181114, None,
+    ),
+    "no weight left": (
+        [[1, 0, 0]], [0], {"weight": [0, 1, 1]}, NAN, [[NAN, NAN, NAN]],
+        {"class_weight": [0, 1, 1]}, 0, [[0, 0, 0]],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNLIKE_PYTORCH)
+def test_differences_from_pytorch(name):
+    """The table of docs/losses.md."""
+    logits, y, their_options, their_value, their_grad, options, value, grad = UNLIKE_PYTORCH[name]
+    z = np.array(logits, np.float32)
+    target = np.array(y, np.float32 if np.ndim(y) == 2 else np.int64)
+    weight = {k: np.array(v, np.float32) if k == "weight" else v for k, v in their_options.items()}
+    theirs = torch_loss("cross_entropy", target, z, **weight)
+    ours = xe.cross_entropy(target, z, return_grad=True, **options)
+    for found, expected in zip([*theirs, *ours], [their_value, their_grad, value, grad], strict=True):
+        if expected is not None:
+            np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_binary_differences_from_pytorch():
+    z, y = np.array([20, 100, INF, -INF, -INF], np.float32), np.array([1, 1, 1, 0, 1], np.float32)
+    value, grad = torch_loss("binary_cross_entropy_with_logits", y, z, reduction="none")
+    np.testing.assert_allclose(value, [2.0611537e-09, 3.9e-44, NAN, NAN, NAN], rtol=0.1)
+    np.testing.assert_array_equal(grad, [0, 0, 0, 0, -1])
+    value, grad = xe.binary_cross_entropy(y, z, reduction="none", return_grad=True)
+    np.testing.assert_allclose(value, [2.0611537e-09, 3.7200760e-44, 0, 0, INF], rtol=1e-6)
+    np.testing.assert_allclose(grad, [-2.0611537e-09, -3.72e-44, 0, 0, -1], rtol=0.02)
+    y, z, s = np.array([1.0, 0.0]), np.array([1.0, 2.0]), np.array([1.0, 0.0])
+    theirs = torch_loss("binary_cross_entropy_with_logits", y, z, weight=s, reduction="mean")[0]
+    assert xe.binary_cross_entropy(y, z, sample_weight=s) == pytest.approx(2 * theirs, rel=1e-12)
+
+
 # the surface
 
 
