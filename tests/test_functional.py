@@ -494,6 +494,37 @@ def test_option_errors(name):
         function(y, z, loss=xe.FocalLoss)
 
 
+@pytest.mark.parametrize("weight", [1e308, 1e-310])
+def test_weights_that_no_mean_can_be_divided_by(weight):
+    z, s = np.zeros((4, 2)), np.full(4, weight)
+    s.flags.writeable = False
+    with pytest.raises(ValueError, match=r"the weights sum to .* scale them"):
+        xe.cross_entropy([0, 0, 0, 0], z, sample_weight=s)
+    with pytest.raises(ValueError, match=r"the weights sum to .* scale them"):
+        xe.binary_cross_entropy(z, z, sample_weight=s)
+    assert xe.cross_entropy([0, 0, 0, 0], z, sample_weight=s, reduction="sum") > 0
+
+
+def test_ignore_index_is_an_integer():
+    assert xe.cross_entropy([0, 1], np.zeros((2, 2)), ignore_index=np.uint8(1)) == pytest.approx(np.log(2))
+    for wrong in (1.5, "1", [1]):
+        with pytest.raises(TypeError, match=r"ignore_index=.* must be an integer or None"):
+            xe.cross_entropy([0, 1], np.zeros((2, 2)), ignore_index=wrong)
+
+
+def test_data_frames_and_series():
+    pd = pytest.importorskip("pandas")
+    y, z, rng = problem()
+    s = rng.random(40)
+    expected = xe.cross_entropy(y, z, sample_weight=s)
+    index = rng.permutation(40)
+    logits, labels = pd.DataFrame(z, index=index), pd.Series(y, index=index)
+    assert xe.cross_entropy(labels, logits, sample_weight=pd.Series(s, index=index)) == expected
+    assert xe.cross_entropy(pd.Series(pd.Categorical(y), index=index), logits, sample_weight=s) == expected
+    assert xe.cross_entropy(labels.astype("Int8"), logits, sample_weight=s) == expected
+    assert xe.cross_entropy(pd.DataFrame(one_hot(y, 5)), logits, sample_weight=s) == pytest.approx(expected, rel=1e-14)
+
+
 def test_ignore_index_needs_labels():
     with pytest.raises(ValueError, match="ignore_index=0 is a label, but y_true holds distributions"):
         xe.cross_entropy([[0.5, 0.5]], [[1.0, 2.0]], ignore_index=0)

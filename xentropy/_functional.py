@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
@@ -269,7 +270,8 @@ def binary_cross_entropy(
         )
     scale = 1.0
     if reduction == "mean":
-        scale = _inverse(float(z.size) if s is None else float(s.sum()) * run)
+        with np.errstate(over="ignore"):
+            scale = _inverse(float(z.size) if s is None else float(s.sum()) * run)
     element_loss = np.empty(z.size) if reduction == "none" else None
     grad = np.empty_like(z) if return_grad else None
     value = kernels.binary_loss(
@@ -449,6 +451,15 @@ def softmax(logits: Any) -> np.ndarray:
     ndarray of the shape of `logits`, float32 or float64 as they are
         NaN in a row with a NaN or +inf logit, or with -inf in every class.
 
+    Raises
+    ------
+    ValueError
+        If `logits` has no axis, or holds no numbers.
+
+    References
+    ----------
+    Bridle (1990), Probabilistic Interpretation of Feedforward Classification Network Outputs, Neurocomputing 68.
+
     Examples
     --------
     >>> import xentropy as xe
@@ -471,6 +482,16 @@ def log_softmax(logits: Any) -> np.ndarray:
     -------
     ndarray of the shape of `logits`, float32 or float64 as they are
         NaN in a row with a NaN or +inf logit, or with -inf in every class.
+
+    Raises
+    ------
+    ValueError
+        If `logits` has no axis, or holds no numbers.
+
+    References
+    ----------
+    Blanchard, Higham & Higham (2021), Accurately computing the log-sum-exp and softmax functions, IMA J. Numer. Anal.
+    41(4), section 4.
 
     Examples
     --------
@@ -542,6 +563,8 @@ def _target(
     y = np.asarray(y_true)
     if y.shape == lead:
         if ignore_index is not None:
+            if not isinstance(ignore_index, Integral):
+                raise TypeError(f"ignore_index={ignore_index!r} must be an integer or None")
             s = np.ones(n) if s is None else s.copy()
         labels, mass, bad = kernels.encode_labels(_integers(y, s), n_classes, ignore_index, s, w)
         if bad >= 0:
@@ -644,7 +667,12 @@ def _pos_weight(pos_weight: Any, shape: tuple[int, ...]) -> np.ndarray | None:
 
 def _inverse(mass: float) -> float:
     """1 / mass; 0 where nothing has weight: then value and gradient are 0."""
-    return 1.0 / mass if mass > 0.0 else 0.0
+    if mass == 0.0:
+        return 0.0
+    inverse = 1.0 / mass
+    if not 0.0 < inverse < math.inf:
+        raise ValueError(f"the weights sum to {mass}, by which no mean can be divided; scale them")
+    return inverse
 
 
 def _where(index: int, shape: tuple[int, ...]) -> str:

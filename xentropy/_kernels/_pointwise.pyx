@@ -279,7 +279,7 @@ def softmax(const floating[:, ::1] logits, *, bint log=False, int n_threads=1):
     return out
 
 
-def encode_labels(const integer[::1] y, Py_ssize_t n_classes, ignore, double[::1] sample_weight,
+def encode_labels(const integer[::1] y, Py_ssize_t n_classes, ignore, sample_weight,
                   const double[::1] class_weight=None):
     """Class indices as int32, and what they weigh.
 
@@ -291,7 +291,7 @@ def encode_labels(const integer[::1] y, Py_ssize_t n_classes, ignore, double[::1
     ignore : int or None
         A label that is in no class; it takes a `sample_weight`.
     sample_weight : float64 array (n,) or None
-        Rows of weight 0 are ignored, whatever their label. Set to 0 where the label is `ignore`.
+        Rows of weight 0 are ignored, whatever their label. With `ignore`, overwritten with 0 where that is the label.
     class_weight : float64 array (n_classes,) or None
 
     Returns
@@ -307,11 +307,18 @@ def encode_labels(const integer[::1] y, Py_ssize_t n_classes, ignore, double[::1
     cdef integer skip = 0
     cdef bint has_ignore = False, weighted = sample_weight is not None, by_class = class_weight is not None
     cdef double mass = 0.0, s
-    if ignore is not None and not weighted:
-        raise ValueError("labels to ignore are marked in sample_weight")
+    cdef const double[::1] weights = sample_weight
+    cdef double[::1] marked
+    if weighted:
+        _check_shape("sample_weight", sample_weight, (n,))
+    if by_class and class_weight.shape[0] != n_classes:
+        raise ValueError(f"class_weight has {class_weight.shape[0]} entries for {n_classes} classes")
     out = np.empty(n, dtype=np.int32)
     cdef int32_t[::1] labels = out
     if ignore is not None:
+        if not weighted:
+            raise ValueError("labels to ignore are marked in sample_weight")
+        marked = sample_weight
         try:
             skip = ignore
             has_ignore = True
@@ -321,8 +328,8 @@ def encode_labels(const integer[::1] y, Py_ssize_t n_classes, ignore, double[::1
         for i in range(n):
             labels[i] = 0
             if has_ignore and y[i] == skip:
-                sample_weight[i] = 0.0
-            s = sample_weight[i] if weighted else 1.0
+                marked[i] = 0.0
+            s = weights[i] if weighted else 1.0
             if s == 0.0:
                 continue
             if <uint64_t> y[i] >= <uint64_t> n_classes:  # a negative label becomes a large one
