@@ -28,7 +28,7 @@ scales = pytest.mark.parametrize("scale", [8, 300])
 
 
 def digits(scale):
-    return 100 if scale <= 8 else 420
+    return 100 if scale <= 8 else 400
 
 
 def tolerance(loss, dtype):
@@ -50,8 +50,10 @@ def targets(loss, y, scale, n_classes=4):
     rng = np.random.default_rng(0)
     w = rng.random(n_classes)
     yield y, 0.0, None, one_hot(y, n_classes)
+    if scale > 8:
+        return  # saturation is the same for all, and exact arithmetic is slow there
     yield one_hot(y, n_classes), 0.0, w, w * one_hot(y, n_classes)
-    if not loss.one_hot_only and scale <= 8:
+    if not loss.one_hot_only:
         soft = rng.dirichlet(np.ones(n_classes), len(y)).astype(np.float32).astype(float)
         soft /= soft.sum(axis=1, keepdims=True)
         yield soft, 0.2, w, w * (0.8 * soft + 0.2 / n_classes)
