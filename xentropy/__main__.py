@@ -249,8 +249,8 @@ def _split(table: Table, options: argparse.Namespace) -> _Split:
         (sizes == 1, "one row to fit with: it is in every fit and in no score"),
     ]:
         if rare.any():
-            names = ", ".join(map(str, classes[rare][:5])) + ", ..." * (rare.sum() > 5)
-            notes.append(f"classes with {meaning}: {names}")
+            names = [str(name) for name in classes[rare][:5]] + ["..."] * (int(rare.sum()) > 5)
+            notes.append(f"classes with {meaning}: {', '.join(names)}")
     take = (lambda rows: table.X.iloc[rows]) if hasattr(table.X, "iloc") else table.X.__getitem__
     return _Split(take(train), table.y[train], take(test), table.y[test], folds, classes, notes)
 
