@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import warnings
@@ -157,12 +158,14 @@ def _share(text: str) -> float:
 
 
 def _check_output(options: argparse.Namespace) -> None:
-    # before any work, so that a typing error does not cost a search
+    # before any work, so that a mistyped name does not cost a search
     output = options.output
     if output.is_dir():
         raise InputError(f"--output {output} is a folder: name a file in it")
     if not output.parent.is_dir():
         raise InputError(f"--output {output}: there is no folder {output.parent}")
+    if not os.access(output if output.exists() else output.parent, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(output))
     if options.data is not None and output.exists() and options.data.exists() and output.samefile(options.data):
         raise InputError(f"--output {output} would overwrite the data")
 
@@ -409,7 +412,7 @@ def _comparison(ours: _Found, peer: _Found, split: _Split) -> str:
         f"same objective on the same {X_train.shape[0]} x {X_train.shape[1]} values: they reached {ours_objective:.6f} "
         f"(SoftmaxClassifier) and {peer_objective:.6f}.",
         f"Fit time: one thread, tol=1e-4, max_iter={_MAX_ITER}, median of {rounds} alternating fits; "
-        f"the ratio is {peer_seconds / fair_seconds:.2f}.",
+        f"LogisticRegression takes {peer_seconds / fair_seconds:.2f} times as long.",
     ]
     if peer.n_unconverged:
         lines.append(f"{peer.n_unconverged} of {peer.n_fits} fits of LogisticRegression stopped at max_iter.")
