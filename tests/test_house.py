@@ -105,8 +105,8 @@ def test_stubs_agree_with_the_compiled_modules(tmp_path):
         allowed += [re.escape(f"{name}.{function}") for function, it in vars(module).items() if is_fused(it)]
     (tmp_path / "allowed").write_text("\n".join(allowed))
     (tmp_path / "mypy.ini").write_text("[mypy]\nfollow_imports = skip\n")
-    # the modules are the installed ones (hence another folder), the stubs those of the repository, which mypy finds also
-    # where the package is installed for editing
+    # the modules are the installed ones (hence another folder), the stubs those of the repository, which mypy finds
+    # also where the package is installed for editing
     result = subprocess.run(
         [
             *(sys.executable, "-m", "mypy.stubtest", "--ignore-disjoint-bases", "--ignore-unused-allowlist"),
