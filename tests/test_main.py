@@ -113,7 +113,7 @@ def test_runs_repeat(iris_csv, in_tmp, capsys):
     printed = []
     for _ in range(2):
         run(iris_csv, "--target", "species", "--C", "1", "--smoothing", "0", "--folds", "2")
-        printed.append(re.sub(r"[\d.]+ (ms|s\)|times)", "", capsys.readouterr().out))
+        printed.append(re.sub(r" *[\d.]+ (ms|s\)|times)", "", capsys.readouterr().out))
     assert printed[0] == printed[1]
 
 

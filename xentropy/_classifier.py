@@ -127,8 +127,8 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
     array([0, 1, 2])
     >>> clf.predict_proba(X[[0, 60, 120]]).round(2)
     array([[0.98, 0.02, 0.  ],
-           [0.1 , 0.87, 0.04],
-           [0.  , 0.03, 0.97]])
+           [0.06, 0.94, 0.01],
+           [0.  , 0.02, 0.98]])
     >>> round(clf.score(X, y), 3)
     0.973
     """
