@@ -5,7 +5,10 @@ import numpy as np
 from cython cimport floating
 from cython.parallel cimport prange
 
-from .kernels cimport xe_softmax_double, xe_softmax_float
+from ._linear import ISA
+from .kernels cimport xe_choose_isa, xe_softmax_double, xe_softmax_float
+
+xe_choose_isa(ISA.encode())  # each extension holds a copy of the kernels
 
 _ROWS = 256  # rows of a chunk: what a thread takes at a time
 
