@@ -1,4 +1,4 @@
-"""The fused pass against a naive oracle, over every shape that a block, a vector, a tile or a partition could get wrong."""
+"""The fused pass against a naive oracle, over shapes around every block, vector, tile and partition."""
 
 import numpy as np
 import pytest

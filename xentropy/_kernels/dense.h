@@ -11,8 +11,10 @@
 /* Tiles that fit the register file: 32 registers of AVX-512 and arm64, 16 of AVX2 and SSE2. A tile of the gradient has n
  * outputs and v vectors of features: TILE(n, v). */
 #if XE_BYTES == 64 || defined(__aarch64__)
-#define MAX_OUTPUTS 8
-#define GRADIENT_TILES TILE(1, 8) TILE(2, 8) TILE(3, 6) TILE(4, 5) TILE(5, 4) TILE(6, 4) TILE(7, 3) TILE(8, 3)
+#define MAX_OUTPUTS 12
+#define GRADIENT_TILES                                                                                             \
+    TILE(1, 8) TILE(2, 8) TILE(3, 6) TILE(4, 5) TILE(5, 4) TILE(6, 4) TILE(7, 3) TILE(8, 3) TILE(9, 2) TILE(10, 2) \
+    TILE(11, 2) TILE(12, 2)
 #elif XE_BYTES == 32
 #define MAX_OUTPUTS 4
 #define GRADIENT_TILES TILE(1, 8) TILE(2, 4) TILE(3, 3) TILE(4, 3)
@@ -71,55 +73,86 @@ static void XE(dense_pack)(const xe_linear *p, const double *coef, const double 
 typedef struct {
     const REAL *x;
     ptrdiff_t stride, n_features; /* n_features may be padded by zeros up to whole vectors */
+    const char *ahead;            /* where the next block is stored: this block's arithmetic fetches it */
 } XE(rows);
 
-/* Rows of X as REAL. They are used in place, unless they are stored in another type, or one of them is ignored: it may
- * hold NaN, and 0 * NaN would reach the gradient, so it is read as zeros; or a tail cannot be loaded under a mask. */
-static XE(rows) XE(dense_block)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, REAL *scratch)
+/* Memory is busy only while somebody asks for it, so the loops over a block ask for the next one, `lines` cache lines
+ * at each step: half of it during the logits, half of it during the gradient. */
+XE_INLINE const char *XE(fetch)(const char *ahead, const int lines)
 {
-    const ptrdiff_t d = p->n_features, stride = XE(padded)(d);
+    XE_UNROLL
+    for (int i = 0; i < lines; i++) XE_PREFETCH(ahead + 64 * i);
+    return ahead + 64 * lines;
+}
+
+/* Rows of X as REAL, in place where that is possible: not where they are stored in another type, or one of them is
+ * ignored: it may hold NaN, and 0 * NaN would reach the gradient, so it is read as zeros; nor where a tail cannot be
+ * loaded under a mask, or where rows off the cache lines would be loaded often (`often`). Then they are copied to
+ * scratch by copy_rows, a part at a time, just before the part is used. */
+static XE(rows) XE(dense_block)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, int often, REAL *scratch)
+{
+    const ptrdiff_t d = p->n_features, stride = XE(padded)(d), size = p->x_is_float ? sizeof(float) : sizeof(double);
     const double *s = p->target.sample_weight;
-    const int same_type = p->x_is_float == XE_IS_FLOAT, tail_is_cheap = XE_BYTES > 16 || stride == d;
-    int ignored = 0;
-    for (ptrdiff_t r = 0; s && r < n_rows; r++) ignored |= s[first + r] == 0.0;
-    if (same_type && tail_is_cheap && !ignored) return (XE(rows)){(const REAL *)p->x + first * d, d, d};
-    for (ptrdiff_t r = 0; r < n_rows; r++) {
-        REAL *to = scratch + r * stride;
+    const char *x = (const char *)p->x + first * d * size;
+    int in_place = p->x_is_float == XE_IS_FLOAT && (XE_BYTES > 16 || stride == d);
+    if (often && XE_BYTES && ((uintptr_t)x | (uintptr_t)(d * size)) % XE_BYTES) in_place = 0;
+    for (ptrdiff_t r = 0; s && r < n_rows; r++) in_place &= s[first + r] != 0.0;
+    const XE(rows) here = {(const REAL *)(const void *)x, d, d, x + n_rows * d * size};
+    const XE(rows) copy = {scratch, stride, stride, here.ahead};
+    return in_place ? here : copy;
+}
+
+/* rows first + begin..first + end of X, features from..to, into their places in the copy of the block */
+static void XE(copy_rows)(const xe_linear *p, ptrdiff_t first, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t from,
+                          ptrdiff_t to, REAL *scratch)
+{
+    const ptrdiff_t d = p->n_features, stride = XE(padded)(d), stop = to < d ? to : d;
+    const double *s = p->target.sample_weight;
+    for (ptrdiff_t r = begin; r < end; r++) {
+        REAL *row = scratch + r * stride;
+        ptrdiff_t j = from;
         if (s && s[first + r] == 0.0) {
-            memset(to, 0, (size_t)d * sizeof(REAL));
+            memset(row + from, 0, (size_t)(to - from) * sizeof(REAL));
+        } else if (p->x_is_float == XE_IS_FLOAT) {
+            const REAL *x = (const REAL *)p->x + (first + r) * d;
+            for (; j + VL <= stop; j += VL) XE(store)(row + j, XE(load)(x + j));
+            if (j < stop) XE(store)(row + j, XE(load_some)(x + j, stop - j));
         } else if (p->x_is_float) {
-            const float *from = (const float *)p->x + (first + r) * d;
-            for (ptrdiff_t j = 0; j < d; j++) to[j] = (REAL)from[j];
+            const float *x = (const float *)p->x + (first + r) * d;
+            for (; j < stop; j++) row[j] = (REAL)x[j];
+            for (; j < to; j++) row[j] = 0;
         } else {
-            const double *from = (const double *)p->x + (first + r) * d;
-            for (ptrdiff_t j = 0; j < d; j++) to[j] = (REAL)from[j];
+            const double *x = (const double *)p->x + (first + r) * d;
+            for (; j < stop; j++) row[j] = (REAL)x[j];
+            for (; j < to; j++) row[j] = 0;
         }
-        for (ptrdiff_t j = d; j < stride; j++) to[j] = 0;
     }
-    return (XE(rows)){scratch, stride, stride};
 }
 
 /* ---- logits of few outputs: dot products of ROWS rows with n_k rows of W ---- */
 
-XE_INLINE void XE(dot_tile)(const int n_k, XE(rows) x, const ptrdiff_t *row, const REAL *w, ptrdiff_t w_stride,
-                            const REAL *intercept, REAL *z, ptrdiff_t z_stride)
+XE_INLINE const char *XE(dot_tile)(const int n_k, const int lines, XE(rows) x, const ptrdiff_t *row, ptrdiff_t from,
+                                   ptrdiff_t d, const REAL *w, ptrdiff_t w_stride, const REAL *intercept, REAL *z,
+                                   ptrdiff_t z_stride, const char *ahead)
 {
-    const ptrdiff_t d = x.n_features, whole = d / VL * VL;
+    const ptrdiff_t whole = d / VL * VL;
     V acc[3][ROWS];
     XE_UNROLL
     for (int k = 0; k < n_k; k++)
         XE_UNROLL
         for (int r = 0; r < ROWS; r++) acc[k][r] = XE(all)(0);
-    for (ptrdiff_t j = 0; j < whole; j += VL) {
+    for (ptrdiff_t j = from; j < whole; j += VL) {
         V w_k[3];
         XE_UNROLL
         for (int k = 0; k < n_k; k++) w_k[k] = XE(load)(w + k * w_stride + j);
         XE_UNROLL
         for (int r = 0; r < ROWS; r++) {
-            const V x_r = XE(load)(x.x + row[r] + j);
+            V x_r = XE(load)(x.x + row[r] + j);
+            XE_KEEP(x_r);
             XE_UNROLL
             for (int k = 0; k < n_k; k++) acc[k][r] += x_r * w_k[k];
         }
+        ahead = XE(fetch)(ahead, lines);
     }
     if (whole < d) {
         V w_k[3];
@@ -133,23 +166,46 @@ XE_INLINE void XE(dot_tile)(const int n_k, XE(rows) x, const ptrdiff_t *row, con
         }
     }
     XE_UNROLL
-    for (int k = 0; k < n_k; k++) XE(sums)(acc[k], intercept[k], z + k * z_stride);
+    for (int k = 0; k < n_k; k++) XE(sums)(acc[k], intercept ? intercept + k : NULL, z + k * z_stride);
+    return ahead;
+}
+
+/* all outputs of ROWS rows, features from..to */
+XE_INLINE const char *XE(dot_rows)(const int lines, ptrdiff_t R, XE(rows) x, const ptrdiff_t *row, ptrdiff_t from,
+                                   ptrdiff_t to, const REAL *w, ptrdiff_t w_stride, const REAL *intercept, REAL *z,
+                                   ptrdiff_t stride, const char *ahead)
+{
+    for (; R >= 3; R -= 3, w += 3 * w_stride, z += 3 * stride, intercept += intercept ? 3 : 0)
+        ahead = XE(dot_tile)(3, lines, x, row, from, to, w, w_stride, intercept, z, stride, ahead);
+    if (R == 2) return XE(dot_tile)(2, lines, x, row, from, to, w, w_stride, intercept, z, stride, ahead);
+    if (R == 1) return XE(dot_tile)(1, lines, x, row, from, to, w, w_stride, intercept, z, stride, ahead);
+    return ahead;
 }
 
 /* z (R, stride), for n_rows rows and on to the end of the last vector, which repeats the last row */
-static void XE(few_logits)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, REAL *z, ptrdiff_t stride)
+static void XE(few_logits)(const xe_linear *p, ptrdiff_t first, XE(rows) x, ptrdiff_t n_rows, REAL *copy, REAL *z,
+                           ptrdiff_t stride)
 {
-    const ptrdiff_t R = p->n_outputs, w_stride = XE(padded)(p->n_features);
+    enum { DEPTH = 2048 / sizeof(REAL) }; /* features of ROWS rows and of a few outputs that stay in L1 */
+    const ptrdiff_t R = p->n_outputs, w_stride = XE(padded)(p->n_features), n_tiles = (R + 2) / 3;
     const REAL *w = p->packed, *intercept = w + R * w_stride;
-    for (ptrdiff_t r = 0; r < n_rows || r % VL; r += ROWS) {
-        ptrdiff_t row[ROWS], k = 0;
-        for (ptrdiff_t i = 0; i < ROWS; i++) row[i] = (r + i < n_rows ? r + i : n_rows - 1) * x.stride;
-        for (; k + 3 <= R; k += 3)
-            XE(dot_tile)(3, x, row, w + k * w_stride, w_stride, intercept + k, z + k * stride + r, stride);
-        if (R - k == 2)
-            XE(dot_tile)(2, x, row, w + k * w_stride, w_stride, intercept + k, z + k * stride + r, stride);
-        else if (R - k == 1)
-            XE(dot_tile)(1, x, row, w + k * w_stride, w_stride, intercept + k, z + k * stride + r, stride);
+    const char *ahead = x.ahead;
+    for (ptrdiff_t from = 0; from == 0 || from < x.n_features; from += DEPTH) {
+        const ptrdiff_t to = x.n_features - from < 2 * DEPTH ? x.n_features : from + DEPTH;
+        const REAL *start = from ? NULL : intercept;
+        for (ptrdiff_t r = 0; r < n_rows || r % VL; r += ROWS) {
+            ptrdiff_t row[ROWS];
+            for (ptrdiff_t i = 0; i < ROWS; i++) row[i] = (r + i < n_rows ? r + i : n_rows - 1) * x.stride;
+            if (x.x == copy) XE(copy_rows)(p, first, r, r + ROWS < n_rows ? r + ROWS : n_rows, from, to, copy);
+            /* ROWS lines of X go by in n_tiles steps */
+            if (n_tiles == 1)
+                ahead = XE(dot_rows)((ROWS + 1) / 2, R, x, row, from, to, w, w_stride, start, z + r, stride, ahead);
+            else if (n_tiles == 2)
+                ahead = XE(dot_rows)((ROWS + 3) / 4, R, x, row, from, to, w, w_stride, start, z + r, stride, ahead);
+            else
+                ahead = XE(dot_rows)((ROWS + 7) / 8, R, x, row, from, to, w, w_stride, start, z + r, stride, ahead);
+        }
+        if (to == x.n_features) break;
     }
 }
 
@@ -210,11 +266,12 @@ static void XE(many_logits)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, RE
 /* ---- the gradient: n_k outputs by n_v vectors of features stay in registers while the rows go by ----
  *
  * g of row r and output k lies at g + r g_row + k g_class. to (n_k, to_stride) doubles, += */
-XE_INLINE void XE(gradient_tile)(const int n_k, const int n_v, const int masked, const REAL *x, ptrdiff_t x_stride,
-                                 ptrdiff_t n_features, const REAL *g, ptrdiff_t g_row, ptrdiff_t g_class,
-                                 ptrdiff_t n_rows, double *to, ptrdiff_t to_stride)
+XE_INLINE const char *XE(gradient_tile)(const int n_k, const int n_v, const int masked, const int lines,
+                                        const REAL *x, ptrdiff_t x_stride, ptrdiff_t n_features, const REAL *g,
+                                        ptrdiff_t g_row, ptrdiff_t g_class, ptrdiff_t n_rows, double *to,
+                                        ptrdiff_t to_stride, const char *ahead)
 {
-    V acc[8][8];
+    V acc[MAX_OUTPUTS][8];
     XE_UNROLL
     for (int k = 0; k < n_k; k++)
         XE_UNROLL
@@ -230,28 +287,33 @@ XE_INLINE void XE(gradient_tile)(const int n_k, const int n_v, const int masked,
             XE_UNROLL
             for (int v = 0; v < n_v; v++) acc[k][v] += g_k * x_v[v];
         }
+        ahead = XE(fetch)(ahead, lines);
     }
     XE_UNROLL
     for (int k = 0; k < n_k; k++)
         XE_UNROLL
         for (int v = 0; v < n_v; v++)
             if (!masked || v * VL < n_features) XE(wide_store)(to + k * to_stride + v * VL, acc[k][v], 1);
+    return ahead;
 }
 
 /* all features of n_k outputs */
-XE_INLINE void XE(gradient_strip)(const int n_k, const int n_v, XE(rows) x, const REAL *g, ptrdiff_t g_class,
-                                  ptrdiff_t n_rows, double *to, ptrdiff_t to_stride)
+XE_INLINE const char *XE(gradient_strip)(const int n_k, const int n_v, XE(rows) x, const REAL *g, ptrdiff_t g_class,
+                                         ptrdiff_t n_rows, double *to, ptrdiff_t to_stride, const char *ahead)
 {
     const ptrdiff_t d = x.n_features;
+    const int mask = XE_BYTES > 16, lines = (n_v + 1) / 2;
     ptrdiff_t j = 0;
     for (; j + n_v * VL <= d; j += n_v * VL)
-        XE(gradient_tile)(n_k, n_v, 0, x.x + j, x.stride, d - j, g, 1, g_class, n_rows, to + j, to_stride);
-    if (XE_BYTES > 16 && d - j > VL) {
-        XE(gradient_tile)(n_k, n_v, 1, x.x + j, x.stride, d - j, g, 1, g_class, n_rows, to + j, to_stride);
-        return;
-    }
+        ahead = XE(gradient_tile)(n_k, n_v, 0, lines, x.x + j, x.stride, d - j, g, 1, g_class, n_rows, to + j,
+                                  to_stride, ahead);
+    if (mask && d - j > VL)
+        return XE(gradient_tile)(n_k, n_v, 1, lines, x.x + j, x.stride, d - j, g, 1, g_class, n_rows, to + j,
+                                 to_stride, ahead);
     for (; j < d; j += VL)
-        XE(gradient_tile)(n_k, 1, XE_BYTES > 16, x.x + j, x.stride, d - j, g, 1, g_class, n_rows, to + j, to_stride);
+        ahead = XE(gradient_tile)(n_k, 1, mask, 1, x.x + j, x.stride, d - j, g, 1, g_class, n_rows, to + j, to_stride,
+                                  ahead);
+    return ahead;
 }
 
 /* g (R, g_stride) */
@@ -260,11 +322,14 @@ static void XE(few_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, c
 {
     const ptrdiff_t R = p->n_outputs, stride = XE(padded)(p->n_features);
     const ptrdiff_t n_strips = (R + MAX_OUTPUTS - 1) / MAX_OUTPUTS;
+    const char *ahead = x.ahead + n_rows * p->n_features * (p->x_is_float ? 4 : 8) / 2;
     for (ptrdiff_t s = 0; s < n_strips; s++) {
         const ptrdiff_t k = R * s / n_strips, n_k = R * (s + 1) / n_strips - k;
         switch (n_k) {
-#define TILE(n, v) \
-    case n: XE(gradient_strip)(n, v, x, g + k * g_stride, g_stride, n_rows, to + k * stride, stride); break;
+#define TILE(n, v)                                                                                               \
+    case n:                                                                                                      \
+        ahead = XE(gradient_strip)(n, v, x, g + k * g_stride, g_stride, n_rows, to + k * stride, stride, ahead); \
+        break;
             GRADIENT_TILES
 #undef TILE
         }
@@ -282,7 +347,7 @@ static void XE(few_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, c
 static void XE(many_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, const REAL *g, ptrdiff_t g_tile,
                               REAL *x_tile, double *to)
 {
-    enum { N_K = VL < MAX_OUTPUTS ? VL : MAX_OUTPUTS };
+    enum { N_K = VL < 8 ? VL : 8 };
     const ptrdiff_t d = x.n_features, columns = XE(padded)(p->n_outputs), stride = XE(padded)(p->n_features);
     for (ptrdiff_t j = 0; j < d; j += PANEL * VL) {
         const ptrdiff_t n_v = d - j < PANEL * VL ? (d - j + VL - 1) / VL : PANEL, width = n_v * VL;
@@ -295,11 +360,11 @@ static void XE(many_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, 
             const REAL *g_k = g + k / VL * g_tile + k % VL;
             double *to_k = to + k * stride + j;
             if (n_v == 3)
-                XE(gradient_tile)(N_K, 3, 0, x_tile, width, n, g_k, VL, 1, n_rows, to_k, stride);
+                XE(gradient_tile)(N_K, 3, 0, 0, x_tile, width, n, g_k, VL, 1, n_rows, to_k, stride, NULL);
             else if (n_v == 2)
-                XE(gradient_tile)(N_K, 2, 0, x_tile, width, n, g_k, VL, 1, n_rows, to_k, stride);
+                XE(gradient_tile)(N_K, 2, 0, 0, x_tile, width, n, g_k, VL, 1, n_rows, to_k, stride, NULL);
             else
-                XE(gradient_tile)(N_K, 1, 0, x_tile, width, n, g_k, VL, 1, n_rows, to_k, stride);
+                XE(gradient_tile)(N_K, 1, 0, 0, x_tile, width, n, g_k, VL, 1, n_rows, to_k, stride, NULL);
         }
     }
     for (ptrdiff_t k = 0; k < columns; k += VL, g += g_tile) {
@@ -341,8 +406,8 @@ static double XE(few_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, v
     double sum = 0.0;
     for (ptrdiff_t first = begin; first < end; first += p->block_rows) {
         const ptrdiff_t n = end - first < p->block_rows ? end - first : p->block_rows, padded = XE(padded)(n);
-        const XE(rows) x = XE(dense_block)(p, first, n, rows);
-        XE(few_logits)(p, x, n, z, stride);
+        const XE(rows) x = XE(dense_block)(p, first, n, R > 2, rows);
+        XE(few_logits)(p, first, x, n, rows, z, stride);
         if (sigmoid) {
             sum += XE(sigmoid_rows)(&p->target, first, n, z, g, NULL);
         } else if (plain) {
@@ -374,7 +439,8 @@ static double XE(many_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, 
     for (ptrdiff_t first = begin; first < end; first += p->block_rows) {
         const ptrdiff_t n = end - first < p->block_rows ? end - first : p->block_rows, padded = XE(padded)(n);
         const ptrdiff_t g_tile = n * VL;
-        const XE(rows) x = XE(dense_block)(p, first, n, rows);
+        const XE(rows) x = XE(dense_block)(p, first, n, 0, rows);
+        if (x.x == rows) XE(copy_rows)(p, first, 0, n, 0, x.n_features, rows);
         XE(many_logits)(p, x, n, z, columns);
         if (plain) {
             const int32_t *y = p->target.labels + first;

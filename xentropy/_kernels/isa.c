@@ -36,9 +36,18 @@
 
 #if defined(__GNUC__)
 #define XE_INLINE static inline __attribute__((always_inline, unused))
+#define XE_PREFETCH(address) __builtin_prefetch(address, 0, 2) /* into L2 */
 #else
 #define XE_INLINE static inline
+#define XE_PREFETCH(address) ((void)(address))
 #endif
+/* A vector that several products use is loaded once: gcc 12 would rather load it again for each. */
+#if XE_BYTES > 16
+#define XE_KEEP(a) __asm__("" : "+v"(a))
+#else
+#define XE_KEEP(a) ((void)0)
+#endif
+
 #define XE_UNROLL _Pragma(XE_UNROLL_PRAGMA)
 #if defined(__clang__)
 #define XE_UNROLL_PRAGMA "clang loop unroll(full)"

@@ -265,8 +265,9 @@ XE_INLINE REAL XE(top)(V a)
 #define ROWS 4
 #endif
 
-/* to[i] = start + sum of the lanes of a[i], i < ROWS, in log2 steps: each adds neighbours of two vectors into one. */
-XE_INLINE void XE(sums)(const V *a, REAL start, REAL *to)
+/* to[i] = *start (or what was in to[i], where it is NULL) + sum of the lanes of a[i], i < ROWS, in log2 steps: each adds
+ * neighbours of two vectors into one. */
+XE_INLINE void XE(sums)(const V *a, const REAL *start, REAL *to)
 {
 #define PAIR(a, b) (__builtin_shufflevector(a, b, EVEN) + __builtin_shufflevector(a, b, ODD))
 #if XE_BYTES == 64 && XE_IS_FLOAT
@@ -277,7 +278,7 @@ XE_INLINE void XE(sums)(const V *a, REAL start, REAL *to)
                   __builtin_shufflevector(abcd, efgh, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
     const __m256 one = (__m256)__builtin_shufflevector(two, two, 0, 1, 2, 3, 8, 9, 10, 11) +
                        (__m256)__builtin_shufflevector(two, two, 4, 5, 6, 7, 12, 13, 14, 15);
-    _mm256_storeu_ps(to, one + start);
+    _mm256_storeu_ps(to, one + (start ? _mm256_set1_ps(*start) : _mm256_loadu_ps(to)));
 #elif XE_BYTES == 64
 #define EVEN 0, 8, 2, 10, 4, 12, 6, 14
 #define ODD 1, 9, 3, 11, 5, 13, 7, 15
@@ -285,7 +286,7 @@ XE_INLINE void XE(sums)(const V *a, REAL start, REAL *to)
     (__builtin_shufflevector(a, b, 0, 1, 4, 5, 8, 9, 12, 13) + \
      __builtin_shufflevector(a, b, 2, 3, 6, 7, 10, 11, 14, 15))
     const V abcd = QUARTERS(PAIR(a[0], a[1]), PAIR(a[2], a[3])), efgh = QUARTERS(PAIR(a[4], a[5]), PAIR(a[6], a[7]));
-    XE(store)(to, QUARTERS(abcd, efgh) + start);
+    XE(store)(to, QUARTERS(abcd, efgh) + (start ? XE(all)(*start) : XE(load)(to)));
 #undef QUARTERS
 #elif XE_BYTES == 32 && XE_IS_FLOAT
 #define EVEN 0, 2, 8, 10, 4, 6, 12, 14
@@ -293,22 +294,22 @@ XE_INLINE void XE(sums)(const V *a, REAL start, REAL *to)
     const V abcd = PAIR(PAIR(a[0], a[1]), PAIR(a[2], a[3]));
     const __m128 one = (__m128)__builtin_shufflevector(abcd, abcd, 0, 1, 2, 3) +
                        (__m128)__builtin_shufflevector(abcd, abcd, 4, 5, 6, 7);
-    _mm_storeu_ps(to, one + start);
+    _mm_storeu_ps(to, one + (start ? _mm_set1_ps(*start) : _mm_loadu_ps(to)));
 #elif XE_BYTES == 32
 #define EVEN 0, 4, 2, 6
 #define ODD 1, 5, 3, 7
     const V ab = PAIR(a[0], a[1]), cd = PAIR(a[2], a[3]);
-    XE(store)(to, __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7) + start);
+    XE(store)(to, __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7) + (start ? XE(all)(*start) : XE(load)(to)));
 #elif XE_BYTES == 16 && XE_IS_FLOAT
 #define EVEN 0, 2, 4, 6
 #define ODD 1, 3, 5, 7
-    XE(store)(to, PAIR(PAIR(a[0], a[1]), PAIR(a[2], a[3])) + start);
+    XE(store)(to, PAIR(PAIR(a[0], a[1]), PAIR(a[2], a[3])) + (start ? XE(all)(*start) : XE(load)(to)));
 #elif XE_BYTES == 16
 #define EVEN 0, 2
 #define ODD 1, 3
-    XE(store)(to, PAIR(a[0], a[1]) + start);
+    XE(store)(to, PAIR(a[0], a[1]) + (start ? XE(all)(*start) : XE(load)(to)));
 #else
-    for (int i = 0; i < ROWS; i++) to[i] = a[i] + start;
+    for (int i = 0; i < ROWS; i++) to[i] = a[i] + (start ? *start : to[i]);
 #endif
 #undef PAIR
 #undef EVEN
