@@ -21,7 +21,7 @@ ctypedef fused index_t:
 # the result does not depend on the number of threads, and one slow thread delays the rest by one partition at most.
 cdef Py_ssize_t _MAX_PARTITIONS = 32
 cdef Py_ssize_t _MIN_WORK = 1 << 15  # multiply-adds that are worth a partition of their own
-cdef Py_ssize_t _MIN_ROWS = 128  # rows that are worth zeroing and adding a gradient of their own
+cdef Py_ssize_t _MIN_UPDATES = int(os.environ.get('XU', 16))  # of each number of a gradient that are worth zeroing and adding one more of it
 cdef Py_ssize_t _PARTIAL_BYTES = 1 << 26  # of all partitions' gradients together
 cdef Py_ssize_t _BLOCK_BYTES = int(os.environ.get('XB', 1 << 17))  # of X and its logits in a block of rows: they stay in a core's own cache
 cdef Py_ssize_t _MIN_BLOCK = int(os.environ.get('XM', 32))
@@ -211,7 +211,7 @@ cdef class LinearPass(_Model):
 
         cdef Py_ssize_t size = self.kernels.linear_partial(&self.model)
         cdef Py_ssize_t stored = X.size if isinstance(X, np.ndarray) else X.data.shape[0]
-        cdef Py_ssize_t most = min(_MAX_PARTITIONS, self.model.n_rows // _MIN_ROWS, stored * self.model.n_outputs // _MIN_WORK,
+        cdef Py_ssize_t most = min(_MAX_PARTITIONS, stored * self.model.n_outputs // max(_MIN_WORK, _MIN_UPDATES * size),
                                    _PARTIAL_BYTES // (8 * size))
         self.n_partitions = 1
         while 2 * self.n_partitions <= most:  # a power of two, so that usual numbers of threads get equal shares

@@ -271,7 +271,7 @@ XE_INLINE const char *XE(gradient_tile)(const int n_k, const int n_v, const int 
                                         ptrdiff_t g_row, ptrdiff_t g_class, ptrdiff_t n_rows, double *to,
                                         ptrdiff_t to_stride, const char *ahead)
 {
-    V acc[MAX_OUTPUTS][8];
+    V acc[12][8];
     XE_UNROLL
     for (int k = 0; k < n_k; k++)
         XE_UNROLL
@@ -347,7 +347,7 @@ static void XE(few_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, c
 static void XE(many_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, const REAL *g, ptrdiff_t g_tile,
                               REAL *x_tile, double *to)
 {
-    enum { N_K = VL < 8 ? VL : 8 };
+    enum { MOST = XE_BYTES == 64 ? 8 : 4, N_K = VL < MOST ? VL : MOST }; /* N_K by PANEL registers */
     const ptrdiff_t d = x.n_features, columns = XE(padded)(p->n_outputs), stride = XE(padded)(p->n_features);
     for (ptrdiff_t j = 0; j < d; j += PANEL * VL) {
         const ptrdiff_t n_v = d - j < PANEL * VL ? (d - j + VL - 1) / VL : PANEL, width = n_v * VL;

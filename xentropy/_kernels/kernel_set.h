@@ -46,16 +46,24 @@ static void XE(linear_combine)(const xe_linear *p, const double *partials, ptrdi
     const ptrdiff_t outputs = XE(is_few)(p) ? R : XE(padded)(R); /* of a dense partial */
     /* dense partials are (outputs, d'), CSR partials (d, R') */
     const ptrdiff_t by_feature = p->indptr ? XE(row_stride)(R, VLD) : 1, by_output = p->indptr ? 1 : XE(padded)(d);
-    const ptrdiff_t tile = p->indptr ? 1 : TILE;
-    for (ptrdiff_t j = begin; j < end; j += tile) {
-        const ptrdiff_t n = end - j < tile ? end - j : tile;
-        for (ptrdiff_t k = 0; k < R; k++) {
-            double sum[TILE] = {0};
-            for (ptrdiff_t q = 0; q < n_partials; q++)
-                for (ptrdiff_t i = 0; i < n; i++) sum[i] += partials[q * size + (j + i) * by_feature + k * by_output];
-            for (ptrdiff_t i = 0; i < n; i++) grad_coef[(j + i) * R + k] = sum[i];
+    if (p->indptr)
+        for (ptrdiff_t j = begin; j < end; j++)
+            for (ptrdiff_t k = 0; k < R; k += VLD) {
+                const double *from = partials + j * by_feature + k;
+                VD sum = XE_DOUBLE(load_some)(from, R - k);
+                for (ptrdiff_t q = 1; q < n_partials; q++) sum += XE_DOUBLE(load_some)(from + q * size, R - k);
+                XE_DOUBLE(store_some)(grad_coef + j * R + k, sum, R - k);
+            }
+    else
+        for (ptrdiff_t j = begin; j < end; j += TILE) {
+            const ptrdiff_t n = end - j < TILE ? end - j : TILE;
+            for (ptrdiff_t k = 0; k < R; k++) {
+                double sum[TILE] = {0};
+                for (ptrdiff_t q = 0; q < n_partials; q++)
+                    for (ptrdiff_t i = 0; i < n; i++) sum[i] += partials[q * size + k * by_output + j + i];
+                for (ptrdiff_t i = 0; i < n; i++) grad_coef[(j + i) * R + k] = sum[i];
+            }
         }
-    }
     if (end < d) return;
     for (ptrdiff_t k = 0; k < R; k++) {
         double sum = 0.0;

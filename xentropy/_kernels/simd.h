@@ -104,10 +104,19 @@ XE_INLINE V XE(load_some)(const REAL *p, ptrdiff_t n)
 /* the same, the other lanes `rest` */
 XE_INLINE V XE(load_or)(const REAL *p, ptrdiff_t n, REAL rest)
 {
+#if XE_BYTES == 64 && XE_IS_FLOAT
+    return (V)_mm512_mask_loadu_ps((__m512)XE(all)(rest), XE(first)(n), p);
+#elif XE_BYTES == 64
+    return (V)_mm512_mask_loadu_pd((__m512d)XE(all)(rest), XE(first)(n), p);
+#elif XE_BYTES == 32 && XE_IS_FLOAT
+    return (V)_mm256_blendv_ps((__m256)XE(all)(rest), (__m256)XE(load_some)(p, n), (__m256)XE(first)(n));
+#elif XE_BYTES == 32
+    return (V)_mm256_blendv_pd((__m256d)XE(all)(rest), (__m256d)XE(load_some)(p, n), (__m256d)XE(first)(n));
+#else
     REAL lanes[VL];
-    XE(store)(lanes, XE(load_some)(p, n));
-    for (ptrdiff_t i = n < 0 ? 0 : n; i < VL; i++) lanes[i] = rest;
+    for (ptrdiff_t i = 0; i < VL; i++) lanes[i] = i < n ? p[i] : rest;
     return XE(load)(lanes);
+#endif
 }
 
 XE_INLINE void XE(store_some)(REAL *p, V a, ptrdiff_t n)

@@ -15,20 +15,20 @@ static inline ptrdiff_t XE(row_stride)(ptrdiff_t n_outputs, ptrdiff_t lanes)
 static size_t XE(sparse_packed)(const xe_linear *p)
 {
     const ptrdiff_t stride = XE(row_stride)(p->n_outputs, VL);
-    return (size_t)((p->n_features + 1) * stride + VL) * sizeof(REAL); /* a load may reach past a narrow last row */
+    return (size_t)((p->n_features + 1) * stride + 2 * VL) * sizeof(REAL);
 }
 
 static void XE(sparse_pack)(const xe_linear *p, const double *coef, const double *intercept, ptrdiff_t begin,
                             ptrdiff_t end, REAL *to)
 {
     const ptrdiff_t d = p->n_features, R = p->n_outputs, stride = XE(row_stride)(R, VL);
-    for (ptrdiff_t j = begin; j < end; j++) {
-        for (ptrdiff_t k = 0; k < R; k++) to[j * stride + k] = (REAL)coef[j * R + k];
-        for (ptrdiff_t k = R; k < stride; k++) to[j * stride + k] = 0;
-    }
+    for (ptrdiff_t j = begin; j < end; j++)
+        for (ptrdiff_t k = 0; k < stride; k++) to[j * stride + k] = k < R ? (REAL)coef[j * R + k] : 0;
     if (end < d) return;
-    for (ptrdiff_t k = 0; k < stride + VL; k++)
-        to[d * stride + k] = k < R ? (REAL)intercept[k] : k < stride ? -(REAL)INFINITY : 0;
+    /* loads of a narrow last row end in zeros; a padding class has b = -inf: its exp and its gradient are 0 */
+    to += d * stride;
+    for (ptrdiff_t k = 0; k < VL; k++) *to++ = 0;
+    for (ptrdiff_t k = 0; k < stride + VL; k++) to[k] = k < R ? (REAL)intercept[k] : -(REAL)INFINITY;
 }
 
 static ptrdiff_t XE(sparse_partial)(const xe_linear *p)
@@ -53,17 +53,16 @@ XE_INLINE REAL XE(value)(const void *x, const int is_float, ptrdiff_t t)
 }
 
 /* One row, n_v vectors of outputs (0: one output): z = b + sum_t x_t w_t, in two sums to halve the chain of additions */
-XE_INLINE void XE(sparse_dot)(const int n_v, const int is_64, const int is_float, const xe_linear *p, ptrdiff_t begin,
-                              ptrdiff_t end, ptrdiff_t stride, const REAL *w, const REAL *b, REAL *z)
+XE_INLINE void XE(sparse_dot)(const int n_v, const int is_64, const int is_float, const void *x, const void *columns,
+                              ptrdiff_t begin, ptrdiff_t end, ptrdiff_t stride, const REAL *w, const REAL *b, REAL *z)
 {
     if (n_v == 0) {
         REAL part[4] = {b[0]};
         ptrdiff_t t = begin;
         for (; t + 4 <= end; t += 4)
             XE_UNROLL
-            for (int i = 0; i < 4; i++)
-                part[i] += XE(value)(p->x, is_float, t + i) * w[XE(at)(p->indices, is_64, t + i)];
-        for (; t < end; t++) part[0] += XE(value)(p->x, is_float, t) * w[XE(at)(p->indices, is_64, t)];
+            for (int i = 0; i < 4; i++) part[i] += XE(value)(x, is_float, t + i) * w[XE(at)(columns, is_64, t + i)];
+        for (; t < end; t++) part[0] += XE(value)(x, is_float, t) * w[XE(at)(columns, is_64, t)];
         z[0] = (part[0] + part[1]) + (part[2] + part[3]);
         return;
     }
@@ -72,14 +71,14 @@ XE_INLINE void XE(sparse_dot)(const int n_v, const int is_64, const int is_float
     for (int v = 0; v < n_v; v++) even[v] = XE(load)(b + v * VL), odd[v] = XE(all)(0);
     ptrdiff_t t = begin;
     for (; t + 2 <= end; t += 2) {
-        const V x0 = XE(all)(XE(value)(p->x, is_float, t)), x1 = XE(all)(XE(value)(p->x, is_float, t + 1));
-        const REAL *w0 = w + XE(at)(p->indices, is_64, t) * stride, *w1 = w + XE(at)(p->indices, is_64, t + 1) * stride;
+        const V x0 = XE(all)(XE(value)(x, is_float, t)), x1 = XE(all)(XE(value)(x, is_float, t + 1));
+        const REAL *w0 = w + XE(at)(columns, is_64, t) * stride, *w1 = w + XE(at)(columns, is_64, t + 1) * stride;
         XE_UNROLL
         for (int v = 0; v < n_v; v++) even[v] += x0 * XE(load)(w0 + v * VL), odd[v] += x1 * XE(load)(w1 + v * VL);
     }
     if (t < end) {
-        const V x0 = XE(all)(XE(value)(p->x, is_float, t));
-        const REAL *w0 = w + XE(at)(p->indices, is_64, t) * stride;
+        const V x0 = XE(all)(XE(value)(x, is_float, t));
+        const REAL *w0 = w + XE(at)(columns, is_64, t) * stride;
         XE_UNROLL
         for (int v = 0; v < n_v; v++) even[v] += x0 * XE(load)(w0 + v * VL);
     }
@@ -87,28 +86,28 @@ XE_INLINE void XE(sparse_dot)(const int n_v, const int is_64, const int is_float
     for (int v = 0; v < n_v; v++) XE(store)(z + v * VL, even[v] + odd[v]);
 }
 
-/* One row, n_v vectors of doubles: to_t += x_t g. Below a whole vector (narrow) only R lanes are written. */
-XE_INLINE void XE(sparse_update)(const int n_v, const int narrow, const int is_64, const int is_float,
-                                 const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t stride, const REAL *g,
-                                 double *to)
+/* One row, n_v vectors of doubles: to_t += x_t g. Below a whole vector (narrow > 0) only that many lanes are written. */
+XE_INLINE void XE(sparse_update)(const int n_v, const int is_64, const int is_float, const void *x,
+                                 const void *columns, ptrdiff_t begin, ptrdiff_t end,
+                                 ptrdiff_t stride, ptrdiff_t narrow, const REAL *g, double *to)
 {
     if (n_v == 0) {
         const double g0 = (double)g[0];
         for (ptrdiff_t t = begin; t < end; t++)
-            to[XE(at)(p->indices, is_64, t)] += g0 * (double)XE(value)(p->x, is_float, t);
+            to[XE(at)(columns, is_64, t)] += g0 * (is_float ? (double)((const float *)x)[t] : ((const double *)x)[t]);
         return;
     }
     VD g_v[4];
     XE_UNROLL
     for (int v = 0; v < n_v; v++) g_v[v] = XE(widen)(g + v * VLD);
     for (ptrdiff_t t = begin; t < end; t++) {
-        const VD x = XE_DOUBLE(all)(is_float ? (double)((const float *)p->x)[t] : ((const double *)p->x)[t]);
-        double *to_t = to + XE(at)(p->indices, is_64, t) * stride;
+        const VD x_t = XE_DOUBLE(all)(is_float ? (double)((const float *)x)[t] : ((const double *)x)[t]);
+        double *to_t = to + XE(at)(columns, is_64, t) * stride;
         XE_UNROLL
         for (int v = 0; v < n_v; v++) {
-            const VD updated = XE_DOUBLE(load)(to_t + v * VLD) + x * g_v[v];
+            const VD updated = XE_DOUBLE(load)(to_t + v * VLD) + x_t * g_v[v];
             if (narrow)
-                XE_DOUBLE(store_some)(to_t, updated, p->n_outputs);
+                XE_DOUBLE(store_some)(to_t, updated, narrow);
             else
                 XE_DOUBLE(store)(to_t + v * VLD, updated);
         }
@@ -121,16 +120,17 @@ XE_INLINE void XE(sparse_row)(const int is_64, const int is_float, const int for
                               double *to)
 {
     const ptrdiff_t lanes = forward ? VL : VLD, R = p->n_outputs, stride = XE(row_stride)(R, lanes);
-#define ROW(n_v, narrow)                                                                               \
-    if (forward)                                                                                       \
-        XE(sparse_dot)(n_v, is_64, is_float, p, begin, end, stride, w + k, b + k, z + k);              \
-    else                                                                                               \
-        XE(sparse_update)(n_v, narrow, is_64, is_float, p, begin, end, stride, g + k, to + k)
+    const void *x = p->x, *columns = p->indices; /* not reloaded after every store */
+#define ROW(n_v, narrow)                                                                                        \
+    if (forward)                                                                                                \
+        XE(sparse_dot)(n_v, is_64, is_float, x, columns, begin, end, stride, w + k, b + k, z + k);              \
+    else                                                                                                        \
+        XE(sparse_update)(n_v, is_64, is_float, x, columns, begin, end, stride, narrow, g + k, to + k)
     ptrdiff_t k = 0;
     if (R == 1) {
         ROW(0, 0);
     } else if (stride < lanes) {
-        ROW(1, 1);
+        ROW(1, R);
     } else {
         for (; k + 4 * lanes <= stride; k += 4 * lanes) ROW(4, 0);
         const ptrdiff_t left = (stride - k) / lanes;
@@ -161,7 +161,7 @@ XE_INLINE void XE(sparse_row)(const int is_64, const int is_float, const int for
 static void XE(sparse_block)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, const int forward, REAL *z,
                              ptrdiff_t z_stride, double *to)
 {
-    const REAL *w = p->packed, *b = w + p->n_features * XE(row_stride)(p->n_outputs, VL);
+    const REAL *w = p->packed, *b = w + p->n_features * XE(row_stride)(p->n_outputs, VL) + VL;
     const double *s = p->target.sample_weight;
     if (p->indices_are_64 && p->x_is_float) {
         SPARSE_ROWS(1, 1)
@@ -194,13 +194,10 @@ static double XE(sparse_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end
             const int32_t *y = p->target.labels + first;
             XE(bind_rows)(&p->target, first, n, padded, &b);
             for (ptrdiff_t r = 0; r < n; r++)
-                XE(begin_row)(z + r * z_stride, R, g + r * z_stride, VL, y[r], r, &b);
+                XE(begin_row)(z + r * z_stride, z_stride, g + r * z_stride, VL, y[r], r, &b);
             for (ptrdiff_t r = n; r < padded; r++) b.rest[r] = b.gap[r] = 0.0;
             sum += XE(finish_rows)(padded, &b);
-            for (ptrdiff_t r = 0; r < n; r++) {
-                XE(scale_row)(R, g + r * z_stride, VL, y[r], r, &b);
-                for (ptrdiff_t k = R; k < z_stride; k++) g[r * z_stride + k] = 0;
-            }
+            for (ptrdiff_t r = 0; r < n; r++) XE(scale_row)(z_stride, g + r * z_stride, VL, y[r], r, &b);
         } else {
             for (ptrdiff_t r = 0; r < n; r++) memcpy(z_rows + r * R, z + r * z_stride, (size_t)R * sizeof(REAL));
             sum += XE(xe_softmax_rows)(&p->target, first, n, z_rows, g_rows, NULL);
