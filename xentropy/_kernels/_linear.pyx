@@ -21,10 +21,10 @@ ctypedef fused index_t:
 # the result does not depend on the number of threads, and one slow thread delays the rest by one partition at most.
 cdef Py_ssize_t _MAX_PARTITIONS = 32
 cdef Py_ssize_t _MIN_WORK = 1 << 15  # multiply-adds that are worth a partition of their own
-cdef Py_ssize_t _MIN_UPDATES = int(os.environ.get('XU', 16))  # of each number of a gradient that are worth zeroing and adding one more of it
+cdef Py_ssize_t _MIN_UPDATES = 16  # of each number of a gradient that are worth zeroing and adding one more of it
 cdef Py_ssize_t _PARTIAL_BYTES = 1 << 26  # of all partitions' gradients together
-cdef Py_ssize_t _BLOCK_BYTES = int(os.environ.get('XB', 1 << 17))  # of X and its logits in a block of rows: they stay in a core's own cache
-cdef Py_ssize_t _MIN_BLOCK = int(os.environ.get('XM', 32))
+cdef Py_ssize_t _BLOCK_BYTES = 1 << 17  # of X and its logits in a block of rows: they stay in a core's own cache
+cdef Py_ssize_t _BYTES_PER_ROW = 1 << 15
 cdef Py_ssize_t _MIN_SHARED = 1 << 16  # coefficients that are worth threads when they are packed and summed
 cdef Py_ssize_t _SHARE = 64  # features of the coefficients that a thread packs or sums at a time
 
@@ -93,9 +93,11 @@ cdef class _Model:
             else:
                 self._bind_csr[double, int64_t](X.data, indices, indptr)
         cdef Py_ssize_t real = 4 if compute == "float32" else 8
-        cdef Py_ssize_t width = 0 if self.model.indptr != NULL else self.model.n_features
-        cdef Py_ssize_t rows = _BLOCK_BYTES // (real * (width + 2 * self.model.n_outputs))
-        self.model.block_rows = max(_MIN_BLOCK, min(256, rows // 16 * 16))
+        cdef Py_ssize_t d = 0 if self.model.indptr != NULL else self.model.n_features, R = self.model.n_outputs
+        cdef Py_ssize_t fitting = _BLOCK_BYTES // (real * (d + 2 * R))
+        # each block reads the coefficients and updates their gradient once: the larger they are, the more rows share it
+        cdef Py_ssize_t sharing = 8 * d * R // _BYTES_PER_ROW
+        self.model.block_rows = max(512 // real if R > 24 else 32, min(256, fitting), min(192, sharing)) // 16 * 16
         self._scratch = np.empty((0, 0), dtype=np.uint8)
         self._packed = _aligned(self.kernels.linear_packed(&self.model))
         self.model.packed = <void *> <size_t> self._packed.ctypes.data
