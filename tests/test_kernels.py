@@ -4,9 +4,18 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from xentropy._kernels._linear import LinearPass, linear_predict
+from xentropy._kernels import _linear
+from xentropy._kernels._linear import LinearPass, available_isas, choose_isa, linear_predict
 
 DTYPES = ["float32", "float64"]
+
+
+@pytest.fixture(scope="module", params=available_isas(), autouse=True)
+def isa(request):
+    """Every test runs under each instruction set that this machine has."""
+    choose_isa(request.param)
+    yield request.param
+    choose_isa(_linear.ISA)
 
 
 def oracle(X, coef, intercept, K, *, labels=None, distribution=None, sample_weight=None, class_weight=None, eps=0.0):

@@ -9,8 +9,8 @@ from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, int64_t
 
 from .kernels cimport (
-    XE_LOG_PROBABILITIES, XE_LOGITS, XE_PROBABILITIES, xe_choose_isa, xe_isa_is_available, xe_isa_name, xe_kernels,
-    xe_kernels_double, xe_kernels_float, xe_linear,
+    XE_LOG_PROBABILITIES, XE_LOGITS, XE_PROBABILITIES, xe_choose_isa, xe_compiler, xe_isa_is_available, xe_isa_name,
+    xe_kernels, xe_kernels_double, xe_kernels_float, xe_linear,
 )
 
 ctypedef fused index_t:
@@ -52,6 +52,34 @@ def choose_isa(name):
     if chosen < 0:
         raise ImportError(f"XENTROPY_ISA={name!r} is not available here; choose one of {available_isas()}, or unset it")
     return xe_isa_name(chosen).decode()
+
+
+def compiler():
+    """Name and version of the compiler that built the kernels."""
+    return xe_compiler().decode()
+
+
+def vector_exp(const floating[::1] x):
+    """The kernels' exp of each number, as a new array: what the tests measure."""
+    cdef Py_ssize_t n = x.shape[0]
+    out = np.empty(n, dtype=np.float32 if floating is float else np.float64)
+    cdef floating[::1] to = out
+    if n == 0:
+        return out
+    if floating is float:
+        xe_kernels_float().exp(&x[0], n, &to[0])
+    else:
+        xe_kernels_double().exp(&x[0], n, &to[0])
+    return out
+
+
+def vector_log1p(const double[::1] x):
+    """The kernels' log(1 + x) of each number x >= 0, as a new array: what the tests measure."""
+    out = np.empty(x.shape[0])
+    cdef double[::1] to = out
+    if x.shape[0]:
+        xe_kernels_double().log1p(&x[0], x.shape[0], &to[0])
+    return out
 
 
 ISA = choose_isa(os.environ.get("XENTROPY_ISA"))

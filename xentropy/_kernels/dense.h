@@ -193,7 +193,7 @@ XE_INLINE const char *XE(dot_rows)(const int lines, ptrdiff_t R, XE(rows) x, con
 }
 
 /* z (R, stride), for n_rows rows and on to the end of the last vector, which repeats the last row */
-static void XE(few_logits)(const xe_linear *p, ptrdiff_t first, XE(rows) x, ptrdiff_t n_rows, REAL *copy, REAL *z,
+XE_HOT void XE(few_logits)(const xe_linear *p, ptrdiff_t first, XE(rows) x, ptrdiff_t n_rows, REAL *copy, REAL *z,
                            ptrdiff_t stride)
 {
     enum { DEPTH = 2048 / sizeof(REAL) }; /* features of ROWS rows and of a few outputs that stay in L1 */
@@ -248,7 +248,7 @@ XE_INLINE void XE(panel_tile)(const int n_v, XE(rows) x, const ptrdiff_t *row, p
 }
 
 /* z (n_rows, stride), and on to the end of the last ROWS rows, which repeat the last one */
-static void XE(many_logits)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, REAL *z, ptrdiff_t stride)
+XE_HOT void XE(many_logits)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, REAL *z, ptrdiff_t stride)
 {
     enum { DEPTH = 128 }; /* features whose panel of W stays in L1 while the rows of the block go by */
     const ptrdiff_t d = p->n_features, columns = XE(padded)(p->n_outputs);
@@ -327,7 +327,7 @@ XE_INLINE const char *XE(gradient_strip)(const int n_k, const int n_v, XE(rows) 
 }
 
 /* g (R, g_stride) */
-static void XE(few_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, const REAL *g, ptrdiff_t g_stride,
+XE_HOT void XE(few_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, const REAL *g, ptrdiff_t g_stride,
                              double *to)
 {
     const ptrdiff_t R = p->n_outputs, stride = XE(padded)(p->n_features);
@@ -354,7 +354,7 @@ static void XE(few_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, c
 }
 
 /* g in tiles of VL outputs, g_tile apart; a tile is (n_rows, VL). x_tile: (n_rows, PANEL VL) scratch */
-static void XE(many_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, const REAL *g, ptrdiff_t g_tile,
+XE_HOT void XE(many_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, const REAL *g, ptrdiff_t g_tile,
                               REAL *x_tile, double *to)
 {
     enum { MOST = XE_BYTES == 64 ? 8 : 4, N_K = VL < MOST ? VL : MOST }; /* N_K by PANEL registers */
