@@ -24,7 +24,8 @@ cdef Py_ssize_t _MIN_WORK = 1 << 15  # multiply-adds that are worth a partition 
 cdef Py_ssize_t _MIN_UPDATES = 16  # of each number of a gradient that are worth zeroing and adding one more of it
 cdef Py_ssize_t _PARTIAL_BYTES = 1 << 26  # of all partitions' gradients together
 cdef Py_ssize_t _BLOCK_BYTES = 1 << 17  # of X and its logits in a block of rows: they stay in a core's own cache
-cdef Py_ssize_t _BYTES_PER_ROW = 1 << 15
+cdef Py_ssize_t _BYTES_PER_ROW = 1 << 15  # of a gradient of many outputs, that are worth one more row in a block
+cdef Py_ssize_t _THREAD_WORK = 1 << 20  # multiply-adds of the logits that are worth waking a thread: about 0.1 ms
 cdef Py_ssize_t _MIN_SHARED = 1 << 16  # coefficients that are worth threads when they are packed and summed
 cdef Py_ssize_t _SHARE = 64  # features of the coefficients that a thread packs or sums at a time
 
@@ -219,6 +220,7 @@ cdef class LinearPass(_Model):
     cdef readonly Py_ssize_t n_partitions
     cdef double[::1] _partials
     cdef double[::1] _sums
+    cdef Py_ssize_t _worth_threads
 
     def __init__(self, X, Py_ssize_t n_classes, *, labels=None, distribution=None, sample_weight=None,
                  class_weight=None, double label_smoothing=0.0, bint sigmoid=False, str compute="float64"):
@@ -246,6 +248,7 @@ cdef class LinearPass(_Model):
         self.n_partitions = 1
         while 2 * self.n_partitions <= most:  # a power of two, so that usual numbers of threads get equal shares
             self.n_partitions *= 2
+        self._worth_threads = min(self.n_partitions, stored * self.model.n_outputs // _THREAD_WORK)
         self._partials = _aligned(8 * size * self.n_partitions).view(np.float64)
         self._sums = np.empty(self.n_partitions)
 
@@ -286,7 +289,7 @@ cdef class LinearPass(_Model):
         grad_coef, grad_intercept : float64 arrays of the same shapes
             Overwritten.
         n_threads : int, default=1
-            The result is the same, bit for bit, for any number.
+            At most so many, and fewer where there is little to do. The result is the same, bit for bit, for any number.
 
         Returns
         -------
@@ -298,7 +301,7 @@ cdef class LinearPass(_Model):
         cdef const xe_kernels *kernels = self.kernels
         self._check(coef.shape[0], coef.shape[1], intercept.shape[0])
         self._check(grad_coef.shape[0], grad_coef.shape[1], grad_intercept.shape[0])
-        n_threads = max(1, min(n_threads, n_partitions))
+        n_threads = max(1, min(n_threads, self._worth_threads))
         cdef unsigned char[:, ::1] scratch = self._scratch_of(n_threads)
         cdef double *partials = &self._partials[0]
         cdef double *sums = &self._sums[0]
@@ -361,7 +364,8 @@ def linear_predict(X, const double[:, ::1] coef, const double[::1] intercept, *,
         return out
     cdef void *to = <void *> <size_t> out.ctypes.data
     cdef Py_ssize_t rows = max(bound.model.block_rows, 256), n_chunks = (n + rows - 1) // rows
-    n_threads = max(1, min(n_threads, n_chunks))
+    cdef Py_ssize_t stored = X.size if isinstance(X, np.ndarray) else X.data.shape[0]
+    n_threads = max(1, min(n_threads, n_chunks, stored * bound.model.n_outputs // (2 * _THREAD_WORK)))
     cdef unsigned char[:, ::1] scratch = bound._scratch_of(n_threads)
     cdef const xe_linear *model = &bound.model
     cdef const xe_kernels *kernels = bound.kernels
