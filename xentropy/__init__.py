@@ -3,6 +3,7 @@
 from importlib.metadata import version as _version
 
 from ._classifier import SoftmaxClassifier
+from ._config import show_config
 from ._functional import binary_cross_entropy, cross_entropy, linear_cross_entropy, log_softmax, softmax
 from ._losses import CrossEntropy, FocalLoss, GeneralizedCrossEntropy, PolyLoss, SymmetricCrossEntropy
 from ._metrics import log_loss, log_loss_samples, make_log_loss_scorer, neg_log_loss_scorer
@@ -24,5 +25,6 @@ __all__ = [
     "log_softmax",
     "make_log_loss_scorer",
     "neg_log_loss_scorer",
+    "show_config",
     "softmax",
 ]

@@ -9,8 +9,8 @@ from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, int64_t
 
 from .kernels cimport (
-    XE_LOG_PROBABILITIES, XE_LOGITS, XE_PROBABILITIES, xe_choose_isa, xe_isa_is_available, xe_isa_name, xe_kernels,
-    xe_kernels_double, xe_kernels_float, xe_linear,
+    XE_LOG_PROBABILITIES, XE_LOGITS, XE_PROBABILITIES, xe_choose_isa, xe_compiler, xe_isa_is_available, xe_isa_name,
+    xe_kernels, xe_kernels_double, xe_kernels_float, xe_linear,
 )
 
 ctypedef fused index_t:
@@ -20,14 +20,12 @@ ctypedef fused index_t:
 # Rows are cut into partitions, a thread takes the next free one, and the partitions' sums are added in their order: so
 # the result does not depend on the number of threads, and one slow thread delays the rest by one partition at most.
 cdef Py_ssize_t _MAX_PARTITIONS = 32
-# Work that is worth a partition of its own, some 50 microseconds, in multiply-adds, where reading a value is worth
-# _READING. A region of two threads waits for the slower: a time slice, milliseconds, if another process has its core.
-cdef Py_ssize_t _MIN_WORK = 1 << 21
-cdef Py_ssize_t _READING = 8
+cdef Py_ssize_t _MIN_WORK = 1 << 15  # multiply-adds that are worth a partition of their own
 cdef Py_ssize_t _MIN_UPDATES = 16  # of each number of a gradient that are worth zeroing and adding one more of it
 cdef Py_ssize_t _PARTIAL_BYTES = 1 << 26  # of all partitions' gradients together
 cdef Py_ssize_t _BLOCK_BYTES = 1 << 17  # of X and its logits in a block of rows: they stay in a core's own cache
-cdef Py_ssize_t _MIN_BLOCK = 32
+cdef Py_ssize_t _BYTES_PER_ROW = 1 << 15  # of a gradient of many outputs, that are worth one more row in a block
+cdef Py_ssize_t _THREAD_WORK = 1 << 20  # multiply-adds of the logits that are worth waking a thread: about 0.1 ms
 cdef Py_ssize_t _MIN_SHARED = 1 << 16  # coefficients that are worth threads when they are packed and summed
 cdef Py_ssize_t _SHARE = 64  # features of the coefficients that a thread packs or sums at a time
 
@@ -55,6 +53,34 @@ def choose_isa(name):
     if chosen < 0:
         raise ImportError(f"XENTROPY_ISA={name!r} is not available here; choose one of {available_isas()}, or unset it")
     return xe_isa_name(chosen).decode()
+
+
+def compiler():
+    """Name and version of the compiler that built the kernels."""
+    return xe_compiler().decode()
+
+
+def vector_exp(const floating[::1] x):
+    """The kernels' exp of each number, as a new array: what the tests measure."""
+    cdef Py_ssize_t n = x.shape[0]
+    out = np.empty(n, dtype=np.float32 if floating is float else np.float64)
+    cdef floating[::1] to = out
+    if n == 0:
+        return out
+    if floating is float:
+        xe_kernels_float().exp(&x[0], n, &to[0])
+    else:
+        xe_kernels_double().exp(&x[0], n, &to[0])
+    return out
+
+
+def vector_log1p(const double[::1] x):
+    """The kernels' log(1 + x) of each number x >= 0, as a new array: what the tests measure."""
+    out = np.empty(x.shape[0])
+    cdef double[::1] to = out
+    if x.shape[0]:
+        xe_kernels_double().log1p(&x[0], x.shape[0], &to[0])
+    return out
 
 
 ISA = choose_isa(os.environ.get("XENTROPY_ISA"))
@@ -96,9 +122,11 @@ cdef class _Model:
             else:
                 self._bind_csr[double, int64_t](X.data, indices, indptr)
         cdef Py_ssize_t real = 4 if compute == "float32" else 8
-        cdef Py_ssize_t width = 0 if self.model.indptr != NULL else self.model.n_features
-        cdef Py_ssize_t rows = _BLOCK_BYTES // (real * (width + 2 * self.model.n_outputs))
-        self.model.block_rows = max(_MIN_BLOCK, min(256, rows // 16 * 16))
+        cdef Py_ssize_t d = 0 if self.model.indptr != NULL else self.model.n_features, R = self.model.n_outputs
+        cdef Py_ssize_t fitting = _BLOCK_BYTES // (real * (d + 2 * R))
+        # each block reads the coefficients and updates their gradient once: the larger they are, the more rows share it
+        cdef Py_ssize_t sharing = 8 * d * R // _BYTES_PER_ROW
+        self.model.block_rows = max(512 // real if R > 24 else 32, min(256, fitting), min(192, sharing)) // 16 * 16
         self._scratch = np.empty((0, 0), dtype=np.uint8)
         self._packed = _aligned(self.kernels.linear_packed(&self.model))
         self.model.packed = <void *> <size_t> self._packed.ctypes.data
@@ -196,6 +224,7 @@ cdef class LinearPass(_Model):
     cdef readonly Py_ssize_t n_partitions
     cdef double[::1] _partials
     cdef double[::1] _sums
+    cdef Py_ssize_t _worth_threads
 
     def __init__(self, X, Py_ssize_t n_classes, *, labels=None, distribution=None, sample_weight=None,
                  class_weight=None, double label_smoothing=0.0, loss=(0, 0.0, 0.0), double scale=1.0,
@@ -221,12 +250,12 @@ cdef class LinearPass(_Model):
 
         cdef Py_ssize_t size = self.kernels.linear_partial(&self.model)
         cdef Py_ssize_t stored = X.size if isinstance(X, np.ndarray) else X.data.shape[0]
-        cdef Py_ssize_t most = min(_MAX_PARTITIONS, stored * (self.model.n_outputs + _READING) // _MIN_WORK,
-                                   stored * self.model.n_outputs // (_MIN_UPDATES * size),
-                                   _PARTIAL_BYTES // (8 * size))
+        cdef Py_ssize_t most = min(_MAX_PARTITIONS, _PARTIAL_BYTES // (8 * size),
+                                   stored * self.model.n_outputs // max(_MIN_WORK, _MIN_UPDATES * size))
         self.n_partitions = 1
         while 2 * self.n_partitions <= most:  # a power of two, so that usual numbers of threads get equal shares
             self.n_partitions *= 2
+        self._worth_threads = min(self.n_partitions, stored * self.model.n_outputs // _THREAD_WORK)
         self._partials = _aligned(8 * size * self.n_partitions).view(np.float64)
         self._sums = np.empty(self.n_partitions)
 
@@ -284,7 +313,7 @@ cdef class LinearPass(_Model):
         grad_coef, grad_intercept : float64 arrays of the same shapes
             Overwritten.
         n_threads : int, default=1
-            The result is the same, bit for bit, for any number.
+            At most so many, and fewer where there is little to do. The result is the same, bit for bit, for any number.
         row_loss : float64 array (n,), optional
             Overwritten with the loss of each row.
         grad_input : array (n, d), C-ordered, in the dtype that `compute` names, optional
@@ -300,7 +329,7 @@ cdef class LinearPass(_Model):
         cdef const xe_kernels *kernels = self.kernels
         self._check(coef.shape[0], coef.shape[1], intercept.shape[0])
         self._check(grad_coef.shape[0], grad_coef.shape[1], grad_intercept.shape[0])
-        n_threads = max(1, min(n_threads, n_partitions))
+        n_threads = max(1, min(n_threads, self._worth_threads))
         self.model.row_loss = self._bind_row_loss(row_loss)
         if kernels == xe_kernels_float():
             self.model.grad_x = self._bind_grad_input[float](grad_input)
@@ -368,7 +397,8 @@ def linear_predict(X, const double[:, ::1] coef, const double[::1] intercept, *,
         return out
     cdef void *to = <void *> <size_t> out.ctypes.data
     cdef Py_ssize_t rows = max(bound.model.block_rows, 256), n_chunks = (n + rows - 1) // rows
-    n_threads = max(1, min(n_threads, n_chunks))
+    cdef Py_ssize_t stored = X.size if isinstance(X, np.ndarray) else X.data.shape[0]
+    n_threads = max(1, min(n_threads, n_chunks, stored * bound.model.n_outputs // (2 * _THREAD_WORK)))
     cdef unsigned char[:, ::1] scratch = bound._scratch_of(n_threads)
     cdef const xe_linear *model = &bound.model
     cdef const xe_kernels *kernels = bound.kernels

@@ -34,8 +34,19 @@ static inline int XE(is_few)(const xe_linear *p)
     return p->n_outputs <= FEW_CLASSES;
 }
 
-/* ---- coefficients, packed once an evaluation, features begin..end at a time: few: (R, d') and b (R); many: panels of PANEL vectors of classes,
- * feature after feature, and b (R'), where a padding class has b = -inf: its exp and its gradient are 0 ---- */
+/* Many outputs are cut into panels of PANEL vectors at most, as equal as can be: panel q starts at this output. */
+static inline ptrdiff_t XE(n_panels)(ptrdiff_t n_outputs)
+{
+    return (n_outputs + PANEL * VL - 1) / (PANEL * VL);
+}
+
+static inline ptrdiff_t XE(panel)(ptrdiff_t n_outputs, ptrdiff_t q)
+{
+    return XE(padded)(n_outputs) / VL * q / XE(n_panels)(n_outputs) * VL;
+}
+
+/* ---- coefficients, packed once an evaluation, features begin..end at a time: few: (R, d') and b (R); many: panels of
+ * classes, feature after feature, and b (R'), where a padding class has b = -inf: its exp and its gradient are 0 ---- */
 
 static size_t XE(dense_packed)(const xe_linear *p)
 {
@@ -53,9 +64,8 @@ static void XE(dense_pack)(const xe_linear *p, const double *coef, const double 
             for (ptrdiff_t j = begin; j < (end < d ? end : stride); j++)
                 to[k * stride + j] = j < d ? (REAL)coef[j * R + k] : 0;
     } else {
-        for (ptrdiff_t k = 0; k < columns; k += PANEL * VL) {
-            const ptrdiff_t width = columns - k < PANEL * VL ? columns - k : PANEL * VL;
-            const ptrdiff_t n = R - k < width ? R - k : width;
+        for (ptrdiff_t q = 0; q < XE(n_panels)(R); q++) {
+            const ptrdiff_t k = XE(panel)(R, q), width = XE(panel)(R, q + 1) - k, n = R - k < width ? R - k : width;
             for (ptrdiff_t j = begin; j < end; j++) {
                 REAL *row = to + k * d + j * width;
                 for (ptrdiff_t c = 0; c < n; c++) row[c] = (REAL)coef[j * R + k + c];
@@ -183,7 +193,7 @@ XE_INLINE const char *XE(dot_rows)(const int lines, ptrdiff_t R, XE(rows) x, con
 }
 
 /* z (R, stride), for n_rows rows and on to the end of the last vector, which repeats the last row */
-static void XE(few_logits)(const xe_linear *p, ptrdiff_t first, XE(rows) x, ptrdiff_t n_rows, REAL *copy, REAL *z,
+XE_HOT void XE(few_logits)(const xe_linear *p, ptrdiff_t first, XE(rows) x, ptrdiff_t n_rows, REAL *copy, REAL *z,
                            ptrdiff_t stride)
 {
     enum { DEPTH = 2048 / sizeof(REAL) }; /* features of ROWS rows and of a few outputs that stay in L1 */
@@ -238,21 +248,21 @@ XE_INLINE void XE(panel_tile)(const int n_v, XE(rows) x, const ptrdiff_t *row, p
 }
 
 /* z (n_rows, stride), and on to the end of the last ROWS rows, which repeat the last one */
-static void XE(many_logits)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, REAL *z, ptrdiff_t stride)
+XE_HOT void XE(many_logits)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, REAL *z, ptrdiff_t stride)
 {
     enum { DEPTH = 128 }; /* features whose panel of W stays in L1 while the rows of the block go by */
     const ptrdiff_t d = p->n_features, columns = XE(padded)(p->n_outputs);
     const REAL *intercept = (const REAL *)p->packed + columns * d;
     for (ptrdiff_t begin = 0; begin == 0 || begin < d; begin += DEPTH) {
         const ptrdiff_t end = d - begin < DEPTH ? d : begin + DEPTH;
-        for (ptrdiff_t k = 0; k < columns; k += PANEL * VL) {
+        for (ptrdiff_t q = 0; q < XE(n_panels)(p->n_outputs); q++) {
+            const ptrdiff_t k = XE(panel)(p->n_outputs, q), n_v = (XE(panel)(p->n_outputs, q + 1) - k) / VL;
             const REAL *w = (const REAL *)p->packed + k * d, *b = begin == 0 ? intercept + k : NULL;
-            const ptrdiff_t n_v = (columns - k) / VL;
             for (ptrdiff_t r = 0; r < n_rows; r += ROWS) {
                 ptrdiff_t row[ROWS];
                 for (ptrdiff_t i = 0; i < ROWS; i++) row[i] = (r + i < n_rows ? r + i : n_rows - 1) * x.stride;
                 REAL *to = z + r * stride + k;
-                if (n_v >= 3)
+                if (n_v == 3)
                     XE(panel_tile)(3, x, row, begin, end, w, to, stride, b);
                 else if (n_v == 2)
                     XE(panel_tile)(2, x, row, begin, end, w, to, stride, b);
@@ -317,7 +327,7 @@ XE_INLINE const char *XE(gradient_strip)(const int n_k, const int n_v, XE(rows) 
 }
 
 /* g (R, g_stride) */
-static void XE(few_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, const REAL *g, ptrdiff_t g_stride,
+XE_HOT void XE(few_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, const REAL *g, ptrdiff_t g_stride,
                              double *to)
 {
     const ptrdiff_t R = p->n_outputs, stride = XE(padded)(p->n_features);
@@ -344,11 +354,15 @@ static void XE(few_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, c
 }
 
 /* g in tiles of VL outputs, g_tile apart; a tile is (n_rows, VL). x_tile: (n_rows, PANEL VL) scratch */
-static void XE(many_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, const REAL *g, ptrdiff_t g_tile,
+XE_HOT void XE(many_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, const REAL *g, ptrdiff_t g_tile,
                               REAL *x_tile, double *to)
 {
     enum { MOST = XE_BYTES == 64 ? 8 : 4, N_K = VL < MOST ? VL : MOST }; /* N_K by PANEL registers */
     const ptrdiff_t d = x.n_features, columns = XE(padded)(p->n_outputs), stride = XE(padded)(p->n_features);
+    const ptrdiff_t n_tiles = (p->n_outputs + N_K - 1) / N_K * ((d + PANEL * VL - 1) / (PANEL * VL));
+    const ptrdiff_t lines = n_rows * p->n_features * (p->x_is_float ? sizeof(float) : sizeof(double)) / 64;
+    const ptrdiff_t share = n_tiles ? lines / n_tiles + 1 : 0; /* of the next block, to ask for at each tile */
+    const char *ahead = x.ahead;
     for (ptrdiff_t j = 0; j < d; j += PANEL * VL) {
         const ptrdiff_t n_v = d - j < PANEL * VL ? (d - j + VL - 1) / VL : PANEL, width = n_v * VL;
         const ptrdiff_t n = d - j < width ? d - j : width;
@@ -356,7 +370,8 @@ static void XE(many_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, 
             for (ptrdiff_t v = 0; v < width; v += VL)
                 XE(store)(x_tile + r * width + v, n - v >= VL ? XE(load)(x.x + r * x.stride + j + v)
                                                               : XE(load_some)(x.x + r * x.stride + j + v, n - v));
-        for (ptrdiff_t k = 0; k < columns; k += N_K) {
+        for (ptrdiff_t k = 0; k < p->n_outputs; k += N_K) {
+            for (ptrdiff_t i = 0; i < share; i++, ahead += 64) XE_PREFETCH(ahead);
             const REAL *g_k = g + k / VL * g_tile + k % VL;
             double *to_k = to + k * stride + j;
             if (n_v == 3)

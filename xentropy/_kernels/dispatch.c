@@ -80,6 +80,21 @@ const xe_kernels *xe_kernels_double(void)
     return sets[chosen].of_double;
 }
 
+#define TEXT_(a) #a
+#define TEXT(a) TEXT_(a)
+const char *xe_compiler(void)
+{
+#if defined(__clang__)
+    return "clang " __clang_version__;
+#elif defined(__GNUC__)
+    return "gcc " __VERSION__;
+#elif defined(_MSC_VER)
+    return "msvc " TEXT(_MSC_VER);
+#else
+    return "unknown";
+#endif
+}
+
 #define ROWS_OF(REAL)                                                                           \
     double xe_softmax_rows_##REAL(XE_ROWS_ARGS(REAL))                                           \
     {                                                                                           \

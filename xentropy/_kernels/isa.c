@@ -37,9 +37,11 @@
 
 #if defined(__GNUC__)
 #define XE_INLINE static inline __attribute__((always_inline, unused))
+#define XE_HOT static __attribute__((noinline)) /* its machine code has a name: tests/test_simd.py reads it */
 #define XE_PREFETCH(address) __builtin_prefetch(address, 0, 2) /* into L2 */
 #else
 #define XE_INLINE static inline
+#define XE_HOT static
 #define XE_PREFETCH(address) ((void)(address))
 #endif
 /* A vector that several products use is loaded once: gcc 12 would rather load it again for each. */

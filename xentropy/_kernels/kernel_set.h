@@ -103,10 +103,22 @@ static void XE(any_softmax)(const void *z, ptrdiff_t n_rows, ptrdiff_t n_classes
     XE(softmax)(z, n_rows, n_classes, kind, out);
 }
 
+static void XE(any_exp)(const void *x, ptrdiff_t n, void *out)
+{
+    XE(exp_array)(x, n, 0, out);
+}
+
+static void XE(any_log1p)(const double *x, ptrdiff_t n, double *out)
+{
+    for (ptrdiff_t i = 0; i < n; i += VLD)
+        XE_DOUBLE(store_some)(out + i, XE_DOUBLE(log1p)(XE_DOUBLE(load_some)(x + i, n - i)), n - i);
+}
+
 const xe_kernels XE(xe_kernels) = {
     XE(linear_packed),  XE(linear_pack),      XE(linear_scratch),    XE(linear_partial),   XE(linear_rows),
     XE(linear_combine), XE(linear_predict),   XE(any_softmax_rows),  XE(any_sigmoid_rows), XE(any_binary),
     XE(any_softmax_hessian), XE(any_sigmoid_hessian), XE(any_softmax),
+    XE(any_exp), XE(any_log1p),
 };
 
 #undef V

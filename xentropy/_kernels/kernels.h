@@ -108,7 +108,13 @@ typedef struct {
     void (*sigmoid_hessian)(XE_HESSIAN_ARGS(void));
     /* of rows of K logits into out (which may be z) */
     void (*softmax)(const void *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int kind, void *out);
+    /* elementwise, so that tests can measure them: exp, and log1p of doubles >= 0 */
+    void (*exp)(const void *x, ptrdiff_t n, void *out);
+    void (*log1p)(const double *x, ptrdiff_t n, double *out);
 } xe_kernels;
+
+/* The compiler that this was built with. */
+const char *xe_compiler(void);
 
 /* ---- the instruction set in use: dispatch.c ---- */
 

@@ -62,7 +62,10 @@ cdef extern from "kernels.h" nogil:
                                ptrdiff_t end, double *grad_coef, double *grad_intercept) noexcept nogil
         void (*linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptrdiff_t end, void *scratch,
                                void *out) noexcept nogil
+        void (*exp)(const void *x, ptrdiff_t n, void *out) noexcept nogil
+        void (*log1p)(const double *x, ptrdiff_t n, double *out) noexcept nogil
 
+    const char *xe_compiler()
     const char *xe_isa_name(int isa)
     int xe_isa_is_available(int isa)
     int xe_choose_isa(const char *name)

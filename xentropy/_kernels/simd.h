@@ -362,17 +362,24 @@ XE_INLINE void XE(narrow)(REAL *p, VD a)
 }
 
 /* to[i] = a lane as a double, or += it */
-XE_INLINE void XE(wide_store)(double *to, V a, int add)
+XE_INLINE void XE(wide_store)(double *to, V a, const int add)
 {
-#if XE_IS_FLOAT
-    REAL lanes[VL];
-    XE(store)(lanes, a);
-    for (ptrdiff_t i = 0; i < VL; i += VLD) {
-        const VD wide = XE(widen)(lanes + i);
-        XE_DOUBLE(store)(to + i, add ? XE_DOUBLE(load)(to + i) + wide : wide);
-    }
-#else
+#if !XE_IS_FLOAT
     XE(store)(to, add ? XE(load)(to) + a : a);
+#else
+#if XE_BYTES == 64
+    const VD wide[2] = {(VD)_mm512_cvtps_pd(_mm512_castps512_ps256((__m512)a)),
+                        (VD)_mm512_cvtps_pd(_mm512_extractf32x8_ps((__m512)a, 1))};
+#elif XE_BYTES == 32
+    const VD wide[2] = {(VD)_mm256_cvtps_pd(_mm256_castps256_ps128((__m256)a)),
+                        (VD)_mm256_cvtps_pd(_mm256_extractf128_ps((__m256)a, 1))};
+#elif XE_BYTES
+    const VD wide[2] = {(VD){a[0], a[1]}, (VD){a[2], a[3]}};
+#else
+    const VD wide[1] = {a};
+#endif
+    for (ptrdiff_t i = 0; i < VL / VLD; i++)
+        XE_DOUBLE(store)(to + i * VLD, add ? XE_DOUBLE(load)(to + i * VLD) + wide[i] : wide[i]);
 #endif
 }
 

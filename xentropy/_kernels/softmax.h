@@ -36,7 +36,7 @@ static void XE(bind_rows)(const xe_target *t, ptrdiff_t first, ptrdiff_t n, ptrd
 }
 
 /* From rest and gap to losses and the numbers that scale the gradient; returns the sum of the losses. */
-static double XE(finish_rows)(ptrdiff_t padded, const XE(block) * b)
+XE_HOT double XE(finish_rows)(ptrdiff_t padded, const XE(block) * b)
 {
     const VD zero = XE_DOUBLE(all)(0.0);
     VD sum = zero;
@@ -71,7 +71,7 @@ static double XE(rest_again)(const REAL *z, ptrdiff_t n, ptrdiff_t step)
 /* ---- few classes: z and g are (K, stride), a lane is a row ---- */
 
 /* exp(z - m) into e, and each row's rest and gap */
-static void XE(exp_columns)(ptrdiff_t n_classes, ptrdiff_t padded, const REAL *z, REAL *e, ptrdiff_t stride,
+XE_HOT void XE(exp_columns)(ptrdiff_t n_classes, ptrdiff_t padded, const REAL *z, REAL *e, ptrdiff_t stride,
                             const XE(block) * b)
 {
     const V zero = XE(all)(0), one = XE(all)(1);
@@ -99,7 +99,7 @@ static void XE(exp_columns)(ptrdiff_t n_classes, ptrdiff_t padded, const REAL *z
 }
 
 /* e becomes the gradient */
-static void XE(scale_columns)(ptrdiff_t n_classes, ptrdiff_t padded, REAL *e, ptrdiff_t stride, const XE(block) * b)
+XE_HOT void XE(scale_columns)(ptrdiff_t n_classes, ptrdiff_t padded, REAL *e, ptrdiff_t stride, const XE(block) * b)
 {
     for (ptrdiff_t r = 0; r < padded; r += VL) {
         const V y = XE(load)(b->label + r), scale = XE(load)(b->scale + r);
@@ -119,7 +119,7 @@ static void XE(scale_columns)(ptrdiff_t n_classes, ptrdiff_t padded, REAL *e, pt
  * Vector v of row r of e lies at e + r e_row + v e_step: rows one after the other, or tiles of one vector of classes. */
 
 /* exp(z - m) into e where it is not NULL, m into top; returns rest */
-static double XE(exp_wide)(const REAL *z, ptrdiff_t n_classes, REAL *e, ptrdiff_t e_step, double *top)
+XE_HOT double XE(exp_wide)(const REAL *z, ptrdiff_t n_classes, REAL *e, ptrdiff_t e_step, double *top)
 {
     enum { SHORT = 16 }; /* vectors that are summed in REAL before they are added to doubles */
     const V zero = XE(all)(0), one = XE(all)(1);
@@ -169,7 +169,7 @@ static void XE(begin_row)(const REAL *z, ptrdiff_t n_classes, REAL *e, ptrdiff_t
 }
 
 /* e becomes the gradient of row r */
-static void XE(scale_row)(ptrdiff_t n_classes, REAL *e, ptrdiff_t e_step, ptrdiff_t y, ptrdiff_t r,
+XE_HOT void XE(scale_row)(ptrdiff_t n_classes, REAL *e, ptrdiff_t e_step, ptrdiff_t y, ptrdiff_t r,
                           const XE(block) * b)
 {
     REAL *own = e + y / VL * e_step + y % VL;
@@ -247,7 +247,7 @@ static double XE(softmax_rows)(XE_ROWS_ARGS(REAL))
 
 /* Two classes, one logit z for class 1:  L = a_1 softplus(-z) + a_0 softplus(z),
  * dL/dz = a_0 sigmoid(z) - a_1 sigmoid(-z)  (the form sigmoid(z) - y is 0 at z = 20 in float32). In doubles. */
-static double XE(sigmoid_rows)(XE_ROWS_ARGS(REAL))
+XE_HOT double XE(sigmoid_rows)(XE_ROWS_ARGS(REAL))
 {
     enum { N = LOGIT_ROWS };
     const double keep = 1.0 - target->smoothing, share = 0.5 * target->smoothing;

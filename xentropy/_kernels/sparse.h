@@ -158,7 +158,7 @@ XE_INLINE void XE(sparse_row)(const int is_64, const int is_float, const int for
     }
 
 /* Rows first..first + n: their logits into z (forward), or their gradients z into to. An ignored row is not read. */
-static void XE(sparse_block)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, const int forward, REAL *z,
+XE_HOT void XE(sparse_block)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, const int forward, REAL *z,
                              ptrdiff_t z_stride, double *to)
 {
     const REAL *w = p->packed, *b = w + p->n_features * XE(row_stride)(p->n_outputs, VL) + VL;

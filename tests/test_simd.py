@@ -1,0 +1,135 @@
+"""Vector exp, log1p and sigmoid against extended precision; and that the hot loops are vectors in the machine code."""
+
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from xentropy._kernels import _linear
+from xentropy._kernels._linear import available_isas, choose_isa, linear_predict, vector_exp, vector_log1p
+
+REALS = [np.float32, np.float64]
+
+
+@pytest.fixture(params=available_isas())
+def isa(request):
+    choose_isa(request.param)
+    yield request.param
+    choose_isa(_linear.ISA)
+
+
+def ulps(got, exact):
+    """The largest distance to the exact value, in units of the last place of `got`'s dtype; specials must agree."""
+    with np.errstate(over="ignore", under="ignore"):
+        rounded = exact.astype(got.dtype)
+    special = ~np.isfinite(rounded) | ~np.isfinite(got)
+    # between the largest number and infinity, either may be nearest
+    near_the_end = np.abs(exact) >= np.finfo(got.dtype).max * (1 - 2 * np.finfo(got.dtype).eps)
+    np.testing.assert_array_equal(got[special & ~near_the_end], rounded[special & ~near_the_end])
+    spacing = np.spacing(np.abs(rounded[~special])).astype(np.longdouble)
+    return float(np.max(np.abs(got[~special] - exact[~special]) / spacing))
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant < 63, reason="long double is no wider than double here")
+@pytest.mark.usefixtures("isa")
+class TestAccuracy:
+    @pytest.mark.parametrize("real", REALS)
+    def test_exp_is_within_one_ulp(self, real):
+        info = np.finfo(real)
+        log_max, log_tiny = float(np.log(info.max)), float(np.log(np.longdouble(info.smallest_subnormal)))
+        rng = np.random.default_rng(0)
+        x = np.concatenate([
+            rng.uniform(log_tiny - 2, log_max + 2, 400_000),
+            rng.uniform(-1, 1, 200_000),
+            np.log(2) * (np.arange(-160, 130) + 0.5),  # where the reduction turns over
+            rng.uniform(log_tiny, np.log(info.tiny), 50_000),  # results that are denormal
+            np.geomspace(info.smallest_subnormal * 4, 1, 10_000),
+            -np.geomspace(info.smallest_subnormal * 4, 1, 10_000),
+            [0.0, -0.0, log_max, log_tiny, info.max, -info.max, np.inf, -np.inf],
+        ]).astype(real)  # fmt: skip
+        with np.errstate(over="ignore", under="ignore"):
+            assert ulps(vector_exp(x), np.exp(x.astype(np.longdouble))) < 1
+        assert vector_exp(np.array([0.0, -np.inf, np.inf], dtype=real)).tolist() == [1.0, 0.0, np.inf]
+
+    @pytest.mark.parametrize("real", REALS)
+    def test_exp_of_nan_is_nan_in_every_lane(self, real):
+        for i in range(40):
+            x = np.zeros(40, dtype=real)
+            x[i] = np.nan
+            assert list(np.flatnonzero(np.isnan(vector_exp(x)))) == [i]
+
+    def test_log1p_is_within_one_ulp(self):
+        info = np.finfo(float)
+        rng = np.random.default_rng(0)
+        x = np.concatenate([
+            rng.uniform(0, 3, 400_000),
+            np.exp2(rng.uniform(-1070, 1023, 200_000)),
+            np.sqrt(2) * 2.0 ** np.arange(-1, 60) - 1,
+            [0.0, info.smallest_subnormal, info.tiny, 2.0**53 - 1, 2.0**53, 2.0**54, info.max, np.inf],
+        ])  # fmt: skip
+        assert ulps(vector_log1p(x), np.log1p(x.astype(np.longdouble))) < 1
+        assert np.isnan(vector_log1p(np.array([0.0, np.nan]))).tolist() == [False, True]
+
+    # e^-|z| / (1 + e^-|z|) in doubles: the exp, a sum and a quotient each round once
+    @pytest.mark.parametrize(("real", "bound"), [(np.float32, 0.51), (np.float64, 2.5)])
+    def test_sigmoid(self, real, bound):
+        rng = np.random.default_rng(0)
+        z = np.concatenate([rng.uniform(-750, 750, 100_000), rng.normal(size=100_000), [0.0, np.inf, -np.inf]])
+        z = z.astype(real)
+        p = linear_predict(z[:, None], np.ones((1, 1)), np.zeros(1), n_classes=2, compute=real.__name__)
+        for k, sign in enumerate([-1, 1]):
+            with np.errstate(over="ignore", under="ignore"):
+                assert ulps(p[:, k], 1 / (1 + np.exp(-sign * z.astype(np.longdouble)))) < bound
+
+
+# ---- the machine code ----
+
+# The loops that an evaluation spends its time in, and how many vector instructions of arithmetic they have at least: a
+# loop that lost its vectors has fewer, as the narrowest register makes most of them.
+HOT = {"few_logits": 100, "few_gradient": 100, "exp_columns": 20, "scale_columns": 3, "many_logits": 24,
+       "many_gradient": 30, "exp_wide": 40, "scale_row": 3, "finish_rows": 25, "sparse_block": 200,
+       "sigmoid_rows": 100}  # fmt: skip
+REGISTER = {"avx512": "zmm", "avx2": "ymm", "baseline": "xmm"}
+PACKED = re.compile(r"\bv?(?:add|sub|mul|div|max|fn?m(?:add|sub)\d+)(p[sd])\b.*%(.mm)")
+SCALAR = re.compile(r"\bv?(?:add|sub|mul|div|max|fn?m(?:add|sub)\d+)s[sd]\b")
+
+
+@pytest.fixture(scope="module")
+def functions():
+    """Machine code of the extension's functions, by name."""
+    if not shutil.which("objdump"):
+        pytest.skip("needs objdump")
+    listing = subprocess.run(
+        ["objdump", "-d", "--no-show-raw-insn", _linear.__file__], capture_output=True, text=True, check=True
+    ).stdout
+    if "x86-64" not in listing[:200]:
+        pytest.skip("the patterns are those of x86-64")
+    code = {}
+    for block in listing.split("\n\n"):
+        name = re.match(r"[0-9a-f]+ <([^>]+)>:", block.lstrip())
+        if name:
+            code[name[1]] = block
+    return code
+
+
+@pytest.mark.parametrize("real", ["float", "double"])
+@pytest.mark.parametrize("isa", available_isas())
+@pytest.mark.parametrize("name", HOT)
+def test_hot_loops_are_vectors(functions, name, isa, real):
+    # the compiler may have split or specialised a function: name_double_avx2.isra.0
+    code = "\n".join(c for f, c in functions.items() if f.split(".")[0] == f"{name}_{real}_{isa}")
+    assert code, f"no machine code of {name}_{real}_{isa}: was it inlined, or the extension stripped?"
+    packed = sum(m[2] == REGISTER[isa] for m in PACKED.finditer(code))
+    scalar = len(SCALAR.findall(code))
+    assert packed >= HOT[name]
+    if name != "sparse_block":  # which has loops for one output, and those are scalar
+        assert packed > scalar, f"{packed} vector and {scalar} scalar instructions"
+
+
+def test_the_pattern_tells_scalar_code_from_vectors():
+    assert PACKED.search("  1: vfmadd231pd (%rsi,%rax,8),%zmm4,%zmm7")[2] == "zmm"
+    assert PACKED.search("  1: mulps  %xmm1,%xmm0")
+    assert SCALAR.search("  1: vfmadd231sd %xmm4,%xmm1,%xmm7")
+    assert not PACKED.search("  1: vfmadd231sd %xmm4,%xmm1,%xmm7")
