@@ -52,14 +52,17 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         Whether the model has an intercept b. It is not penalised.
 
     tol : float, default=1e-4
-        The iterations end where the largest entry of the gradient of the objective, divided by C times the sum of the
-        weights, is below `tol`.
+        The iterations end where the length of the gradient is below `tol` times the objective. It is measured in
+        variables in which the curvature of the objective is about one, so `tol` does not depend on the units of the
+        features, nor on their number and that of rows and classes. The default leaves the objective within about 1e-7
+        of its minimum, relatively; 1e-9 gives coefficients to about nine digits.
 
     max_iter : int, default=1000
         The most iterations of L-BFGS; a `ConvergenceWarning` says when they did not suffice.
 
     warm_start : bool, default=False
-        Whether `fit` starts at the coefficients of the previous fit rather than at zero.
+        Whether `fit` starts at the coefficients of the previous fit rather than at coefficients of zero and the
+        intercepts of the classes' shares.
 
     Attributes
     ----------
@@ -204,6 +207,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
             fit_intercept=self.fit_intercept,
         )
         solution = minimize_lbfgs(objective, self._start(objective, target), tol=self.tol, max_iter=self.max_iter)
+        solution.warn(self.tol, self.max_iter)
 
         coef, intercept = objective.unpack(solution.theta)
         self.classes_ = target.classes
@@ -216,7 +220,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
 
     def _start(self, objective: LinearObjective, target: Target) -> np.ndarray:
         if not (self.warm_start and hasattr(self, "coef_")):
-            return np.zeros(objective.n_theta)
+            return objective.start()
         shape = (objective.n_outputs, objective.n_features)
         if self.coef_.shape != shape or not np.array_equal(self.classes_, target.classes):
             raise ValueError(

@@ -57,6 +57,16 @@ class Target:
             return self.distribution.sum(axis=0, dtype=np.float64)
         return sample_weight @ self.distribution
 
+    def row_mass(
+        self, sample_weight: np.ndarray | None, class_weight: np.ndarray | None, label_smoothing: float = 0.0
+    ) -> np.ndarray | None:
+        """Weight of each row, s_i sum_k w_k t_ik with t smoothed: shape (n,), or None where all are 1."""
+        if class_weight is None:
+            return sample_weight
+        asked = class_weight[self.labels] if self.labels is not None else self.distribution @ class_weight
+        mass = (1.0 - label_smoothing) * asked + label_smoothing * class_weight.mean()
+        return mass if sample_weight is None else mass * sample_weight
+
 
 @dataclass(frozen=True)
 class CodedLabels:

@@ -18,6 +18,7 @@ class LinearPass:
         label_smoothing: float = 0.0,
         sigmoid: bool = False,
         compute: str = "float64",
+        shift: NDArray[np.float64] | None = None,
     ) -> None: ...
     def loss_gradient(
         self,

@@ -46,6 +46,8 @@ cdef class LinearPass:
         With two classes: one column of coefficients, whose logit is that of class 1.
     compute : {"float32", "float64"}, default="float64"
         The type of the multiplications. It may be wider than that of X, at no cost in memory.
+    shift : float64 ndarray (d,), optional
+        Subtracted from each row of a dense X as it is read: for columns whose mean is large against their spread.
 
     Raises
     ------
@@ -62,7 +64,7 @@ cdef class LinearPass:
     cdef object _scratch, _coef, _intercept
 
     def __init__(self, X, Py_ssize_t n_classes, *, labels=None, distribution=None, sample_weight=None,
-                 class_weight=None, double label_smoothing=0.0, bint sigmoid=False, str compute="float64"):
+                 class_weight=None, double label_smoothing=0.0, bint sigmoid=False, str compute="float64", shift=None):
         cdef Py_ssize_t n, d, n_outputs = 1 if sigmoid else n_classes, stored
         if n_classes < 1 or (sigmoid and n_classes != 2):
             raise ValueError(f"n_classes={n_classes} does not fit sigmoid={sigmoid}")
@@ -107,6 +109,10 @@ cdef class LinearPass:
             self._bind_distribution[double](distribution)
         if sample_weight is not None:
             self.model.target.sample_weight = self._bind_weights(sample_weight, n, "sample_weight")
+        if shift is not None:
+            if not isinstance(X, np.ndarray):
+                raise ValueError("shift is for a dense X: a shifted CSR matrix would have no zeros")
+            self.model.shift = self._bind_weights(shift, d, "shift")
         if class_weight is not None:
             self.model.target.class_weight = self._bind_weights(class_weight, n_classes, "class_weight")
 

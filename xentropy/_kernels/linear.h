@@ -22,8 +22,8 @@ static double XE(rows_of)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows,
                : XE(xe_softmax_rows)(&p->target, first, n_rows, z, g, NULL);
 }
 
-/* Rows of dense X as REAL. They are used in place, unless they are stored in another type, or one of them is ignored:
- * it may hold NaN, and 0 * NaN would reach the gradient, so it is read as zeros. */
+/* Rows of dense X as REAL. They are used in place, unless they are stored in another type, or shifted, or one of them
+ * is ignored: it may hold NaN, and 0 * NaN would reach the gradient, so it is read as zeros. */
 static const REAL *XE(dense_block)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, REAL *scratch)
 {
     const ptrdiff_t d = p->n_features;
@@ -31,17 +31,17 @@ static const REAL *XE(dense_block)(const xe_linear *p, ptrdiff_t first, ptrdiff_
     const int same_type = p->x_is_float == (sizeof(REAL) == sizeof(float));
     int ignored = 0;
     for (ptrdiff_t r = 0; s && r < n_rows; r++) ignored |= s[first + r] == 0.0;
-    if (same_type && !ignored) return (const REAL *)p->x + first * d;
+    if (same_type && !ignored && !p->shift) return (const REAL *)p->x + first * d;
     for (ptrdiff_t r = 0; r < n_rows; r++) {
         REAL *to = scratch + r * d;
         if (s && s[first + r] == 0.0) {
             memset(to, 0, (size_t)d * sizeof(REAL));
         } else if (p->x_is_float) {
             const float *from = (const float *)p->x + (first + r) * d;
-            for (ptrdiff_t j = 0; j < d; j++) to[j] = (REAL)from[j];
+            for (ptrdiff_t j = 0; j < d; j++) to[j] = (REAL)(from[j] - (p->shift ? p->shift[j] : 0.0));
         } else {
             const double *from = (const double *)p->x + (first + r) * d;
-            for (ptrdiff_t j = 0; j < d; j++) to[j] = (REAL)from[j];
+            for (ptrdiff_t j = 0; j < d; j++) to[j] = (REAL)(from[j] - (p->shift ? p->shift[j] : 0.0));
         }
     }
     return scratch;
