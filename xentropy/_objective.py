@@ -8,7 +8,7 @@ the order of one whatever the number of rows. The term in |W|_1 is left to the s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,7 @@ class LinearObjective:
         self.C = C
         self.l1_ratio = l1_ratio
         self._X = X
+        self._loss: dict[str, Any] = {"class_weight": class_weight, "label_smoothing": label_smoothing}
         self._n_threads = effective_n_threads()
 
         mass = target.class_mass(sample_weight)
@@ -79,6 +80,10 @@ class LinearObjective:
             asked *= class_weight
         self._prior = asked / asked.sum()
         self._row_weight = target.row_mass(sample_weight, class_weight, label_smoothing)
+        self._has_labels = target.labels is not None and label_smoothing == 0.0
+        self._least_weight = 1.0
+        if self._row_weight is not None:
+            self._least_weight = float(self._row_weight.min(initial=np.inf, where=self._row_weight > 0.0))
 
         dense = isinstance(X, np.ndarray)
         if dense:
@@ -162,6 +167,11 @@ class LinearObjective:
         grad_coef += l2_weight * coef
         return loss / self.weight_sum + 0.5 * l2_weight * float(np.vdot(coef, coef)), grad
 
+    def value(self, theta: np.ndarray) -> float:
+        """What is minimised: the value at theta with the L1 term."""
+        l1 = self.l1_weights()
+        return self(theta)[0] + (0.0 if l1 is None else float(l1 @ np.abs(theta)))
+
     def unscaled(self, value: float) -> float:
         """F of a value of this function: the objective as it is written down, with C in front of the losses."""
         return value * self.weight_sum * (self.C if np.isfinite(self.C) else 1.0)
@@ -172,6 +182,23 @@ class LinearObjective:
         l1 = self.l1_weights()
         l2 = 0.5 * self.l2_weight * float(np.vdot(coef, coef))
         return l2 if l1 is None else l2 + float(l1 @ np.abs(theta))
+
+    def is_separated(self, value: float) -> bool:
+        """Whether a value proves that there is no minimum: without a penalty, and with every row on the right side of
+        all others (each row's loss is below log 2, as the sum of all is), larger coefficients are better for ever."""
+        proof = np.log(2.0) * self._least_weight
+        return bool(np.isinf(self.C) and self._has_labels and value * self.weight_sum < proof)
+
+    def loss_on(self, X: Any, target: Target, sample_weight: np.ndarray | None) -> Callable[[np.ndarray], float]:
+        """theta -> mean loss, without penalty, on other rows of the same features and classes."""
+        other = LinearObjective(
+            X, target, C=np.inf, sample_weight=sample_weight, fit_intercept=self.fit_intercept, **self._loss
+        )
+
+        def loss(theta: np.ndarray) -> float:
+            return other(other.pack(*self.unpack(theta)))[0]
+
+        return loss
 
     def variables(self) -> Variables:
         """Variables in which the curvature at `start` is about the identity.

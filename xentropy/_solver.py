@@ -100,6 +100,15 @@ class Solution(Progress):
         elif self.status == "stalled":
             reason = f"found no further decrease after {self.n_iter} iterations"
             remedy = "Increase tol, or decrease C"
+        elif self.status == "separated":
+            warnings.warn(
+                "The classes are perfectly separable and C is infinite: the larger the coefficients, the smaller the "
+                f"loss, without end. Stopped after {self.n_iter} iterations, where every row is on its side. Set a "
+                "finite C.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+            return
         else:
             return
         last = f"; the last iteration took {self.decrease / self.value:.1e} of the objective off" if self.n_iter else ""

@@ -44,6 +44,12 @@ class Target:
     def __len__(self) -> int:
         return len(self.labels if self.labels is not None else self.distribution)  # type: ignore[arg-type]
 
+    def __getitem__(self, rows: np.ndarray) -> Target:
+        """The target of some rows, of the same classes."""
+        if self.labels is not None:
+            return Target(self.classes, labels=self.labels[rows])
+        return Target(self.classes, distribution=self.distribution[rows])  # type: ignore[index]
+
     @property
     def n_classes(self) -> int:
         return len(self.classes)
