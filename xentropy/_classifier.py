@@ -286,14 +286,14 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"y holds one class, {target.classes[0]!r}, but a classifier needs samples of at least 2 classes"
             )
-        return X, target, _weights(sample_weight, X)
+        return X, target, checked_weights(sample_weight, X)
 
     def _objective(self, X: Any, target: Target, sample_weight: np.ndarray | None, **penalty: float) -> LinearObjective:
         return LinearObjective(
             X,
             target,
             sample_weight=sample_weight,
-            class_weight=_class_weights(self.class_weight, target, sample_weight),
+            class_weight=class_weights(self.class_weight, target, sample_weight),
             label_smoothing=self.label_smoothing,
             fit_intercept=self.fit_intercept,
             **penalty,
@@ -314,7 +314,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 raise ValueError(
                     f"y_val has label {np.asarray(y_val)[row]!r} (row {row}) that y does not hold; drop such rows"
                 )
-            return X, target, sample_weight, (X_val, seen, _weights(sample_weight_val, X_val, "sample_weight_val"))
+            weight = checked_weights(sample_weight_val, X_val, "sample_weight_val")
+            return X, target, sample_weight, (X_val, seen, weight)
         if sample_weight_val is not None:
             raise ValueError("sample_weight_val weighs the rows of X_val: pass X_val and y_val as well")
         if not self.early_stopping:
@@ -457,11 +458,12 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         sklearn.linear_model.LogisticRegression
         """
         check_is_fitted(self)
-        model = LogisticRegression(C=self.C, fit_intercept=self.fit_intercept, tol=self.tol, max_iter=self.max_iter)
+        C = self.C_ if hasattr(self, "C_") else self.C
+        model = LogisticRegression(C=C, fit_intercept=self.fit_intercept, tol=self.tol, max_iter=self.max_iter)
         model.classes_ = self.classes_.copy()
         model.coef_ = self._dense_coef().copy()
         model.intercept_ = self.intercept_.copy()
-        model.n_iter_ = np.array([self.n_iter_], dtype=np.int32)
+        model.n_iter_ = np.array([np.max(self.n_iter_)], dtype=np.int32)
         model.n_features_in_ = self.n_features_in_
         if hasattr(self, "feature_names_in_"):
             model.feature_names_in_ = self.feature_names_in_.copy()
@@ -481,15 +483,20 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return safe_sparse_dot(self._rows(X, reset=False), self.coef_.T, dense_output=True) + self.intercept_
 
     def _class_logits(self, X: Any) -> np.ndarray:
-        z = self._logits(X)
-        if z.shape[1] == 1:  # the first of two classes has the logit 0
-            z = np.hstack([np.zeros_like(z), z])
-        return np.ascontiguousarray(z)
+        return class_logits(self._logits(X))
+
+    def _fitted_attributes(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name.endswith("_") and not name.startswith("_")}
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def class_logits(z: np.ndarray) -> np.ndarray:
+    """One column for each class: the first of two has the logit 0."""
+    return np.ascontiguousarray(np.hstack([np.zeros_like(z), z]) if z.shape[1] == 1 else z)
 
 
 def _hold_out(target: Target, fraction: float, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
@@ -511,7 +518,7 @@ def _hold_out(target: Target, fraction: float, random: np.random.RandomState) ->
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
-def _weights(sample_weight: Any, X: Any, name: str = "sample_weight") -> np.ndarray | None:
+def checked_weights(sample_weight: Any, X: Any, name: str = "sample_weight") -> np.ndarray | None:
     if sample_weight is None:
         return None
     weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
@@ -520,7 +527,7 @@ def _weights(sample_weight: Any, X: Any, name: str = "sample_weight") -> np.ndar
     return np.ascontiguousarray(weights)
 
 
-def _class_weights(class_weight: Any, target: Target, sample_weight: np.ndarray | None) -> np.ndarray | None:
+def class_weights(class_weight: Any, target: Target, sample_weight: np.ndarray | None) -> np.ndarray | None:
     """The weight of each class, (K,), or None where all are 1."""
     if class_weight is None:
         return None

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from scipy.linalg.blas import dsyrk
 
 from ._kernels._linear import LinearPass
 from ._kernels._moments import moments
@@ -104,6 +105,7 @@ class LinearObjective:
         self._shift_intercept = self._mean if not (dense and self._has_large_offsets()) else None
         self._gram: np.ndarray | None = None
         self._uses_gram = False
+        self._hessian: np.ndarray | None = None
 
     @property
     def n_theta(self) -> int:
@@ -204,8 +206,11 @@ class LinearObjective:
         """Variables in which the curvature at `start` is about the identity.
 
         There the Hessian is the Gram matrix of the centred features, times the variance of a class indicator, plus the
-        penalty: one factor serves all classes. Where even that is dear, its diagonal serves.
+        penalty: one factor serves all classes. Where even that is dear, its diagonal serves. But where a minimisation
+        with another C has left a Hessian, that is nearer.
         """
+        if self._hessian is not None and self.l1_weights() is None:
+            return self._hessian_variables()
         self._uses_gram = self.l1_weights() is None and self._cost(self.n_features) <= _EVALUATIONS_FOR_GRAM
         return self._gram_variables() if self._uses_gram else Variables(np.sqrt(self._diagonal()))
 
@@ -221,7 +226,8 @@ class LinearObjective:
     def renewed_variables(self, theta: np.ndarray) -> Variables:
         """Better variables than those in use: of the Hessian at theta, or of the Gram matrix where that costs less."""
         if self._cost(self.n_theta) < self.renewal_cost():
-            return self._hessian_variables(theta)
+            self._find_hessian(theta)
+            return self._hessian_variables()
         self._uses_gram = True
         return self._gram_variables()
 
@@ -263,9 +269,9 @@ class LinearObjective:
         curvature.flat[:: size + 1] = diagonal * (1.0 + 1e-11)
         return Variables.of_curvature(curvature)
 
-    def _hessian_variables(self, theta: np.ndarray) -> Variables:
-        """Of the Hessian at theta, sum_i T_i (diag(p_i) - p_i p_i^T) (x) x_i x_i^T / S plus the penalty, which couples
-        all classes."""
+    def _find_hessian(self, theta: np.ndarray) -> None:
+        """The Hessian at theta without the penalty, sum_i T_i (diag(p_i) - p_i p_i^T) (x) x_i x_i^T / S. It couples all
+        classes. Right on and above the diagonal (in C order): `Variables.of_curvature` reads no more."""
         R, size = self.n_outputs, self.n_features + self.fit_intercept
         coef, intercept = self._views(theta)
         m = size * R
@@ -280,16 +286,24 @@ class LinearObjective:
                 hessian[:, 0, :, 0] += rows.T @ rows
                 continue
             p = softmax(logits)
-            coupled = (rows[:, :, None] * (p * np.sqrt(weight)[:, None])[:, None, :]).reshape(len(rows), m)
-            hessian.reshape(m, m)[...] -= coupled.T @ coupled
             for k in range(R):
                 weighted = rows * np.sqrt(p[:, k] * weight)[:, None]
                 hessian[:, k, :, k] += weighted.T @ weighted
+            coupled = np.einsum("ij,ik->ijk", rows, p * np.sqrt(weight)[:, None]).reshape(len(rows), m)
+            # Fortran's lower triangle, in place: the other one keeps what it has
+            dsyrk(-1.0, coupled.T, beta=1.0, c=hessian.reshape(m, m).T, lower=1, overwrite_c=1)
+        self._hessian = hessian.reshape(m, m)
+
+    def _hessian_variables(self) -> Variables:
+        assert self._hessian is not None
+        R, size = self.n_outputs, self.n_features + self.fit_intercept
+        m = size * R
         start = self._diagonal()
+        hessian = self._hessian.copy()
         if R > 1:  # the direction in which all classes shift together has no curvature, and no gradient either
+            blocks = hessian.reshape(size, R, size, R)
             for j in range(size):
-                hessian[j, :, j, :] += start[j] / R
-        hessian = hessian.reshape(m, m)
+                blocks[j, :, j, :] += start[j] / R
         ridge = np.full(size, self.l2_weight)
         if self.fit_intercept:
             ridge[-1] = 0.0

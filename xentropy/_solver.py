@@ -28,6 +28,8 @@ _LEAST_EVALUATIONS = 8
 _VISIBLE_DECREASE = 1e-12
 # ... and what the gradient promises beyond this share, is out of reach of float64
 _REACHABLE_GAP = 1e-13
+# Values below this count as this: a mean loss of that many nats is nothing
+_LEAST_VALUE = 1e-8
 # Where the gradient has not become shorter for so many iterations, it does not because of its own rounding
 _PATIENCE = 15
 # Differences below this share of the value are taken from the gradient, where the value hides them
@@ -306,7 +308,7 @@ class _Stage:
 
     def _left(self, norm: float) -> float:
         """Evaluations from here to `tol`, at the pace of this stage."""
-        goal = self.of.tol * self.value
+        goal = self.of.tol * max(self.value, _LEAST_VALUE)
         if norm >= self.start_norm or goal <= 0.0:
             return inf
         return self.n_evaluations * log(norm / goal) / log(self.start_norm / norm)
@@ -326,4 +328,4 @@ class _Stage:
         return float(np.sqrt(gradient @ gradient))
 
     def _relative(self, norm: float) -> float:
-        return norm / self.value if self.value > 0.0 else norm
+        return norm / max(self.value, _LEAST_VALUE)

@@ -28,7 +28,8 @@ class Variables:
 
     @classmethod
     def of_curvature(cls, curvature: np.ndarray) -> Variables:
-        """From a curvature (m, m), which is overwritten; its diagonal stands in where it is not positive definite."""
+        """From a curvature (m, m), C-ordered, of which the entries on and above the diagonal are read, and which is
+        overwritten. Where it is not positive definite, its diagonal stands in."""
         diagonal = np.sqrt(curvature.diagonal())
         try:
             return cls(cholesky(curvature.T, lower=True, overwrite_a=True, check_finite=False))
