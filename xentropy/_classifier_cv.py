@@ -12,7 +12,7 @@ from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.model_selection import check_cv
-from sklearn.utils import _safe_indexing, check_consistent_length
+from sklearn.utils import _safe_indexing, check_consistent_length, indexable
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.metadata_routing import (
@@ -55,8 +55,8 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         The values of `l1_ratio`, each in [0, 1].
 
     cv : int, splitter, iterable or None, default=None
-        How to split, as in :func:`~sklearn.model_selection.check_cv`; None means 5 folds, stratified by class. For
-        distributions the most probable class counts. A fold may lack a class.
+        How to split, as in :func:`~sklearn.model_selection.check_cv`; None means 5 folds, stratified by class, or as
+        many as the largest class has rows. For distributions the most probable class counts. A fold may lack a class.
 
     scoring : str, callable or None, default=None
         How the left-out rows are scored, larger being better; None means the negative log loss. A scorer is called
@@ -182,15 +182,17 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         l1_ratios = _values("l1_ratios", self.l1_ratios)
         scorer, split_params, score_params = self._routed("fit", sample_weight, params)
         shares = target.labels if target.labels is not None else target.distribution.argmax(axis=1)
-        folds = list(check_cv(self.cv, shares, classifier=True).split(rows, shares, **split_params))
+        cv = self.cv if self.cv is not None else max(2, min(5, np.bincount(shares).max()))
+        folds = list(check_cv(cv, shares, classifier=True).split(rows, shares, **split_params))
+        (y_rows,) = indexable(y)
 
         _, end_callbacks = callbacks_of(self, X, y, sample_weight, 0, lambda _: self._fitted_attributes())
         member = self._member(target, weight)
         results = Parallel(n_jobs=self.n_jobs)(
             delayed(_follow_path)(
-                member, rows, target, weight, train, test, Cs, l1_ratios, scorer, y,
+                member, rows, target, weight, train, test, Cs, l1_ratios, scorer, y_rows,
                 _check_method_params(X, score_params, test), f"fold {i + 1} of {len(folds)}" if self.verbose else "",
-            )  # fmt: skip
+            )
             for i, (train, test) in enumerate(folds)
         )
         self.classes_, self.Cs_, self.l1_ratios_ = target.classes, Cs, l1_ratios
