@@ -483,7 +483,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return safe_sparse_dot(self._rows(X, reset=False), self.coef_.T, dense_output=True) + self.intercept_
 
     def _class_logits(self, X: Any) -> np.ndarray:
-        return class_logits(self._logits(X))
+        z = self._logits(X)
+        if z.shape[1] == 1:  # the first of two classes has the logit 0
+            z = np.hstack([np.zeros_like(z), z])
+        return np.ascontiguousarray(z)
 
     def _fitted_attributes(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name.endswith("_") and not name.startswith("_")}
@@ -492,11 +495,6 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def class_logits(z: np.ndarray) -> np.ndarray:
-    """One column for each class: the first of two has the logit 0."""
-    return np.ascontiguousarray(np.hstack([np.zeros_like(z), z]) if z.shape[1] == 1 else z)
 
 
 def _hold_out(target: Target, fraction: float, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:

@@ -12,9 +12,8 @@ from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.model_selection import check_cv
-from sklearn.utils import _safe_indexing, check_consistent_length, indexable
+from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
     MethodMapping,
@@ -25,13 +24,14 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params
 
-from ._classifier import SoftmaxClassifier, checked_weights, class_logits, class_weights
-from ._kernels._pointwise import softmax
-from ._kernels._threads import effective_n_threads
+from ._classifier import SoftmaxClassifier, class_weights
+from ._metrics import make_log_loss_scorer
 from ._solver import minimize_lbfgs
-from ._targets import Target, match_target
+from ._targets import Target
 from ._watch import callbacks_of
 
+# The default score; where metadata is routed it takes the weights as well
+_LOG_LOSS = make_log_loss_scorer().set_score_request(sample_weight=True)
 # The fits of the folds are only compared: their objectives to 1e-6, relatively, are far below what folds differ by
 _PATH_TOL = 10.0
 # Parameters of SoftmaxClassifier that the search sets, or that make no sense in it
@@ -180,7 +180,7 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         rows, target, weight = self._training_data(X, y, sample_weight)
         Cs = np.logspace(-4, 4, self.Cs) if isinstance(self.Cs, Integral) else _values("Cs", self.Cs)
         l1_ratios = _values("l1_ratios", self.l1_ratios)
-        scorer, split_params, score_params = self._routed("fit", sample_weight, params)
+        split_params, score_params = self._routed("fit", sample_weight, params)
         shares = target.labels if target.labels is not None else target.distribution.argmax(axis=1)
         cv = self.cv if self.cv is not None else max(2, min(5, np.bincount(shares).max()))
         folds = list(check_cv(cv, shares, classifier=True).split(rows, shares, **split_params))
@@ -190,7 +190,7 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         member = self._member(target, weight)
         results = Parallel(n_jobs=self.n_jobs)(
             delayed(_follow_path)(
-                member, rows, target, weight, train, test, Cs, l1_ratios, scorer, y_rows,
+                member, rows, target, weight, train, test, Cs, l1_ratios, self._scorer, y_rows,
                 _check_method_params(X, score_params, test), f"fold {i + 1} of {len(folds)}" if self.verbose else "",
             )
             for i, (train, test) in enumerate(folds)
@@ -239,13 +239,8 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         float
         """
         _raise_for_params(score_params, self, "score")
-        scorer, _, score_params = self._routed("score", sample_weight, score_params)
-        if scorer is not None:
-            return scorer(self, X, y, **score_params)
-        z = self._class_logits(X)
-        target = match_target(y, self.classes_)
-        check_consistent_length(z, target, sample_weight)
-        return _neg_log_loss(z, target, checked_weights(sample_weight, z))
+        _, score_params = self._routed("score", sample_weight, score_params)
+        return self._scorer(self, X, y, **score_params)
 
     def get_metadata_routing(self):
         """Where metadata goes: to the splitter and the scorer.
@@ -254,28 +249,29 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         -------
         sklearn.utils.metadata_routing.MetadataRouter
         """
-        router = MetadataRouter(owner=self).add_self_request(self)
-        router.add(splitter=self.cv, method_mapping=MethodMapping().add(caller="fit", callee="split"))
-        if self.scoring is not None:
-            router.add(
-                scorer=get_scorer(self.scoring),
-                method_mapping=MethodMapping()
-                .add(caller="fit", callee="score")
-                .add(caller="score", callee="score"),
+        return (
+            MetadataRouter(owner=self)
+            .add_self_request(self)
+            .add(splitter=self.cv, method_mapping=MethodMapping().add(caller="fit", callee="split"))
+            .add(
+                scorer=self._scorer,
+                method_mapping=MethodMapping().add(caller="fit", callee="score").add(caller="score", callee="score"),
             )
-        return router
+        )
+
+    @property
+    def _scorer(self) -> Any:
+        return _LOG_LOSS if self.scoring is None else get_scorer(self.scoring)
 
     def _routed(
         self, caller: str, sample_weight: Any, params: dict[str, Any]
-    ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-        """The scorer (None: the log loss), and the parameters of the splitter and of the scorer."""
-        scorer = None if self.scoring is None else get_scorer(self.scoring)
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The parameters of the splitter, and those of the scorer."""
         weighted = {} if sample_weight is None else {"sample_weight": sample_weight}
         if not _routing_enabled():
-            return scorer, {}, {**params, **weighted}
+            return {}, {**params, **weighted}
         routed = process_routing(self, caller, **weighted, **params)
-        split = routed.splitter.split if caller == "fit" else {}
-        return scorer, split, weighted if scorer is None else routed.scorer.score
+        return routed.splitter.split if caller == "fit" else {}, routed.scorer.score
 
     def _member(self, target: Target, weight: np.ndarray | None) -> SoftmaxClassifier:
         """The classifier whose penalty is sought."""
@@ -330,8 +326,7 @@ def _follow_path(
     if weight is not None and not weight.any():
         raise ValueError("sample_weight is zero for every training row of a fold; drop the rows of weight zero")
     objective = member._objective(X[train], target[train], weight)
-    X_test, target_test, y_test = X[test], target[test], _safe_indexing(y, test)
-    test_weight = None if sample_weight is None else sample_weight[test]
+    X_test, y_test = X[test], _safe_indexing(y, test)
     shape = (len(l1_ratios), len(Cs))
     scores, n_iter, n_unfinished = np.empty(shape), np.empty(shape, dtype=np.int64), 0
     coefs = np.empty((*shape, objective.n_outputs, objective.n_features + objective.fit_intercept))
@@ -346,32 +341,12 @@ def _follow_path(
             coef, intercept = objective.unpack(theta)
             coefs[i, j] = np.column_stack([coef, intercept]) if objective.fit_intercept else coef
             n_iter[i, j], n_unfinished = solution.n_iter, n_unfinished + (not solution.converged)
-            coef, intercept = coef.astype(X.dtype, copy=False), intercept.astype(X.dtype, copy=False)
-            if scorer is None:
-                z = safe_sparse_dot(X_test, coef.T, dense_output=True) + intercept
-                scores[i, j] = _neg_log_loss(class_logits(z), target_test, test_weight)
-            else:
-                member.classes_, member.coef_, member.intercept_ = target.classes, coef, intercept
-                member.n_features_in_ = X.shape[1]
-                scores[i, j] = scorer(member, X_test, y_test, **score_params)
+            member.classes_, member.n_features_in_ = target.classes, X.shape[1]
+            member.coef_, member.intercept_ = coef.astype(X.dtype, copy=False), intercept.astype(X.dtype, copy=False)
+            scores[i, j] = scorer(member, X_test, y_test, **score_params)
     if announced:
         print(f"[xentropy] {announced}: best score {scores.max():.6g}", flush=True)
     return _Path(coefs, scores, n_iter, n_unfinished)
-
-
-def _neg_log_loss(z: np.ndarray, target: Target, sample_weight: np.ndarray | None) -> float:
-    """The log loss of logits (n, K), negative: that of scikit-learn's ``neg_log_loss``, also of distributions."""
-    log_p = softmax(z, log=True, n_threads=effective_n_threads())
-    least = np.log(np.finfo(log_p.dtype).eps)
-    np.maximum(log_p, least, out=log_p)
-    if target.labels is not None:  # -1: a class that was never seen
-        row = np.where(target.labels >= 0, log_p[np.arange(len(z)), target.labels], least)
-    else:
-        assert target.distribution is not None
-        row = np.einsum("ij,ij->i", log_p, target.distribution)
-    if sample_weight is not None and not sample_weight.any():
-        raise ValueError("sample_weight is zero for every row that is scored; drop the rows of weight zero")
-    return float(np.average(row.astype(np.float64), weights=sample_weight))
 
 
 def _values(name: str, values: Any) -> np.ndarray:
