@@ -30,8 +30,9 @@ _VISIBLE_DECREASE = 1e-12
 _REACHABLE_GAP = 1e-13
 # Values below this count as this: a mean loss of that many nats is nothing
 _LEAST_VALUE = 1e-8
-# Where the gradient has not become shorter for so many iterations, it does not because of its own rounding
-_PATIENCE = 15
+# Where the gradient has not become shorter for so many iterations (a quarter of all, for a slow problem), it does not
+# because of its own rounding
+_PATIENCE = 30
 # Differences below this share of the value are taken from the gradient, where the value hides them
 _BY_GRADIENT = 1e-9
 
@@ -303,7 +304,7 @@ class _Stage:
 
     def _is_blind(self) -> bool:
         if self.by_gradient:
-            return self.since_best >= _PATIENCE
+            return self.since_best >= max(_PATIENCE, self.of.at.n_iter // 4)
         return self.of.at.decrease <= _VISIBLE_DECREASE * abs(self.value)
 
     def _left(self, norm: float) -> float:
