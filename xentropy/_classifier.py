@@ -311,9 +311,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             check_consistent_length(X_val, seen)
             if seen.labels is not None and (seen.labels < 0).any():
                 row = int(np.argmax(seen.labels < 0))
-                raise ValueError(
-                    f"y_val has label {np.asarray(y_val)[row]!r} (row {row}) that y does not hold; drop such rows"
-                )
+                label = np.asarray(y_val, dtype=object).ravel()[row]
+                raise ValueError(f"y_val has label {label!r} (row {row}) that y does not hold; drop such rows")
             weight = checked_weights(sample_weight_val, X_val, "sample_weight_val")
             return X, target, sample_weight, (X_val, seen, weight)
         if sample_weight_val is not None:

@@ -20,14 +20,17 @@ from threadpoolctl import ThreadpoolController
 
 from ._variables import Variables
 
-# The steps that L-BFGS remembers
+# The steps that L-BFGS remembers; fewer where to remember takes more time than to evaluate
 _MEMORY = 30
 # A stage shows its pace after this many evaluations
 _LEAST_EVALUATIONS = 8
-# Decreases below this share of the value drown in its rounding
+# Decreases below this share of the value, three times in a row, drown in its rounding
 _VISIBLE_DECREASE = 1e-12
 # ... and what the gradient promises beyond this share, is out of reach of float64
 _REACHABLE_GAP = 1e-13
+# With an L1 penalty, of this many entries only some move: those whose gradient is that near to the penalty's; others
+# join when the gradient of those that move is that small against the whole
+_MANY, _NEARLY, _NARROW = 4000, 0.9, 0.3
 # Values below this count as this: a mean loss of that many nats is nothing
 _LEAST_VALUE = 1e-8
 # Where the gradient has not become shorter for so many iterations (a quarter of all, for a slow problem), it does not
@@ -198,6 +201,8 @@ class _Run:
                 variables = self.problem.renewed_variables(at.theta)
             elif ended == "blind" and not by_gradient:
                 by_gradient = True
+            elif ended == "narrow":
+                continue
             elif ended == "blind":
                 gap = 0.5 * at.gradient_norm**2 * at.value
                 return self.solution("resolved" if gap <= _REACHABLE_GAP else "stalled")
@@ -205,11 +210,90 @@ class _Run:
                 return self.solution(ended)
 
 
+class _Smooth:
+    """x = v: where there is no L1 penalty."""
+
+    bounds = None
+
+    def __init__(self, variables: Variables) -> None:
+        self.variables = variables
+
+    def x(self, theta: np.ndarray, grad: np.ndarray) -> np.ndarray:
+        return self.variables.v(theta)
+
+    def theta(self, x: np.ndarray) -> np.ndarray:
+        return self.variables.theta(x)
+
+    def penalty(self, x: np.ndarray) -> float:
+        return 0.0
+
+    def gradient(self, grad: np.ndarray) -> np.ndarray:
+        return self.variables.gradient(grad)
+
+    def norms(self, x: np.ndarray, gradient: np.ndarray) -> tuple[float, float]:
+        """Length of the gradient with respect to v, and of the part of it that x can change."""
+        norm = float(np.sqrt(gradient @ gradient))
+        return norm, norm
+
+
+class _Split:
+    """x = (p, q) with v = p - q, and p and q >= 0 where there is an L1 penalty, which is linear in them.
+
+    Of many entries only those move that are not zero, and as many again, those that the gradient pulls hardest against
+    what the penalty holds: the others wait for the next stage.
+    """
+
+    def __init__(self, variables: Variables, l1: np.ndarray) -> None:
+        self.variables = variables
+        self.l1 = variables.theta(l1)  # |theta_j| = |v_j| / L_j
+
+    def x(self, theta: np.ndarray, grad: np.ndarray) -> np.ndarray:
+        v, pull = self.variables.v(theta), np.abs(self.variables.gradient(grad))
+        self.moving = np.arange(len(v))
+        if len(v) > _MANY:
+            must = (v != 0.0) | (self.l1 == 0.0)
+            pulled = np.flatnonzero(~must & (pull > _NEARLY * self.l1))
+            n_new = max(_MANY // 2, int(must.sum()))
+            if len(pulled) > n_new:
+                hardest = np.argpartition(pull[pulled] / self.l1[pulled], -n_new)[-n_new:]
+                pulled = pulled[hardest]
+            must[pulled] = True
+            self.moving = np.flatnonzero(must)
+        v, penalised = v[self.moving], self.l1[self.moving] > 0.0
+        self.bounds = Bounds(
+            np.concatenate([np.where(penalised, 0.0, -inf), np.zeros(len(v))]),
+            np.concatenate([np.full(len(v), inf), np.where(penalised, inf, 0.0)]),
+        )
+        p, q = np.maximum(v, 0.0), np.maximum(-v, 0.0)
+        return np.concatenate([np.where(penalised, p, v), np.where(penalised, q, 0.0)])
+
+    def theta(self, x: np.ndarray) -> np.ndarray:
+        return self.variables.theta(self._v(x))
+
+    def penalty(self, x: np.ndarray) -> float:
+        m = len(self.moving)
+        return float(self.l1[self.moving] @ (x[:m] + x[m:]))
+
+    def gradient(self, grad: np.ndarray) -> np.ndarray:
+        self._g = self.variables.gradient(grad)
+        g, l1 = self._g[self.moving], self.l1[self.moving]
+        return np.concatenate([g + l1, l1 - g])
+
+    def norms(self, x: np.ndarray, gradient: np.ndarray) -> tuple[float, float]:
+        v, g, l1 = self._v(x), self._g, self.l1
+        shortest = np.where(v == 0.0, np.maximum(np.abs(g) - l1, 0.0), g + np.sign(v) * l1)
+        part = shortest[self.moving]
+        return float(np.sqrt(shortest @ shortest)), float(np.sqrt(part @ part))
+
+    def _v(self, x: np.ndarray) -> np.ndarray:
+        m = len(self.moving)
+        v = np.zeros(len(self.l1))
+        v[self.moving] = x[:m] - x[m:]
+        return v
+
+
 class _Stage:
     """One run of L-BFGS, from where `run` is, in one set of variables.
-
-    With an L1 penalty x = (p, q) for v = p - q, with p and q >= 0 where there is a penalty, which is linear in them;
-    otherwise x = v.
 
     Parameters
     ----------
@@ -219,29 +303,21 @@ class _Stage:
     """
 
     def __init__(self, run: _Run, variables: Variables, by_gradient: bool) -> None:
-        self.of, self.variables, self.by_gradient = run, variables, by_gradient
-        self.x, self.bounds, self.l1 = variables.v(run.at.theta), None, None
-        if run.l1 is not None:
-            self.l1 = variables.theta(run.l1)  # |theta_j| = |v_j| / L_j
-            penalised, nothing = self.l1 > 0.0, np.zeros_like(self.x)
-            self.x = np.concatenate(
-                [np.where(penalised, np.maximum(self.x, 0.0), self.x), np.where(penalised, np.maximum(-self.x, 0.0), 0)]
-            )
-            self.bounds = Bounds(
-                np.concatenate([np.where(penalised, 0.0, -inf), nothing]),
-                np.concatenate([nothing + inf, np.where(penalised, inf, 0.0)]),
-            )
-        self.value, self.gradient = run.at.value, self._in_x(run.grad)
-        self.theta, self.grad, self.evaluated = run.at.theta, run.grad, False
+        self.of, self.by_gradient = run, by_gradient
+        self.space = _Smooth(variables) if run.l1 is None else _Split(variables, run.l1)
+        self.x = self.space.x(run.at.theta, run.grad)
+        self.theta, self.value, self.grad = run.at.theta, run.at.value, run.grad
+        self.gradient = self.space.gradient(run.grad)
+        self.evaluated = False
         self.n_evaluations = 0
         self.ended = "blind"
 
     def run(self) -> str:
-        """Returns a status of `Solution`, or "slow" where better variables would pay, or "blind" where the value
-        decreases no more as far as can be seen."""
+        """Returns a status of `Solution`, or "slow" where better variables would pay, "narrow" where other entries must
+        move as well, or "blind" where the value decreases no more as far as can be seen."""
         run, at = self.of, self.of.at
-        self.best_norm = self.start_norm = self._norm(self.x, self.gradient)
-        self.since_best = 0
+        self.best_norm = self.start_norm = self.space.norms(self.x, self.gradient)[0]
+        self.since_best = self.invisible = 0
         at.gradient_norm = self._relative(self.start_norm)
         if at.gradient_norm <= run.tol:
             return "converged"
@@ -253,20 +329,24 @@ class _Stage:
             self._evaluate,
             self.x,
             jac=True,
-            bounds=self.bounds,
+            bounds=self.space.bounds,
             method="L-BFGS-B",
             callback=self._after_iteration,
-            options={"maxcor": _MEMORY, "maxiter": run.max_iter + 1, "maxfun": 10**9, "gtol": 0.0, "ftol": 0.0},
+            options={
+                "maxcor": _MEMORY if len(self.x) <= 100_000 else 10,
+                "maxiter": run.max_iter + 1,
+                "maxfun": 10**9,
+                "gtol": 0.0,
+                "ftol": 0.0,
+            },
         )
         return self.ended
 
     def _evaluate(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         if self.evaluated:
-            self.theta = self.variables.theta(x if self.l1 is None else x[: len(self.l1)] - x[len(self.l1) :])
-            self.value, self.grad = self.of.problem(self.theta)
-            if self.l1 is not None:
-                self.value += float(self.l1 @ (x[: len(self.l1)] + x[len(self.l1) :]))
-            self.x, self.gradient = x, self._in_x(self.grad)
+            self.theta = self.space.theta(x)
+            value, self.grad = self.of.problem(self.theta)
+            self.x, self.value, self.gradient = x, value + self.space.penalty(x), self.space.gradient(self.grad)
             self.n_evaluations += 1
             self.of.at.n_evaluations += 1
         self.evaluated = True  # SciPy asks first for the start, which is known
@@ -280,12 +360,13 @@ class _Stage:
     def _after_iteration(self, intermediate_result: OptimizeResult) -> None:
         """SciPy calls it where a line search has ended, which is at the point evaluated last."""
         run, at = self.of, self.of.at
-        norm = self._norm(self.x, self.gradient)
+        norm, part = self.space.norms(self.x, self.gradient)
         at.decrease = at.value - self.value
         at.theta, at.value, run.grad = self.theta, self.value, self.grad
         at.gradient_norm = self._relative(norm)
         at.n_iter += 1
         self.since_best = 0 if norm < self.best_norm else self.since_best + 1
+        self.invisible = 0 if at.decrease > _VISIBLE_DECREASE * abs(at.value) else self.invisible + 1
         self.best_norm = min(norm, self.best_norm)
         asked = run.watch(at) if run.watch is not None else None
         if asked is not None:
@@ -294,6 +375,8 @@ class _Stage:
             self.ended = "converged"
         elif at.n_iter >= run.max_iter:
             self.ended = "max_iter"
+        elif part < _NARROW * norm:
+            self.ended = "narrow"
         elif self._is_blind():
             self.ended = "blind"
         elif self.n_evaluations >= max(_LEAST_EVALUATIONS, self.cost) and self._left(norm) > 0.25 * self.cost:
@@ -305,7 +388,7 @@ class _Stage:
     def _is_blind(self) -> bool:
         if self.by_gradient:
             return self.since_best >= max(_PATIENCE, self.of.at.n_iter // 4)
-        return self.of.at.decrease <= _VISIBLE_DECREASE * abs(self.value)
+        return self.invisible >= 3
 
     def _left(self, norm: float) -> float:
         """Evaluations from here to `tol`, at the pace of this stage."""
@@ -313,20 +396,6 @@ class _Stage:
         if norm >= self.start_norm or goal <= 0.0:
             return inf
         return self.n_evaluations * log(norm / goal) / log(self.start_norm / norm)
-
-    def _in_x(self, grad: np.ndarray) -> np.ndarray:
-        g = self.variables.gradient(grad)
-        return g if self.l1 is None else np.concatenate([g + self.l1, self.l1 - g])
-
-    def _norm(self, x: np.ndarray, gradient: np.ndarray) -> float:
-        """Length of the gradient; with an L1 penalty of the shortest subgradient."""
-        if self.l1 is not None:
-            m = len(self.l1)
-            up, down = gradient[:m], -gradient[m:]  # derivatives to both sides
-            at_zero = np.maximum(np.maximum(-up, down), 0.0)
-            gradient = np.where(x[:m] > x[m:], up, np.where(x[:m] < x[m:], down, at_zero))
-            gradient = np.where(self.l1 > 0.0, gradient, up)
-        return float(np.sqrt(gradient @ gradient))
 
     def _relative(self, norm: float) -> float:
         return norm / max(self.value, _LEAST_VALUE)
