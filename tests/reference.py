@@ -1,5 +1,7 @@
 """Oracles: naive, slow, and independent of the code under test. Extended precision where that is what counts."""
 
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
+
 import numpy as np
 
 
@@ -66,3 +68,57 @@ def log_losses(target, proba, eps):
                 loss += np.longdouble(t) * (-np.log(clipped) if clipped else np.inf)
         losses.append(loss)
     return np.array(losses)
+
+
+# Exact arithmetic: the formulas as the papers write them, with so many digits that nothing cancels.
+
+# phi as a function of the probability p of the class: the loss of a one-hot target
+PHI = {
+    "cross_entropy": lambda loss, p: -p.ln(),
+    "focal": lambda loss, p: (1 - p) ** Decimal(loss.gamma) * -p.ln(),
+    "generalized": lambda loss, p: (1 - p ** Decimal(loss.q)) / Decimal(loss.q),
+    "poly": lambda loss, p: -p.ln() + Decimal(loss.epsilon) * (1 - p),
+    "symmetric": lambda loss, p: Decimal(loss.alpha) * -p.ln() + Decimal(loss.beta) * 4 * (1 - p),
+}
+
+
+class ExactLoss:
+    """sum_k a_k phi(p_k) of one row of logits, its gradient and its Hessian, by difference quotients.
+
+    `digits` must hold exp(-range of the logits) and the square of the step, 10^(-digits / 7), and then some.
+    """
+
+    def __init__(self, loss, a, digits=420):
+        self.loss = loss
+        self.a = [Decimal(float(ak)) for ak in a]
+        self.context = Context(prec=digits, Emax=MAX_EMAX, Emin=MIN_EMIN)
+        self.step = Decimal(10) ** (-digits // 7)
+
+    def _value(self, z):
+        e = [zk.exp() for zk in z]
+        total = sum(e)
+        phi = PHI[self.loss.name]
+        return sum((ak * phi(self.loss, ek / total) for ak, ek in zip(self.a, e, strict=True) if ak), Decimal(0))
+
+    def _at(self, z, *moves):
+        """The value where each move (a direction) has been made by `step`."""
+        return self._value([sum((self.step * Decimal(float(m[k])) for m in moves), zk) for k, zk in enumerate(z)])
+
+    def value(self, z):
+        with localcontext(self.context):
+            return float(self._value([Decimal(float(zk)) for zk in z]))
+
+    def slope(self, z, v):
+        """The derivative along v."""
+        v = np.asarray(v)
+        with localcontext(self.context):
+            z = [Decimal(float(zk)) for zk in z]
+            return float((self._at(z, v) - self._at(z, -v)) / (2 * self.step))
+
+    def curvature(self, z, u, v):
+        """u^T H v."""
+        u, v = np.asarray(u), np.asarray(v)
+        with localcontext(self.context):
+            z = [Decimal(float(zk)) for zk in z]
+            corners = self._at(z, u, v) - self._at(z, u, -v) - self._at(z, -u, v) + self._at(z, -u, -v)
+            return float(corners / (4 * self.step**2))

@@ -100,7 +100,7 @@ def test_words_or_sparse_matrices_are_no_distribution():
     with pytest.raises(ValueError, match="must hold numbers"):
         learn_target([["a", "b"], ["c", "d"]])
     with pytest.raises(ValueError, match="sparse"):
-        learn_target(sp.eye_array(3, format="csr"))
+        learn_target(sp.csr_array(np.eye(3)))
 
 
 def test_regression_targets_are_refused():

@@ -18,7 +18,7 @@ needs_openmp = pytest.mark.skipif(not has_openmp(), reason="the kernels were com
 
 def in_a_new_process(code, **environment):
     env = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"} | environment
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-P", "-c", code], env=env, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -16,6 +17,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ._kernels._pointwise import softmax
 from ._kernels._threads import effective_n_threads
+from ._losses import LOSSES, CrossEntropy, Loss, check_loss, refuse_smoothing
 from ._objective import LinearObjective
 from ._solver import minimize_lbfgs
 from ._targets import Target, is_distribution, learn_target, match_target
@@ -27,13 +29,13 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     With logits :math:`z_i = W x_i + b` and probabilities :math:`p_i = \mathrm{softmax}(z_i)` it minimises
 
-    .. math:: C \sum_i s_i \Bigl(-\sum_k w_k t_{ik} \log p_{ik}\Bigr)
+    .. math:: C \sum_i s_i \Bigl(\sum_k w_k t_{ik}\, \phi(-\log p_{ik})\Bigr)
               + \frac{1 - \rho}{2} \lVert W \rVert_2^2 + \rho \lVert W \rVert_1,
               \qquad t_{ik} = (1 - \epsilon)\, y_{ik} + \epsilon / K
 
     over W and b, with sample weights s, class weights w, label smoothing :math:`\epsilon` and the share :math:`\rho`
-    (`l1_ratio`) of the L1 penalty: the objective, and
-    without smoothing the optimum, of :class:`~sklearn.linear_model.LogisticRegression`. Targets are class labels or a
+    (`l1_ratio`) of the L1 penalty. By default :math:`\phi(\ell) = \ell`, the cross-entropy: the objective, and without
+    smoothing the optimum, of :class:`~sklearn.linear_model.LogisticRegression`. Targets are class labels or a
     distribution over the classes for each row (one-hot, or soft as in distillation, annotators' votes and mixup).
 
     Parameters
@@ -44,12 +46,23 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     l1_ratio : float, default=0.0
         Share, in [0, 1], of the L1 penalty. With any, coefficients that do not help are exactly zero.
 
+    loss : str or loss object, default="cross_entropy"
+        One of the names "cross_entropy", "focal", "generalized", "poly", "symmetric", or an object that holds
+        parameters, such as ``FocalLoss(gamma=2.0)``, which a search can vary as ``loss__gamma``. A loss that is not
+        convex may have several minima: the fit starts from the solution for the cross-entropy, and ends in the minimum
+        that lies down from there.
+
     label_smoothing : float, default=0.0
         Share, in [0, 1], of each target that is spread evenly over the classes.
 
     class_weight : dict, "balanced" or None, default=None
         Weight of each class, ``{class: weight}``, with 1 for a class that is not named. ``"balanced"`` gives each class
         the same total weight, as scikit-learn does: ``n / (K * mass of the class)``, `sample_weight` included.
+
+    logit_adjustment : float, default=0.0
+        Strength tau, 0 or more, of the adjustment for imbalanced classes: the fit adds tau log prior to the logits,
+        with the classes' shares of the weighted rows for a prior, and predictions do without. With tau = 1 the classes
+        are predicted as if they were equally frequent.
 
     fit_intercept : bool, default=True
         Whether the model has an intercept b. It is not penalised.
@@ -103,12 +116,13 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Names of the features, where X had names that are all strings.
 
     n_iter_ : int
-        Number of iterations of L-BFGS.
+        Number of iterations of L-BFGS, with those for the start of a loss that is not convex.
 
     history_ : dict of ndarrays of shape (n_iter_,)
         After each iteration the `objective`, the mean training `loss` (weighted, without penalty), the `gradient_norm`
         that is compared with `tol`, the `n_evaluations` of the objective until then, and the `validation_loss`, where
-        there are validation rows: the same mean loss of those.
+        there are validation rows: the same mean loss of those. Without the iterations for the start of a loss that is
+        not convex.
 
     converged_ : bool
         Whether the iterations ended by `tol`, or where `tol` is smaller than float64 can resolve. False after early
@@ -131,6 +145,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     ----------
     Nocedal & Wright (2006), Numerical Optimization, chapter 7 (L-BFGS).
     Szegedy et al. (2016), Rethinking the Inception Architecture, arXiv:1512.00567, section 7 (label smoothing).
+    Menon et al. (2021), Long-tail Learning via Logit Adjustment, arXiv:2007.07314, section 4.2.
 
     Examples
     --------
@@ -142,8 +157,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     array([0, 1, 2])
     >>> clf.predict_proba(X[[0, 60, 120]]).round(2)
     array([[0.98, 0.02, 0.  ],
-           [0.1 , 0.87, 0.04],
-           [0.  , 0.03, 0.97]])
+           [0.06, 0.94, 0.01],
+           [0.  , 0.02, 0.98]])
     >>> round(clf.score(X, y), 3)
     0.973
     """
@@ -155,8 +170,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012 (scikit-learn's protocol)
         "C": [Interval(Real, 0, None, closed="right")],
         "l1_ratio": [Interval(Real, 0, 1, closed="both")],
+        "loss": [StrOptions(set(LOSSES)), Loss],
         "label_smoothing": [Interval(Real, 0, 1, closed="both")],
         "class_weight": [dict, StrOptions({"balanced"}), None],
+        "logit_adjustment": [Interval(Real, 0, None, closed="left")],
         "fit_intercept": ["boolean"],
         "tol": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
@@ -173,8 +190,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         *,
         C=1.0,
         l1_ratio=0.0,
+        loss="cross_entropy",
         label_smoothing=0.0,
         class_weight=None,
+        logit_adjustment=0.0,
         fit_intercept=True,
         tol=1e-4,
         max_iter=1000,
@@ -187,8 +206,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     ):
         self.C = C
         self.l1_ratio = l1_ratio
+        self.loss = loss
         self.label_smoothing = label_smoothing
         self.class_weight = class_weight
+        self.logit_adjustment = logit_adjustment
         self.fit_intercept = fit_intercept
         self.tol = tol
         self.max_iter = max_iter
@@ -230,14 +251,15 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         ------
         ValueError
             If X or y hold NaN or infinity, y has one class, a row of y is no distribution, weights are negative or all
-            zero, or the shapes do not agree.
+            zero, the shapes do not agree, or the loss is not defined for soft targets and y holds some.
 
         KeyboardInterrupt
             If the fit was interrupted. The estimator holds the best coefficients so far.
         """
         X, target, sample_weight = self._training_data(X, y, sample_weight)
         X, target, sample_weight, validation = self._split(X, target, sample_weight, X_val, y_val, sample_weight_val)
-        objective = self._objective(X, target, sample_weight, C=self.C, l1_ratio=self.l1_ratio)
+        loss = check_loss(self.loss)
+        objective = self._objective(X, target, sample_weight, loss, C=self.C, l1_ratio=self.l1_ratio)
 
         def fitted(theta: np.ndarray) -> dict[str, Any]:
             coef, intercept = objective.unpack(theta)
@@ -257,13 +279,19 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             n_iter_no_change=self.n_iter_no_change if self.early_stopping else None,
             callbacks=callbacks,
         )
-        solution = minimize_lbfgs(
-            objective, self._start(objective, target), tol=self.tol, max_iter=self.max_iter, watch=watch
-        )
+        theta, n_iter, nearby = self._start(objective, target), 0, None
+        if not (loss.convex or (self.warm_start and hasattr(self, "coef_"))):
+            easier = self._objective(X, target, sample_weight, CrossEntropy(), C=self.C, l1_ratio=self.l1_ratio)
+            nearby = minimize_lbfgs(easier, theta, tol=self.tol, max_iter=self.max_iter)
+            theta, n_iter = nearby.theta, nearby.n_iter
+        if nearby is not None and nearby.status == "interrupted":
+            solution = replace(nearby, value=objective.value(theta), n_iter=0)
+        else:
+            solution = minimize_lbfgs(objective, theta, tol=self.tol, max_iter=self.max_iter, watch=watch)
         theta = watch.best if self.early_stopping and watch.best is not None else solution.theta
         for name, value in fitted(theta).items():
             setattr(self, name, value)
-        self.n_iter_ = solution.n_iter
+        self.n_iter_ = n_iter + solution.n_iter
         self.converged_ = solution.converged
         self.history_ = watch.close(solution.status)
         self.objective_ = objective.unscaled(solution.value if theta is solution.theta else objective.value(theta))
@@ -286,15 +314,23 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"y holds one class, {target.classes[0]!r}, but a classifier needs samples of at least 2 classes"
             )
+        loss = check_loss(self.loss)
+        refuse_smoothing(loss, self.label_smoothing)
+        if loss.one_hot_only and target.distribution is not None:
+            raise ValueError(f"{loss} is not defined for soft targets: y must hold labels, or one-hot rows")
         return X, target, checked_weights(sample_weight, X)
 
-    def _objective(self, X: Any, target: Target, sample_weight: np.ndarray | None, **penalty: float) -> LinearObjective:
+    def _objective(
+        self, X: Any, target: Target, sample_weight: np.ndarray | None, loss: Loss, **penalty: float
+    ) -> LinearObjective:
         return LinearObjective(
             X,
             target,
             sample_weight=sample_weight,
             class_weight=class_weights(self.class_weight, target, sample_weight),
             label_smoothing=self.label_smoothing,
+            loss=loss,
+            offset=_logit_offset(self.logit_adjustment, target, sample_weight),
             fit_intercept=self.fit_intercept,
             **penalty,
         )
@@ -551,3 +587,18 @@ def class_weights(class_weight: Any, target: Target, sample_weight: np.ndarray |
     if not target.class_mass(sample_weight) @ weights > 0:
         raise ValueError(f"class_weight={class_weight!r} leaves every row of y without weight: there is nothing to fit")
     return weights
+
+
+def _logit_offset(tau: float, target: Target, sample_weight: np.ndarray | None) -> np.ndarray | None:
+    """tau log prior, for the logits of the fit: (K,), or (1,) for the sigmoid form."""
+    if tau == 0.0:
+        return None
+    mass = target.class_mass(sample_weight)
+    if not mass.all():
+        missing = target.classes[mass == 0].tolist()
+        raise ValueError(
+            f"logit_adjustment={tau} has no prior for the classes {missing}, whose samples weigh nothing; drop "
+            f"them, or set logit_adjustment=0"
+        )
+    offset = tau * np.log(mass / mass.sum())
+    return offset[1:] - offset[0] if target.n_classes == 2 else offset

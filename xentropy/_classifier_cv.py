@@ -25,6 +25,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params
 
 from ._classifier import SoftmaxClassifier, class_weights
+from ._losses import check_loss
 from ._metrics import make_log_loss_scorer
 from ._solver import minimize_lbfgs
 from ._targets import Target
@@ -69,7 +70,7 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
     n_jobs : int or None, default=None
         Number of folds that are fitted at the same time; see :term:`n_jobs`.
 
-    label_smoothing, class_weight, fit_intercept, tol, max_iter
+    loss, label_smoothing, class_weight, logit_adjustment, fit_intercept, tol, max_iter
         As in `SoftmaxClassifier`. ``class_weight="balanced"`` balances all rows, not those of each fold. `tol` is that
         of the final fit; those of the folds, which are only compared, end at ten times as much.
 
@@ -133,8 +134,10 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         scoring=None,
         refit=True,
         n_jobs=None,
+        loss="cross_entropy",
         label_smoothing=0.0,
         class_weight=None,
+        logit_adjustment=0.0,
         fit_intercept=True,
         tol=1e-4,
         max_iter=1000,
@@ -146,8 +149,10 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         self.scoring = scoring
         self.refit = refit
         self.n_jobs = n_jobs
+        self.loss = loss
         self.label_smoothing = label_smoothing
         self.class_weight = class_weight
+        self.logit_adjustment = logit_adjustment
         self.fit_intercept = fit_intercept
         self.tol = tol
         self.max_iter = max_iter
@@ -325,7 +330,7 @@ def _follow_path(
     weight = None if sample_weight is None else sample_weight[train]
     if weight is not None and not weight.any():
         raise ValueError("sample_weight is zero for every training row of a fold; drop the rows of weight zero")
-    objective = member._objective(X[train], target[train], weight)
+    objective = member._objective(X[train], target[train], weight, check_loss(member.loss))
     X_test, y_test = X[test], _safe_indexing(y, test)
     shape = (len(l1_ratios), len(Cs))
     scores, n_iter, n_unfinished = np.empty(shape), np.empty(shape, dtype=np.int64), 0

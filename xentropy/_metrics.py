@@ -99,7 +99,7 @@ def log_loss(
     >>> round(log_loss(["no", "yes"], [[0.9, 0.1], [0.3, 0.7]]), 4)
     0.231
     >>> round(log_loss([[0.8, 0.2], [0.5, 0.5]], [[0.9, 0.1], [0.3, 0.7]]), 4)
-    0.6628
+    0.6626
     """
     if not isinstance(normalize, (bool, np.bool_)):
         raise ValueError(f"normalize={normalize!r} is neither True nor False")

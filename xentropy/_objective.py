@@ -1,6 +1,6 @@
 """The objective of a linear softmax model: a sum over rows, and a penalty on top.
 
-    F(W, b) = C sum_i s_i loss_i(x_i W^T + b) + (1 - l1_ratio)/2 |W|^2 + l1_ratio |W|_1
+    F(W, b) = C sum_i s_i loss_i(x_i W^T + b + offset) + (1 - l1_ratio)/2 |W|^2 + l1_ratio |W|_1
 
 is minimised as F / (C S), with S the sum of the weights of the rows: a weighted mean of the losses plus a penalty, of
 the order of one whatever the number of rows. The term in |W|_1 is left to the solver, which is told its weight.
@@ -18,6 +18,7 @@ from ._kernels._linear import LinearPass
 from ._kernels._moments import moments
 from ._kernels._pointwise import softmax
 from ._kernels._threads import effective_n_threads
+from ._losses import CrossEntropy, Loss, check_loss
 from ._targets import Target
 from ._variables import Variables
 
@@ -50,6 +51,9 @@ class LinearObjective:
     sample_weight : float64 ndarray of shape (n,) or None
     class_weight : float64 ndarray of shape (K,) or None
     label_smoothing : float
+    loss : str or Loss
+    offset : float64 ndarray of shape (R,) or None
+        Added to the logits of every row.
     fit_intercept : bool
     """
 
@@ -63,6 +67,8 @@ class LinearObjective:
         sample_weight: np.ndarray | None = None,
         class_weight: np.ndarray | None = None,
         label_smoothing: float = 0.0,
+        loss: str | Loss = "cross_entropy",
+        offset: np.ndarray | None = None,
         fit_intercept: bool = True,
     ) -> None:
         self.n_features = X.shape[1]
@@ -71,9 +77,15 @@ class LinearObjective:
         self.C = C
         self.l1_ratio = l1_ratio
         self._X = X
-        self._loss: dict[str, Any] = {"class_weight": class_weight, "label_smoothing": label_smoothing}
+        self._loss: dict[str, Any] = {
+            "class_weight": class_weight,
+            "label_smoothing": label_smoothing,
+            "loss": check_loss(loss),
+            "offset": offset,
+        }
         self._n_threads = effective_n_threads()
 
+        self.offset = offset
         mass = target.class_mass(sample_weight)
         self.weight_sum = float(mass.sum() if class_weight is None else mass @ class_weight)
         asked = (1.0 - label_smoothing) * mass + label_smoothing / target.n_classes * mass.sum()
@@ -81,7 +93,12 @@ class LinearObjective:
             asked *= class_weight
         self._prior = asked / asked.sum()
         self._row_weight = target.row_mass(sample_weight, class_weight, label_smoothing)
-        self._has_labels = target.labels is not None and label_smoothing == 0.0
+        self._proves_separation = (
+            isinstance(self._loss["loss"], CrossEntropy)
+            and target.labels is not None
+            and label_smoothing == 0.0
+            and (fit_intercept or offset is None)
+        )
         self._least_weight = 1.0
         if self._row_weight is not None:
             self._least_weight = float(self._row_weight.min(initial=np.inf, where=self._row_weight > 0.0))
@@ -97,6 +114,7 @@ class LinearObjective:
             sample_weight=sample_weight,
             class_weight=class_weight,
             label_smoothing=label_smoothing,
+            loss=check_loss(loss).kernel(),
             sigmoid=self.n_outputs == 1,
             shift=self._mean if dense and self._has_large_offsets() else None,
         )
@@ -130,6 +148,8 @@ class LinearObjective:
         if self.fit_intercept:
             logits = np.log(np.maximum(self._prior, 1e-8))
             theta[-self.n_outputs :] = logits[1] - logits[0] if self.n_outputs == 1 else logits - logits.mean()
+            if self.offset is not None:
+                theta[-self.n_outputs :] -= self.offset
         return theta
 
     def pack(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
@@ -158,6 +178,8 @@ class LinearObjective:
         mean, l2_weight = self._shift_intercept, self.l2_weight
         if mean is not None:
             intercept = intercept - mean @ coef
+        if self.offset is not None:
+            intercept = intercept + self.offset
         loss = self._pass.loss_gradient(coef, intercept, grad_coef, grad_intercept, self._n_threads)
         if mean is not None:
             grad_coef -= np.multiply.outer(mean, grad_intercept)
@@ -189,7 +211,7 @@ class LinearObjective:
         """Whether a value proves that there is no minimum: without a penalty, and with every row on the right side of
         all others (each row's loss is below log 2, as the sum of all is), larger coefficients are better for ever."""
         proof = np.log(2.0) * self._least_weight
-        return bool(np.isinf(self.C) and self._has_labels and value * self.weight_sum < proof)
+        return bool(np.isinf(self.C) and self._proves_separation and value * self.weight_sum < proof)
 
     def loss_on(self, X: Any, target: Target, sample_weight: np.ndarray | None) -> Callable[[np.ndarray], float]:
         """theta -> mean loss, without penalty, on other rows of the same features and classes."""
@@ -216,8 +238,8 @@ class LinearObjective:
 
     def renewal_cost(self) -> float:
         """How many evaluations the next `renewed_variables` takes the time of; inf where there is none."""
-        if self.l1_ratio and np.isfinite(self.C):
-            return np.inf
+        if self.l1_weights() is not None or not self._loss["loss"].convex:
+            return np.inf  # the Hessian of the cross-entropy, which is all there is, says nothing there
         cost = self._cost(self.n_theta) if self.n_theta <= _MOST_COUPLED else np.inf
         if not self._uses_gram and self.n_outputs > 1 and self.n_features <= _MOST_COUPLED:
             cost = min(cost, self._cost(self.n_features))
@@ -244,8 +266,10 @@ class LinearObjective:
 
     @property
     def _indicator_variance(self) -> float:
-        p = self._prior
-        return float(p[0] * p[1] if self.n_outputs == 1 else (1.0 - p @ p) / self.n_outputs) or 0.25 / self.n_outputs
+        """Variance of the indicator of a class, on average: the curvature of the cross-entropy in a logit."""
+        p, K = self._prior, len(self._prior)
+        variance = p[0] * p[1] if self.n_outputs == 1 else (1.0 - p @ p) / K
+        return max(float(variance), 0.01 * (1.0 - 1.0 / K) / K)  # a prior of one class must not make steps boundless
 
     def _diagonal(self) -> np.ndarray:
         """Diagonal of the curvature at `start`: one entry for each feature, and one for the intercept."""
@@ -278,6 +302,8 @@ class LinearObjective:
         hessian = np.zeros((size, R, size, R))
         for rows, weight in self._centred_blocks(m):
             logits = rows @ coef + intercept
+            if self.offset is not None:
+                logits += self.offset
             if self.fit_intercept:
                 rows = np.hstack([rows, np.ones((len(rows), 1))])
             if R == 1:

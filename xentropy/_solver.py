@@ -392,10 +392,10 @@ class _Stage:
 
     def _left(self, norm: float) -> float:
         """Evaluations from here to `tol`, at the pace of this stage."""
-        goal = self.of.tol * max(self.value, _LEAST_VALUE)
+        goal = self.of.tol * max(abs(self.value), _LEAST_VALUE)
         if norm >= self.start_norm or goal <= 0.0:
             return inf
         return self.n_evaluations * log(norm / goal) / log(self.start_norm / norm)
 
     def _relative(self, norm: float) -> float:
-        return norm / max(self.value, _LEAST_VALUE)
+        return norm / max(abs(self.value), _LEAST_VALUE)

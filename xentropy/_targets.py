@@ -204,16 +204,20 @@ def check_distribution(y: Any, *, dtype: Any = np.float64, name: str = "y") -> n
     y = np.ascontiguousarray(y, dtype=dtype)
     bad = first_bad_distribution(y, rtol)
     if bad >= 0:
-        row = y[bad]
-        if not np.all(row >= 0):
-            problem = f"holds {row[~(row >= 0)][0]!s} in row {bad}; probabilities are 0 or more"
-        else:
-            problem = f"sums to {row.sum(dtype=np.float64):.7g} in row {bad}, not to 1"
-        raise ValueError(
-            f"{name} {problem}. With {y.shape[1]} columns each row is a distribution over the classes "
-            f"(one-hot or soft): divide the row by its sum, or drop it. For class labels pass one column."
-        )
+        raise bad_distribution(y[bad], name, f"row {bad}")
     return y
+
+
+def bad_distribution(row: np.ndarray, name: str, where: str) -> ValueError:
+    """The error for a row, at `where`, that is no distribution."""
+    if not np.all(row >= 0):
+        problem = f"holds {row[~(row >= 0)][0]!s} in {where}; probabilities are 0 or more"
+    else:
+        problem = f"sums to {row.sum(dtype=np.float64):.7g} in {where}, not to 1"
+    return ValueError(
+        f"{name} {problem}. With {len(row)} columns each row is a distribution over the classes (one-hot or soft): "
+        f"divide the row by its sum, or drop it. For class labels pass one column."
+    )
 
 
 def column_names(y: Any) -> np.ndarray | None:

@@ -42,6 +42,10 @@ cdef class LinearPass:
         Weight of each class.
     label_smoothing : float, default=0.0
         Share of each target that is spread evenly over the classes.
+    loss : (int, float, float), default=(0, 0.0, 0.0)
+        Kind and parameters of the loss; the default is the cross-entropy.
+    scale : float, default=1.0
+        Every weight is multiplied by it.
     sigmoid : bool, default=False
         With two classes: one column of coefficients, whose logit is that of class 1.
     compute : {"float32", "float64"}, default="float64"
@@ -64,7 +68,8 @@ cdef class LinearPass:
     cdef object _scratch, _coef, _intercept
 
     def __init__(self, X, Py_ssize_t n_classes, *, labels=None, distribution=None, sample_weight=None,
-                 class_weight=None, double label_smoothing=0.0, bint sigmoid=False, str compute="float64", shift=None):
+                 class_weight=None, double label_smoothing=0.0, loss=(0, 0.0, 0.0), double scale=1.0,
+                 bint sigmoid=False, str compute="float64", shift=None):
         cdef Py_ssize_t n, d, n_outputs = 1 if sigmoid else n_classes, stored
         if n_classes < 1 or (sigmoid and n_classes != 2):
             raise ValueError(f"n_classes={n_classes} does not fit sigmoid={sigmoid}")
@@ -77,6 +82,8 @@ cdef class LinearPass:
         self.model.n_rows, self.model.n_features, self.model.n_outputs = n, d, n_outputs
         self.model.target.n_classes = n_classes
         self.model.target.smoothing = label_smoothing
+        self.model.target.scale = scale
+        self.model.target.loss.kind, self.model.target.loss.param[0], self.model.target.loss.param[1] = loss
         self._keep = []
 
         if isinstance(X, np.ndarray):
@@ -182,8 +189,25 @@ cdef class LinearPass:
         self._keep.append(weights)
         return &weights[0] if n else NULL
 
+    cdef double *_bind_row_loss(self, double[::1] row_loss) except? NULL:
+        if row_loss is None:
+            return NULL
+        if row_loss.shape[0] != self.model.n_rows:
+            raise ValueError(f"row_loss has {row_loss.shape[0]} entries for {self.model.n_rows} rows of X")
+        return &row_loss[0] if self.model.n_rows else NULL
+
+    cdef void *_bind_grad_input(self, floating[:, ::1] grad_input) except? NULL:
+        cdef Py_ssize_t n = self.model.n_rows, d = self.model.n_features
+        if grad_input is None:
+            return NULL
+        if self.model.indptr != NULL:
+            raise ValueError("the gradient with respect to a CSR matrix X is dense: pass dense X")
+        if grad_input.shape[0] != n or grad_input.shape[1] != d:
+            raise ValueError(f"grad_input has shape ({grad_input.shape[0]}, {grad_input.shape[1]}), not ({n}, {d})")
+        return &grad_input[0, 0] if n and d else NULL
+
     def loss_gradient(self, const double[:, ::1] coef, const double[::1] intercept, double[:, ::1] grad_coef,
-                      double[::1] grad_intercept, int n_threads=1):
+                      double[::1] grad_intercept, int n_threads=1, row_loss=None, grad_input=None):
         """Sum of the losses; its gradient is written to `grad_coef` and `grad_intercept`.
 
         Parameters
@@ -195,6 +219,10 @@ cdef class LinearPass:
             Overwritten.
         n_threads : int, default=1
             The result is the same, bit for bit, for any number.
+        row_loss : float64 array (n,), optional
+            Overwritten with the loss of each row.
+        grad_input : array (n, d), C-ordered, in the dtype that `compute` names, optional
+            Overwritten with the gradient with respect to X, which must be dense.
 
         Returns
         -------
@@ -216,6 +244,11 @@ cdef class LinearPass:
         cdef unsigned char[:, ::1] scratch = self._scratch
         cdef double[:, ::1] partials = self._partials
         cdef double[::1] sums = self._sums
+        self.model.row_loss = self._bind_row_loss(row_loss)
+        if kernels == &xe_kernels_float:
+            self.model.grad_x = self._bind_grad_input[float](grad_input)
+        else:
+            self.model.grad_x = self._bind_grad_input[double](grad_input)
         with nogil:
             if d:
                 kernels.narrow(&coef[0, 0], d * n_outputs, <void *> model.coef)

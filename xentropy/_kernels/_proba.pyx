@@ -107,7 +107,9 @@ def proba_rows(const floating[:, ::1] proba, Py_ssize_t n_classes, *, labels=Non
     model.proba = &proba[0, 0]
     model.distribution = NULL
     model.eps, model.sum_tolerance = eps, sum_tolerance
-    model.sample_weight = NULL if sample_weight is None else &sample_weight[0]
+    model.sample_weight = NULL  # no conditional expression: its temporary would drop the const
+    if sample_weight is not None:
+        model.sample_weight = &sample_weight[0]
     if row_loss is not None:
         losses = &row_loss[0]
     if labels is not None:

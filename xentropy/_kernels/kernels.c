@@ -1,5 +1,6 @@
 /* Each template, once for float and once for double. */
 #include "kernels.h"
+#include "phi.h"
 
 #include <math.h>
 #include <string.h>

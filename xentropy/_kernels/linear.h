@@ -17,9 +17,10 @@ static size_t XE(linear_scratch)(const xe_linear *p)
 
 static double XE(rows_of)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, const REAL *z, REAL *g)
 {
+    double *row_loss = p->row_loss ? p->row_loss + first : NULL;
     return p->n_outputs == 1 && p->target.n_classes == 2
-               ? XE(xe_sigmoid_rows)(&p->target, first, n_rows, z, g, NULL)
-               : XE(xe_softmax_rows)(&p->target, first, n_rows, z, g, NULL);
+               ? XE(xe_sigmoid_rows)(&p->target, first, n_rows, z, g, row_loss)
+               : XE(xe_softmax_rows)(&p->target, first, n_rows, z, g, row_loss);
 }
 
 /* Rows of dense X as REAL. They are used in place, unless they are stored in another type, or shifted, or one of them
@@ -69,6 +70,20 @@ static void XE(dense_logits)(const REAL *x, ptrdiff_t d, ptrdiff_t n_outputs, co
     }
 }
 
+/* grad_X (n_rows, d) = G W */
+static void XE(input_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, const REAL *g)
+{
+    const ptrdiff_t d = p->n_features, R = p->n_outputs;
+    REAL *to = (REAL *)p->grad_x + first * d;
+    for (ptrdiff_t r = 0; r < n_rows; r++, g += R, to += d)
+        for (ptrdiff_t j = 0; j < d; j++) {
+            const REAL *w = (const REAL *)p->coef + j * R;
+            REAL sum = 0;
+            for (ptrdiff_t k = 0; k < R; k++) sum += g[k] * w[k];
+            to[j] = sum;
+        }
+}
+
 static double XE(dense_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, REAL *scratch, double *grad)
 {
     const ptrdiff_t d = p->n_features, R = p->n_outputs;
@@ -80,6 +95,7 @@ static double XE(dense_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end,
         const REAL *x = XE(dense_block)(p, first, n, rows);
         for (ptrdiff_t r = 0; r < n; r++) XE(dense_logits)(x + r * d, d, R, p->coef, p->intercept, z + r * R);
         sum += XE(rows_of)(p, first, n, z, g);
+        if (p->grad_x) XE(input_gradient)(p, first, n, g);
         for (ptrdiff_t k = 0; k < R; k++) {
             REAL *to = block_grad + k * d;
             memset(to, 0, (size_t)d * sizeof(REAL));
