@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+from sklearn import datasets
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.preprocessing import StandardScaler
 
@@ -18,24 +19,17 @@ _SUBOPTIMALITY = 1e-6
 
 def _rows(name, units):
     """Rows of a real problem, in units "raw", "standardised", or "wild": over 12 decades, with offsets of a million."""
-    problem = problems.load(name, "float64")
-    X, rng = np.asarray(problem.X), np.random.default_rng(0)
+    X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    rng = np.random.default_rng(0)
     if units != "raw":
         X = StandardScaler().fit_transform(X)
     if units == "wild":
         d = X.shape[1]
         X = X * 10.0 ** rng.permutation(np.linspace(-6, 6, d)) + rng.choice([-1e6, 0.0, 1e6], d)
-    return np.ascontiguousarray(X), problem.y
+    return np.ascontiguousarray(X), y
 
 
-class _OnReal:
-    timeout = 900
-
-    def setup_cache(self):
-        problems.save(list(problems.REAL))
-
-
-class Evaluations(_OnReal):
+class Evaluations:
     """Passes over the data until the objective is within 1e-6 of its minimum, relatively."""
 
     params = (list(problems.REAL), ["raw", "standardised", "wild"], [0.01, 1.0, 100.0])
@@ -47,7 +41,7 @@ class Evaluations(_OnReal):
         return int(history["n_evaluations"][np.argmax(within)])
 
 
-class RawUnits(_OnReal):
+class RawUnits:
     """Time of scikit-learn's solver over ours, one thread, both at their defaults but for its `max_iter`."""
 
     params = (list(problems.REAL), ["lbfgs", "newton-cg", "newton-cholesky"])
@@ -71,7 +65,7 @@ class RawUnits(_OnReal):
         return (loss.sum() + 0.5 * np.sum(peer.coef_**2)) / self.ours().objective_ - 1.0
 
 
-class ElasticNet(_OnReal):
+class ElasticNet:
     """Time of saga, run to 1e-10 where it gets there, over ours at 1e-9."""
 
     params = (["iris", "wine", "breast_cancer"], [0.5, 1.0], [0.1, 1.0])
@@ -90,9 +84,6 @@ class CrossValidation:
     params = (["breast_cancer", "digits", "5e4x50_5"],)
     param_names = ("problem",)
     timeout = 900
-
-    def setup_cache(self):
-        problems.save(["breast_cancer", "digits"])
 
     def setup(self, name):
         if name == "5e4x50_5":

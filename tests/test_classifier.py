@@ -57,7 +57,7 @@ def test_same_optimum_as_logistic_regression(name, n_classes, weighted, class_we
         clf = SoftmaxClassifier(**TIGHT, class_weight=class_weight).fit(X.astype(dtype), y, sample_weight)
         assert clf.coef_.dtype == clf.intercept_.dtype == dtype
         np.testing.assert_allclose(clf.coef_, expected.coef_, atol=2e-5, rtol=0)
-        np.testing.assert_allclose(clf.intercept_, expected.intercept_, atol=2e-5, rtol=0)
+        np.testing.assert_allclose(clf.intercept_, expected.intercept_, atol=1e-4, rtol=0)
         assert clf.converged_
 
 

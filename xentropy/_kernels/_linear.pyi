@@ -3,6 +3,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+ISA: str
+
+def available_isas() -> list[str]: ...
+def choose_isa(name: str | None) -> str: ...
+
 class LinearPass:
     @property
     def n_partitions(self) -> int: ...
@@ -32,3 +37,14 @@ class LinearPass:
         row_loss: NDArray[np.float64] | None = None,
         grad_input: NDArray[np.floating[Any]] | None = None,
     ) -> float: ...
+
+def linear_predict(
+    X: Any,
+    coef: NDArray[np.float64],
+    intercept: NDArray[np.float64],
+    *,
+    n_classes: int,
+    kind: str = "probabilities",
+    compute: str = "float64",
+    n_threads: int = 1,
+) -> NDArray[np.floating[Any]]: ...

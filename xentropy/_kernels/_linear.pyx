@@ -1,12 +1,17 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
 """The data term of a linear model: sum of weighted losses over rows of dense or CSR X, and its gradient."""
 
+import os
+
 import numpy as np
 from cython cimport floating
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, int64_t
 
-from .kernels cimport xe_kernels, xe_kernels_double, xe_kernels_float, xe_linear, xe_linear_combine
+from .kernels cimport (
+    XE_LOG_PROBABILITIES, XE_LOGITS, XE_PROBABILITIES, xe_choose_isa, xe_isa_is_available, xe_isa_name, xe_kernels,
+    xe_kernels_double, xe_kernels_float, xe_linear,
+)
 
 ctypedef fused index_t:
     int32_t
@@ -14,13 +19,144 @@ ctypedef fused index_t:
 
 # Rows are cut into partitions, a thread takes the next free one, and the partitions' sums are added in their order: so
 # the result does not depend on the number of threads, and one slow thread delays the rest by one partition at most.
-_MAX_PARTITIONS = 32
-_MIN_WORK = 1 << 15  # multiply-adds that are worth a partition of their own
-_PARTIAL_BYTES = 1 << 25  # of all partitions' gradients together
-_BLOCK_VALUES = 1 << 14  # values of X and logits in a block of rows: it stays in a core's own cache
+cdef Py_ssize_t _MAX_PARTITIONS = 32
+# Work that is worth a partition of its own, some 50 microseconds, in multiply-adds, where reading a value is worth
+# _READING. A region of two threads waits for the slower: a time slice, milliseconds, if another process has its core.
+cdef Py_ssize_t _MIN_WORK = 1 << 21
+cdef Py_ssize_t _READING = 8
+cdef Py_ssize_t _MIN_UPDATES = 16  # of each number of a gradient that are worth zeroing and adding one more of it
+cdef Py_ssize_t _PARTIAL_BYTES = 1 << 26  # of all partitions' gradients together
+cdef Py_ssize_t _BLOCK_BYTES = 1 << 17  # of X and its logits in a block of rows: they stay in a core's own cache
+cdef Py_ssize_t _MIN_BLOCK = 32
+cdef Py_ssize_t _MIN_SHARED = 1 << 16  # coefficients that are worth threads when they are packed and summed
+cdef Py_ssize_t _SHARE = 64  # features of the coefficients that a thread packs or sums at a time
+
+_KINDS = {"logits": XE_LOGITS, "probabilities": XE_PROBABILITIES, "log_probabilities": XE_LOG_PROBABILITIES}
 
 
-cdef class LinearPass:
+def available_isas():
+    """Instruction sets that were compiled in and that this machine has, best first: a list of names."""
+    cdef int i = 0
+    names = []
+    while xe_isa_name(i) != NULL:
+        if xe_isa_is_available(i):
+            names.append(xe_isa_name(i).decode())
+        i += 1
+    return names
+
+
+def choose_isa(name):
+    """Use the instruction set `name`, or the best one for None; returns its name."""
+    wanted = name.encode() if name else None
+    cdef const char *chars = NULL
+    if wanted is not None:
+        chars = wanted
+    cdef int chosen = xe_choose_isa(chars)
+    if chosen < 0:
+        raise ImportError(f"XENTROPY_ISA={name!r} is not available here; choose one of {available_isas()}, or unset it")
+    return xe_isa_name(chosen).decode()
+
+
+ISA = choose_isa(os.environ.get("XENTROPY_ISA"))
+
+
+cdef class _Model:
+    """X and the shape of a linear model on it: what training and prediction share."""
+
+    cdef xe_linear model
+    cdef const xe_kernels *kernels
+    cdef object _keep  # whatever the pointers in `model` point to
+    cdef object _scratch, _packed
+
+    cdef int _bind(self, X, Py_ssize_t n_classes, bint sigmoid, str compute) except -1:
+        if n_classes < 1 or (sigmoid and n_classes != 2):
+            raise ValueError(f"n_classes={n_classes} does not fit sigmoid={sigmoid}")
+        if compute not in ("float32", "float64"):
+            raise ValueError(f"compute={compute!r} is neither 'float32' nor 'float64'")
+        self.kernels = xe_kernels_float() if compute == "float32" else xe_kernels_double()
+        self.model.n_rows, self.model.n_features = X.shape
+        self.model.n_outputs = 1 if sigmoid else n_classes
+        self.model.target.n_classes = n_classes
+        self._keep = []
+        if isinstance(X, np.ndarray):
+            if X.dtype == np.float32:
+                self._bind_dense[float](X)
+            else:
+                self._bind_dense[double](X)
+        else:
+            indptr, indices = X.indptr, X.indices
+            if indptr.dtype != indices.dtype:
+                indptr, indices = indptr.astype(np.int64), indices.astype(np.int64)
+            if X.dtype == np.float32 and indices.dtype == np.int32:
+                self._bind_csr[float, int32_t](X.data, indices, indptr)
+            elif X.dtype == np.float32:
+                self._bind_csr[float, int64_t](X.data, indices, indptr)
+            elif indices.dtype == np.int32:
+                self._bind_csr[double, int32_t](X.data, indices, indptr)
+            else:
+                self._bind_csr[double, int64_t](X.data, indices, indptr)
+        cdef Py_ssize_t real = 4 if compute == "float32" else 8
+        cdef Py_ssize_t width = 0 if self.model.indptr != NULL else self.model.n_features
+        cdef Py_ssize_t rows = _BLOCK_BYTES // (real * (width + 2 * self.model.n_outputs))
+        self.model.block_rows = max(_MIN_BLOCK, min(256, rows // 16 * 16))
+        self._scratch = np.empty((0, 0), dtype=np.uint8)
+        self._packed = _aligned(self.kernels.linear_packed(&self.model))
+        self.model.packed = <void *> <size_t> self._packed.ctypes.data
+        return 0
+
+    cdef unsigned char[:, ::1] _scratch_of(self, int n_threads):
+        if self._scratch.shape[0] < n_threads:
+            size = (self.kernels.linear_scratch(&self.model) // 64 + 1) * 64  # whole cache lines: threads share none
+            self._scratch = _aligned(n_threads * size).reshape(n_threads, size)
+        return self._scratch
+
+    cdef int _check(self, Py_ssize_t d, Py_ssize_t n_outputs, Py_ssize_t n_intercept) except -1:
+        if d != self.model.n_features or n_outputs != self.model.n_outputs or n_intercept != n_outputs:
+            raise ValueError(
+                f"coefficients of shape ({d}, {n_outputs}) and intercept ({n_intercept},): the model has shapes "
+                f"({self.model.n_features}, {self.model.n_outputs}) and ({self.model.n_outputs},)")
+        return 0
+
+    cdef void _pack(self, const double *coef, const double *intercept, int n_threads) noexcept nogil:
+        cdef Py_ssize_t d = self.model.n_features, c
+        if n_threads == 1 or d * self.model.n_outputs < _MIN_SHARED:
+            self.kernels.linear_pack(&self.model, coef, intercept, 0, d, <void *> self.model.packed)
+            return
+        for c in prange((d + _SHARE - 1) // _SHARE, num_threads=n_threads, schedule="static"):
+            self.kernels.linear_pack(&self.model, coef, intercept, c * _SHARE, min(d, (c + 1) * _SHARE),
+                                     <void *> self.model.packed)
+
+    cdef int _bind_dense(self, const floating[:, ::1] X) except -1:
+        self._keep.append(X)
+        self.model.x_is_float = floating is float
+        self.model.x = &X[0, 0] if X.shape[0] and X.shape[1] else NULL
+        return 0
+
+    cdef int _bind_csr(self, const floating[::1] data, const index_t[::1] indices,
+                       const index_t[::1] indptr) except -1:
+        cdef Py_ssize_t i, n = self.model.n_rows, d = self.model.n_features
+        cdef index_t last = 0
+        if indptr.shape[0] != n + 1 or indices.shape[0] != data.shape[0]:
+            raise ValueError("X.indptr, X.indices and X.data of the CSR matrix do not fit its shape")
+        for i in range(n + 1):
+            if indptr[i] < last or (i == 0 and indptr[0] != 0):
+                raise ValueError(f"X.indptr of the CSR matrix decreases at row {i}")
+            last = indptr[i]
+        if last > data.shape[0]:
+            raise ValueError(f"X.indptr of the CSR matrix ends at {last}, past its {data.shape[0]} stored values")
+        for i in range(last):
+            if indices[i] < 0 or indices[i] >= d:
+                raise ValueError(f"X.indices of the CSR matrix holds column {indices[i]}, outside of [0, {d})")
+        self._keep += [data, indices, indptr]
+        self.model.x_is_float = floating is float
+        self.model.indices_are_64 = index_t is int64_t
+        self.model.x = &data[0] if data.shape[0] else NULL
+        self.model.indices = &indices[0] if data.shape[0] else NULL
+        self.model.indptr = &indptr[0]
+        return 0
+
+
+cdef class LinearPass(_Model):
     """Sum of losses of ``X @ coef + intercept`` and its gradient, for one `X` and one target.
 
     Each call of `loss_gradient` reads X once, a block of rows at a time; no logits are kept. The object owns the
@@ -59,55 +195,21 @@ cdef class LinearPass:
         If shapes do not agree, or an index lies outside of its range.
     """
 
-    cdef xe_linear model
-    cdef const xe_kernels *kernels
     cdef readonly Py_ssize_t n_partitions
-    cdef object _keep  # whatever the pointers in `model` point to
-    cdef double[:, ::1] _partials
+    cdef double[::1] _partials
     cdef double[::1] _sums
-    cdef object _scratch, _coef, _intercept
 
     def __init__(self, X, Py_ssize_t n_classes, *, labels=None, distribution=None, sample_weight=None,
                  class_weight=None, double label_smoothing=0.0, loss=(0, 0.0, 0.0), double scale=1.0,
                  bint sigmoid=False, str compute="float64", shift=None):
-        cdef Py_ssize_t n, d, n_outputs = 1 if sigmoid else n_classes, stored
-        if n_classes < 1 or (sigmoid and n_classes != 2):
-            raise ValueError(f"n_classes={n_classes} does not fit sigmoid={sigmoid}")
         if not 0.0 <= label_smoothing <= 1.0:
             raise ValueError(f"label_smoothing={label_smoothing} is not in [0, 1]")
-        if compute not in ("float32", "float64"):
-            raise ValueError(f"compute={compute!r} is neither 'float32' nor 'float64'")
-        n, d = X.shape
-        self.kernels = &xe_kernels_float if compute == "float32" else &xe_kernels_double
-        self.model.n_rows, self.model.n_features, self.model.n_outputs = n, d, n_outputs
-        self.model.target.n_classes = n_classes
+        if (labels is None) == (distribution is None):
+            raise ValueError("pass either labels or distribution")
+        self._bind(X, n_classes, sigmoid, compute)
         self.model.target.smoothing = label_smoothing
         self.model.target.scale = scale
         self.model.target.loss.kind, self.model.target.loss.param[0], self.model.target.loss.param[1] = loss
-        self._keep = []
-
-        if isinstance(X, np.ndarray):
-            stored = n * d
-            if X.dtype == np.float32:
-                self._bind_dense[float](X)
-            else:
-                self._bind_dense[double](X)
-        else:
-            stored = X.data.shape[0]
-            indptr, indices = X.indptr, X.indices
-            if indptr.dtype != indices.dtype:
-                indptr, indices = indptr.astype(np.int64), indices.astype(np.int64)
-            if X.dtype == np.float32 and indices.dtype == np.int32:
-                self._bind_csr[float, int32_t](X.data, indices, indptr)
-            elif X.dtype == np.float32:
-                self._bind_csr[float, int64_t](X.data, indices, indptr)
-            elif indices.dtype == np.int32:
-                self._bind_csr[double, int32_t](X.data, indices, indptr)
-            else:
-                self._bind_csr[double, int64_t](X.data, indices, indptr)
-
-        if (labels is None) == (distribution is None):
-            raise ValueError("pass either labels or distribution")
         if labels is not None:
             self._bind_labels(labels)
         elif compute == "float32":
@@ -115,54 +217,24 @@ cdef class LinearPass:
         else:
             self._bind_distribution[double](distribution)
         if sample_weight is not None:
-            self.model.target.sample_weight = self._bind_weights(sample_weight, n, "sample_weight")
+            self.model.target.sample_weight = self._bind_weights(sample_weight, self.model.n_rows, "sample_weight")
         if shift is not None:
             if not isinstance(X, np.ndarray):
                 raise ValueError("shift is for a dense X: a shifted CSR matrix would have no zeros")
-            self.model.shift = self._bind_weights(shift, d, "shift")
+            self.model.shift = self._bind_weights(shift, self.model.n_features, "shift")
         if class_weight is not None:
             self.model.target.class_weight = self._bind_weights(class_weight, n_classes, "class_weight")
 
-        cdef Py_ssize_t size = n_outputs * (d + 1)
-        self.model.block_rows = max(4, min(256, _BLOCK_VALUES // (d + 2 * n_outputs)))
-        self.n_partitions = max(1, min(_MAX_PARTITIONS, n, stored * n_outputs // _MIN_WORK,
-                                       _PARTIAL_BYTES // (8 * size)))
-        self._partials = np.empty((self.n_partitions, size))
+        cdef Py_ssize_t size = self.kernels.linear_partial(&self.model)
+        cdef Py_ssize_t stored = X.size if isinstance(X, np.ndarray) else X.data.shape[0]
+        cdef Py_ssize_t most = min(_MAX_PARTITIONS, stored * (self.model.n_outputs + _READING) // _MIN_WORK,
+                                   stored * self.model.n_outputs // (_MIN_UPDATES * size),
+                                   _PARTIAL_BYTES // (8 * size))
+        self.n_partitions = 1
+        while 2 * self.n_partitions <= most:  # a power of two, so that usual numbers of threads get equal shares
+            self.n_partitions *= 2
+        self._partials = _aligned(8 * size * self.n_partitions).view(np.float64)
         self._sums = np.empty(self.n_partitions)
-        self._scratch = np.empty((0, 0), dtype=np.uint8)
-        self._coef = np.empty((d, n_outputs), dtype=compute)
-        self._intercept = np.empty(n_outputs, dtype=compute)
-        self.model.coef = <void *> <size_t> self._coef.ctypes.data
-        self.model.intercept = <void *> <size_t> self._intercept.ctypes.data
-
-    cdef int _bind_dense(self, const floating[:, ::1] X) except -1:
-        self._keep.append(X)
-        self.model.x_is_float = floating is float
-        self.model.x = &X[0, 0] if X.shape[0] and X.shape[1] else NULL
-        return 0
-
-    cdef int _bind_csr(self, const floating[::1] data, const index_t[::1] indices,
-                       const index_t[::1] indptr) except -1:
-        cdef Py_ssize_t i, n = self.model.n_rows, d = self.model.n_features
-        cdef index_t last = 0
-        if indptr.shape[0] != n + 1 or indices.shape[0] != data.shape[0]:
-            raise ValueError("X.indptr, X.indices and X.data of the CSR matrix do not fit its shape")
-        for i in range(n + 1):
-            if indptr[i] < last or (i == 0 and indptr[0] != 0):
-                raise ValueError(f"X.indptr of the CSR matrix decreases at row {i}")
-            last = indptr[i]
-        if last > data.shape[0]:
-            raise ValueError(f"X.indptr of the CSR matrix ends at {last}, past its {data.shape[0]} stored values")
-        for i in range(last):
-            if indices[i] < 0 or indices[i] >= d:
-                raise ValueError(f"X.indices of the CSR matrix holds column {indices[i]}, outside of [0, {d})")
-        self._keep += [data, indices, indptr]
-        self.model.x_is_float = floating is float
-        self.model.indices_are_64 = index_t is int64_t
-        self.model.x = &data[0] if data.shape[0] else NULL
-        self.model.indices = &indices[0] if data.shape[0] else NULL
-        self.model.indptr = &indptr[0]
-        return 0
 
     cdef int _bind_labels(self, const int32_t[::1] labels) except -1:
         cdef Py_ssize_t i
@@ -228,37 +300,97 @@ cdef class LinearPass:
         -------
         float
         """
-        cdef Py_ssize_t n = self.model.n_rows, d = self.model.n_features, n_outputs = self.model.n_outputs
-        cdef Py_ssize_t q, n_partitions = self.n_partitions
+        cdef Py_ssize_t n = self.model.n_rows, d = self.model.n_features
+        cdef Py_ssize_t c, q, n_partitions = self.n_partitions, size = self._partials.shape[0] // n_partitions
         cdef const xe_linear *model = &self.model
         cdef const xe_kernels *kernels = self.kernels
-        if (coef.shape[0] != d or grad_coef.shape[0] != d or coef.shape[1] != n_outputs
-                or grad_coef.shape[1] != n_outputs or intercept.shape[0] != n_outputs
-                or grad_intercept.shape[0] != n_outputs):
-            raise ValueError(f"coef and its gradient must have shape ({d}, {n_outputs}), the intercept and its "
-                             f"gradient ({n_outputs},)")
+        self._check(coef.shape[0], coef.shape[1], intercept.shape[0])
+        self._check(grad_coef.shape[0], grad_coef.shape[1], grad_intercept.shape[0])
         n_threads = max(1, min(n_threads, n_partitions))
-        if self._scratch.shape[0] < n_threads:
-            # whole cache lines, so that threads share none
-            self._scratch = np.empty((n_threads, (kernels.linear_scratch(model) // 64 + 1) * 64), dtype=np.uint8)
-        cdef unsigned char[:, ::1] scratch = self._scratch
-        cdef double[:, ::1] partials = self._partials
-        cdef double[::1] sums = self._sums
         self.model.row_loss = self._bind_row_loss(row_loss)
-        if kernels == &xe_kernels_float:
+        if kernels == xe_kernels_float():
             self.model.grad_x = self._bind_grad_input[float](grad_input)
         else:
             self.model.grad_x = self._bind_grad_input[double](grad_input)
+        cdef unsigned char[:, ::1] scratch = self._scratch_of(n_threads)
+        cdef double *partials = &self._partials[0]
+        cdef double *sums = &self._sums[0]
+        cdef const double *from_coef = &coef[0, 0] if d else NULL
+        cdef double *to_coef = &grad_coef[0, 0] if d else NULL
+        cdef double *to_intercept = &grad_intercept[0]
         with nogil:
-            if d:
-                kernels.narrow(&coef[0, 0], d * n_outputs, <void *> model.coef)
-            kernels.narrow(&intercept[0], n_outputs, <void *> model.intercept)
-            for q in prange(n_partitions, num_threads=n_threads, schedule="dynamic", chunksize=1):
-                sums[q] = kernels.linear_rows(model, n * q // n_partitions, n * (q + 1) // n_partitions,
-                                              &scratch[threadid(), 0], &partials[q, 0])
-            xe_linear_combine(model, &partials[0, 0], n_partitions, &grad_coef[0, 0] if d else NULL,
-                              &grad_intercept[0])
+            self._pack(from_coef, &intercept[0], n_threads)
+            if n_threads == 1:
+                for q in range(n_partitions):
+                    sums[q] = kernels.linear_rows(model, n * q // n_partitions, n * (q + 1) // n_partitions,
+                                                  &scratch[0, 0], partials + q * size)
+            else:
+                for q in prange(n_partitions, num_threads=n_threads, schedule="dynamic", chunksize=1):
+                    sums[q] = kernels.linear_rows(model, n * q // n_partitions, n * (q + 1) // n_partitions,
+                                                  &scratch[threadid(), 0], partials + q * size)
+            if n_threads == 1 or n_partitions * size < _MIN_SHARED:
+                kernels.linear_combine(model, partials, n_partitions, 0, d, to_coef, to_intercept)
+            else:
+                for c in prange((d + _SHARE - 1) // _SHARE, num_threads=n_threads, schedule="static"):
+                    kernels.linear_combine(model, partials, n_partitions, c * _SHARE, min(d, (c + 1) * _SHARE), to_coef,
+                                           to_intercept)
         cdef double total = 0.0
         for q in range(n_partitions):
             total += sums[q]
         return total
+
+
+def linear_predict(X, const double[:, ::1] coef, const double[::1] intercept, *, Py_ssize_t n_classes,
+                   str kind="probabilities", str compute="float64", int n_threads=1):
+    """Logits, probabilities or their logarithms of a linear model, a block of rows at a time.
+
+    Parameters
+    ----------
+    X : ndarray (n, d), C-ordered, or CSR matrix or array (n, d); float32 or float64
+    coef : float64 array (d, R)
+        The coefficients, transposed: R = 1 for the sigmoid form of two classes, else K.
+    intercept : float64 array (R,)
+    n_classes : int
+        K.
+    kind : {"logits", "probabilities", "log_probabilities"}, default="probabilities"
+    compute : {"float32", "float64"}, default="float64"
+        The type of the multiplications and of the result.
+    n_threads : int, default=1
+
+    Returns
+    -------
+    ndarray (n, K), or (n, R) of logits
+        A row whose logits hold NaN or +inf has no distribution and gives NaN.
+    """
+    if kind not in _KINDS:
+        raise ValueError(f"kind={kind!r} is none of {sorted(_KINDS)}")
+    cdef _Model bound = _Model()
+    bound._bind(X, n_classes, coef.shape[1] == 1 and n_classes == 2, compute)
+    bound._check(coef.shape[0], coef.shape[1], intercept.shape[0])
+    cdef int code = _KINDS[kind]
+    cdef Py_ssize_t n = bound.model.n_rows, d = bound.model.n_features, c
+    out = np.empty((n, bound.model.n_outputs if code == XE_LOGITS else n_classes), dtype=compute)
+    if n == 0:
+        return out
+    cdef void *to = <void *> <size_t> out.ctypes.data
+    cdef Py_ssize_t rows = max(bound.model.block_rows, 256), n_chunks = (n + rows - 1) // rows
+    n_threads = max(1, min(n_threads, n_chunks))
+    cdef unsigned char[:, ::1] scratch = bound._scratch_of(n_threads)
+    cdef const xe_linear *model = &bound.model
+    cdef const xe_kernels *kernels = bound.kernels
+    cdef const double *from_coef = &coef[0, 0] if d else NULL
+    with nogil:
+        bound._pack(from_coef, &intercept[0], n_threads)
+        if n_threads == 1:
+            kernels.linear_predict(model, code, 0, n, &scratch[0, 0], to)
+        else:
+            for c in prange(n_chunks, num_threads=n_threads, schedule="dynamic", chunksize=1):
+                kernels.linear_predict(model, code, c * rows, min(n, (c + 1) * rows), &scratch[threadid(), 0], to)
+    return out
+
+
+def _aligned(Py_ssize_t n_bytes):
+    # on a cache line, as whole vectors want to be
+    buffer = np.empty(n_bytes + 64, dtype=np.uint8)
+    start = -buffer.ctypes.data % 64
+    return buffer[start : start + n_bytes]

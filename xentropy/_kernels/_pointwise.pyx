@@ -6,6 +6,7 @@ from cython cimport floating
 from cython.parallel cimport prange
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from ._linear import ISA as _ISA
 from .kernels cimport (
     XE_BLEND,
     XE_CROSS_ENTROPY,
@@ -14,6 +15,7 @@ from .kernels cimport (
     xe_binary_double,
     xe_binary_float,
     xe_binary_target,
+    xe_choose_isa,
     xe_loss,
     xe_sigmoid_hessian_double,
     xe_sigmoid_hessian_float,
@@ -25,6 +27,8 @@ from .kernels cimport (
     xe_softmax_rows_float,
     xe_target,
 )
+
+xe_choose_isa(_ISA.encode())  # each extension holds a copy of the kernels
 
 ctypedef fused integer:
     int8_t

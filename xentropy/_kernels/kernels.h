@@ -58,8 +58,7 @@ typedef struct {
     int indices_are_64;
     const void *indices;    /* CSR: columns, in [0, d); NULL for dense X */
     const void *indptr;     /* CSR: (n + 1) */
-    const void *coef;       /* (d, R) REAL: W transposed, so that a feature's coefficients are adjacent */
-    const void *intercept;  /* (R) REAL */
+    const void *packed;     /* what linear_pack made of the coefficients */
     xe_target target;
     double *row_loss;       /* OUT (n), or NULL: the loss of each row */
     void *grad_x;           /* OUT (n, d) REAL, or NULL: the gradient with respect to dense X, G W */
@@ -70,37 +69,68 @@ typedef struct {
 #define XE_ROWS_ARGS(REAL) \
     const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const REAL *z, REAL *grad, double *row_loss
 
+/* The same for elements of a binary target. */
+#define XE_BINARY_ARGS(REAL) \
+    const xe_binary_target *target, ptrdiff_t first, ptrdiff_t n, const REAL *z, REAL *grad, double *element_loss
+
+/* Rows of H v, the Hessian of each row's loss with respect to its logits times a vector, into out: (n, K) for softmax,
+ * (n) for the sigmoid form. */
+#define XE_HESSIAN_ARGS(REAL) \
+    const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const REAL *z, const REAL *v, REAL *out
+
+/* What linear_predict and softmax write. */
+enum { XE_LOGITS, XE_PROBABILITIES, XE_LOG_PROBABILITIES };
+
+/* The kernels of one instruction set, for one REAL. A linear model is evaluated in this order:
+ * linear_pack once, linear_rows for each partition of the rows, linear_combine once. */
 typedef struct {
-    /* bytes of scratch that one thread needs in linear_rows */
+    /* bytes of p->packed */
+    size_t (*linear_packed)(const xe_linear *p);
+    /* coef (d, R), a feature's coefficients adjacent, and intercept (R) into p->packed, in an order that only the
+     * kernels know: features begin..end, so that threads can share the work */
+    void (*linear_pack)(const xe_linear *p, const double *coef, const double *intercept, ptrdiff_t begin,
+                        ptrdiff_t end, void *to);
+    /* bytes of scratch that one thread needs in linear_rows and linear_predict */
     size_t (*linear_scratch)(const xe_linear *p);
-    /* Rows begin..end of the linear model: returns the sum of their losses and overwrites grad, (R d + R) doubles in
-     * an order that only linear_combine knows, with the gradient. */
-    double (*linear_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *grad);
-    /* doubles -> REAL: the coefficients of this evaluation */
-    void (*narrow)(const double *from, ptrdiff_t n, void *to);
+    /* doubles of a partial gradient */
+    ptrdiff_t (*linear_partial)(const xe_linear *p);
+    /* Rows begin..end: returns the sum of their losses and overwrites partial with their gradient. */
+    double (*linear_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *partial);
+    /* Sums n_partials gradients, in their order, into grad_coef (d, R) and grad_intercept (R): features begin..end. */
+    void (*linear_combine)(const xe_linear *p, const double *partials, ptrdiff_t n_partials, ptrdiff_t begin,
+                           ptrdiff_t end, double *grad_coef, double *grad_intercept);
+    /* Rows begin..end into out (n, K) REAL, or (n, R) where logits are asked for. */
+    void (*linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptrdiff_t end, void *scratch, void *out);
+
+    double (*softmax_rows)(XE_ROWS_ARGS(void));
+    double (*sigmoid_rows)(XE_ROWS_ARGS(void));
+    double (*binary)(XE_BINARY_ARGS(void));
+    void (*softmax_hessian)(XE_HESSIAN_ARGS(void));
+    void (*sigmoid_hessian)(XE_HESSIAN_ARGS(void));
+    /* of rows of K logits into out (which may be z) */
+    void (*softmax)(const void *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int kind, void *out);
 } xe_kernels;
 
-extern const xe_kernels xe_kernels_float, xe_kernels_double;
+/* ---- the instruction set in use: dispatch.c ---- */
 
-/* Sums n_partials gradients of linear_rows, in their order, into grad_coef (d, R) and grad_intercept (R). */
-void xe_linear_combine(const xe_linear *p, const double *partials, ptrdiff_t n_partials, double *grad_coef,
-                       double *grad_intercept);
+/* Names, best first; NULL past the last one. */
+const char *xe_isa_name(int isa);
+/* Compiled in, and the processor and the operating system have it. */
+int xe_isa_is_available(int isa);
+/* Uses the set of that name, or the best one where name is NULL; returns its index, -1 where there is none. */
+int xe_choose_isa(const char *name);
+
+/* The chosen tables. */
+const xe_kernels *xe_kernels_float(void);
+const xe_kernels *xe_kernels_double(void);
 
 double xe_softmax_rows_float(XE_ROWS_ARGS(float));
 double xe_softmax_rows_double(XE_ROWS_ARGS(double));
 double xe_sigmoid_rows_float(XE_ROWS_ARGS(float));
 double xe_sigmoid_rows_double(XE_ROWS_ARGS(double));
 
-/* The same for elements of a binary target. */
-#define XE_BINARY_ARGS(REAL) \
-    const xe_binary_target *target, ptrdiff_t first, ptrdiff_t n, const REAL *z, REAL *grad, double *element_loss
 double xe_binary_float(XE_BINARY_ARGS(float));
 double xe_binary_double(XE_BINARY_ARGS(double));
-
-/* Rows of H v, the Hessian of each row's loss with respect to its logits times a vector, into out: (n, K) for softmax,
- * (n) for the sigmoid form. */
-#define XE_HESSIAN_ARGS(REAL) \
-    const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const REAL *z, const REAL *v, REAL *out
 void xe_softmax_hessian_float(XE_HESSIAN_ARGS(float));
 void xe_softmax_hessian_double(XE_HESSIAN_ARGS(double));
 void xe_sigmoid_hessian_float(XE_HESSIAN_ARGS(float));

@@ -41,23 +41,34 @@ cdef extern from "kernels.h" nogil:
         int indices_are_64
         const void *indices
         const void *indptr
-        const void *coef
-        const void *intercept
+        const void *packed
         xe_target target
         double *row_loss
         void *grad_x
 
+    ctypedef enum:
+        XE_LOGITS
+        XE_PROBABILITIES
+        XE_LOG_PROBABILITIES
+
     ctypedef struct xe_kernels:
+        size_t (*linear_packed)(const xe_linear *p) noexcept nogil
+        void (*linear_pack)(const xe_linear *p, const double *coef, const double *intercept, ptrdiff_t begin,
+                            ptrdiff_t end, void *to) noexcept nogil
         size_t (*linear_scratch)(const xe_linear *p) noexcept nogil
+        ptrdiff_t (*linear_partial)(const xe_linear *p) noexcept nogil
         double (*linear_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch,
-                              double *grad) noexcept nogil
-        void (*narrow)(const double *source, ptrdiff_t n, void *to) noexcept nogil
+                              double *partial) noexcept nogil
+        void (*linear_combine)(const xe_linear *p, const double *partials, ptrdiff_t n_partials, ptrdiff_t begin,
+                               ptrdiff_t end, double *grad_coef, double *grad_intercept) noexcept nogil
+        void (*linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptrdiff_t end, void *scratch,
+                               void *out) noexcept nogil
 
-    const xe_kernels xe_kernels_float
-    const xe_kernels xe_kernels_double
-
-    void xe_linear_combine(const xe_linear *p, const double *partials, ptrdiff_t n_partials, double *grad_coef,
-                           double *grad_intercept)
+    const char *xe_isa_name(int isa)
+    int xe_isa_is_available(int isa)
+    int xe_choose_isa(const char *name)
+    const xe_kernels *xe_kernels_float()
+    const xe_kernels *xe_kernels_double()
 
     double xe_softmax_rows_float(const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const float *z,
                                  float *grad, double *row_loss)

@@ -1,0 +1,292 @@
+"""The fused pass against a naive oracle, over shapes around every block, vector, tile and partition."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from xentropy._kernels._linear import LinearPass, linear_predict
+
+DTYPES = ["float32", "float64"]
+
+
+def oracle(X, coef, intercept, K, *, labels=None, distribution=None, sample_weight=None, class_weight=None, eps=0.0):
+    """Loss and gradient in extended precision, straight from the formulas; rows of weight 0 are dropped first."""
+    long = np.longdouble
+    n = X.shape[0]
+    s = np.ones(n) if sample_weight is None else sample_weight
+    X = (X.toarray() if sparse.issparse(X) else X)[s != 0].astype(long)
+    t = np.eye(K)[labels] if distribution is None else distribution
+    t = t[s != 0].astype(long)
+    s = s[s != 0].astype(long)
+    coef, intercept = coef.astype(long), intercept.astype(long)
+    z = X @ coef + intercept
+    sigmoid = coef.shape[1] == 1 and K == 2
+    if sigmoid:
+        z = np.hstack([np.zeros_like(z), z])
+    a = (1 - long(eps)) * t + long(eps) / K
+    a = a * s[:, None] * (1 if class_weight is None else class_weight)
+    z = z - z.max(axis=1, keepdims=True)
+    lse = np.log(np.exp(z).sum(axis=1, keepdims=True))
+    loss = (a * (lse - z)).sum()
+    g = a.sum(axis=1, keepdims=True) * np.exp(z - lse) - a
+    if sigmoid:
+        g = g[:, 1:]
+    return float(loss), (X.T @ g).astype(float), g.sum(axis=0).astype(float)
+
+
+def problem(n, d, K, dtype, *, seed=0, sigmoid=False, scale=1.0):
+    rng = np.random.default_rng(seed)
+    R = 1 if sigmoid else K
+    X = rng.standard_normal((n, d)).astype(dtype)
+    coef = scale * rng.standard_normal((d, R)) / np.sqrt(max(d, 1))
+    return X, rng.integers(0, K, n, dtype=np.int32), coef, rng.standard_normal(R)
+
+
+def evaluate(X, K, coef, intercept, *, n_threads=1, **options):
+    grad, grad_b = np.full(coef.shape, np.nan), np.full(intercept.shape, np.nan)
+    value = LinearPass(X, K, **options).loss_gradient(coef, intercept, grad, grad_b, n_threads)
+    return value, grad, grad_b
+
+
+def check(X, K, coef, intercept, *, compute="float64", sigmoid=False, eps=0.0, **target):
+    got = evaluate(X, K, coef, intercept, compute=compute, sigmoid=sigmoid, label_smoothing=eps, **target)
+    want = oracle(X, coef, intercept, K, eps=eps, **target)
+    n, d = X.shape
+    unit = 1e-12 if compute == "float64" else 2e-6
+    rtol = unit * (1 + np.sqrt(d))
+    weight = 1.0 if target.get("sample_weight") is None else target["sample_weight"].max()
+    size = weight * (1.0 if target.get("class_weight") is None else target["class_weight"].max())
+    assert got[0] == pytest.approx(want[0], rel=rtol, abs=1e-300)
+    for g, w in zip(got[1:], want[1:], strict=True):
+        np.testing.assert_allclose(g, w, rtol=rtol, atol=rtol * np.sqrt(n + 1) * size)
+
+
+# around one and two vectors of each instruction set, around tiles of three, around the change from few to many
+WIDTHS = [1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 23, 24, 25, 31, 32, 33, 47, 49, 65, 100]
+
+
+@pytest.mark.parametrize("compute", DTYPES)
+@pytest.mark.parametrize("K", WIDTHS)
+def test_number_of_classes(K, compute):
+    for d in (1, 5, 19):
+        X, labels, coef, intercept = problem(37, d, K, compute, seed=K)
+        check(X, K, coef, intercept, labels=labels, compute=compute)
+
+
+@pytest.mark.parametrize("compute", DTYPES)
+@pytest.mark.parametrize("K", [1, 2, 3, 10, 30])
+def test_number_of_features(K, compute):
+    for d in [0, *WIDTHS, 127, 128, 129, 200, 300]:
+        X, labels, coef, intercept = problem(21, d, K, compute, seed=d)
+        check(X, K, coef, intercept, labels=labels, compute=compute)
+        if K == 2:
+            check(X, K, coef[:, :1].copy(), intercept[:1], labels=labels, compute=compute, sigmoid=True)
+
+
+@pytest.mark.parametrize("compute", DTYPES)
+@pytest.mark.parametrize(("K", "sigmoid"), [(2, True), (2, False), (3, False), (10, False), (40, False)])
+def test_number_of_rows(K, sigmoid, compute):
+    for n in [1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 255, 256, 257, 511, 513, 5000]:
+        X, labels, coef, intercept = problem(n, 11, K, compute, seed=n, sigmoid=sigmoid)
+        check(X, K, coef, intercept, labels=labels, compute=compute, sigmoid=sigmoid)
+
+
+def targets(n, K, rng):
+    labels = rng.integers(0, K, n, dtype=np.int32)
+    soft = rng.dirichlet(np.ones(K), n)
+    weight = rng.integers(0, 3, n).astype(float)
+    by_class = rng.uniform(0.5, 2.0, K)
+    by_class[0] = 0.0
+    yield {"labels": labels}
+    yield {"labels": labels, "sample_weight": weight}
+    yield {"labels": labels, "class_weight": by_class}
+    yield {"labels": labels, "sample_weight": weight, "class_weight": by_class}
+    yield {"labels": labels, "eps": 0.1}
+    yield {"labels": labels, "eps": 0.1, "sample_weight": weight, "class_weight": by_class}
+    yield {"distribution": soft}
+    yield {"distribution": soft, "sample_weight": weight, "class_weight": by_class, "eps": 0.1}
+
+
+def storages(X, rng):
+    """Every way in which X can come; rows of any length, columns unsorted and repeated."""
+    X = np.where(rng.random(X.shape) < 0.3, X, 0)
+    X[::5] = 0
+    yield X
+    for index in (np.int32, np.int64):
+        A = sparse.csr_matrix(X)
+        rows, cols, vals = A.nonzero()[0], A.indices, A.data
+        order = np.lexsort((rng.random(len(rows)), rows))
+        # each value in two parts: a duplicate of its column
+        rows, cols = np.repeat(rows[order], 2), np.repeat(cols[order], 2)
+        vals = np.column_stack([vals[order] * 0.5, vals[order] * 0.5]).ravel()
+        indptr = np.searchsorted(rows, np.arange(len(X) + 1)).astype(index)
+        B = sparse.csr_matrix((len(X), X.shape[1]), dtype=X.dtype)
+        B.data, B.indices, B.indptr = vals.astype(X.dtype), cols.astype(index), indptr
+        yield B
+
+
+@pytest.mark.parametrize("compute", DTYPES)
+@pytest.mark.parametrize("stored", DTYPES)
+@pytest.mark.parametrize(("K", "sigmoid"), [(2, True), (2, False), (3, False), (6, False), (12, False), (20, False),
+                                            (33, False), (70, False)])  # fmt: skip
+def test_targets_and_storages(K, sigmoid, stored, compute):
+    rng = np.random.default_rng(K)
+    X, _, coef, intercept = problem(70, 13, K, stored, sigmoid=sigmoid, scale=3.0)
+    for A in storages(X, rng):
+        for target in targets(len(X), K, rng):
+            if "distribution" in target:
+                target["distribution"] = target["distribution"].astype(compute)
+            check(A, K, coef, intercept, compute=compute, sigmoid=sigmoid, **target)
+
+
+@pytest.mark.parametrize("compute", DTYPES)
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize(("K", "sigmoid"), [(2, True), (3, False), (10, False), (40, False)])
+def test_ignored_rows_are_not_looked_at(K, sigmoid, make, compute):
+    X, labels, coef, intercept = problem(50, 9, K, compute, sigmoid=sigmoid)
+    weight = np.ones(50)
+    weight[[0, 17, 48, 49]] = 0.0
+    bad = X.copy()
+    bad[weight == 0] = np.nan
+    bad[17, 3] = np.inf
+    options = {"labels": labels, "sample_weight": weight, "compute": compute, "sigmoid": sigmoid}
+    got = evaluate(make(bad), K, coef, intercept, **options)
+    want = evaluate(make(X), K, coef, intercept, **options)
+    for g, w in zip(got, want, strict=True):
+        np.testing.assert_allclose(g, w, rtol=1e-6)
+
+
+@pytest.mark.parametrize("compute", DTYPES)
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize(("K", "sigmoid"), [(2, True), (3, False), (10, False), (40, False)])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_bad_row_makes_the_loss_nan(bad, K, sigmoid, make, compute):
+    X, labels, coef, intercept = problem(50, 9, K, compute, sigmoid=sigmoid)
+    labels[23] = 0
+    coef[4, :] = np.abs(coef[4, :]) + 0.1  # +inf, which is no loss of the sigmoid form but +inf
+    X[23, 4] = bad
+    value, _, _ = evaluate(make(X), K, coef, intercept, labels=labels, compute=compute, sigmoid=sigmoid)
+    assert value == np.inf if sigmoid and bad == np.inf else np.isnan(value)
+
+
+@pytest.mark.parametrize("compute", DTYPES)
+@pytest.mark.parametrize(("K", "sigmoid"), [(2, True), (3, False), (10, False), (40, False)])
+def test_a_loss_keeps_its_digits_far_below_the_rounding_of_one(K, sigmoid, compute):
+    R = 1 if sigmoid else K
+    X = np.array([[1.0]] * 9, dtype=compute)
+    for gap in (20.0, 100.0, 300.0, 700.0):
+        coef = np.zeros((1, R))
+        coef[0, 0] = gap
+        labels = np.full(9, 1 if sigmoid else 0, dtype=np.int32)
+        value, _, grad_b = evaluate(X, K, coef, np.zeros(R), labels=labels, compute=compute, sigmoid=sigmoid)
+        others = 1 if sigmoid else K - 1
+        assert value == pytest.approx(9 * others * np.exp(-gap), rel=4e-6)
+        if gap == 20.0:
+            assert grad_b[0] == pytest.approx(-9 * others * np.exp(-gap), rel=1e-5)
+
+
+@pytest.mark.parametrize("compute", DTYPES)
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize(("K", "sigmoid"), [(2, True), (3, False), (10, False), (40, False)])
+def test_the_same_bits_for_any_number_of_threads(K, sigmoid, make, compute):
+    X, labels, coef, intercept = problem(100_000, 12, K, compute, sigmoid=sigmoid)
+    A = make(X)
+    first = evaluate(A, K, coef, intercept, labels=labels, compute=compute, sigmoid=sigmoid)
+    for n_threads in (2, 3, 7):
+        again = evaluate(A, K, coef, intercept, labels=labels, compute=compute, sigmoid=sigmoid, n_threads=n_threads)
+        for a, b in zip(first, again, strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert LinearPass(A, K, labels=labels, compute=compute, sigmoid=sigmoid).n_partitions >= 4
+
+
+def test_threads_share_large_coefficients():
+    X, labels, coef, intercept = problem(600, 300, 300, "float64")
+    first = evaluate(X, 300, coef, intercept, labels=labels)
+    check(X, 300, coef, intercept, labels=labels)
+    for a, b in zip(first, evaluate(X, 300, coef, intercept, labels=labels, n_threads=3), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize(("K", "sigmoid"), [(2, True), (5, False), (30, False)])
+def test_gradient_against_central_differences(K, sigmoid, make):
+    X, labels, coef, intercept = problem(40, 6, K, "float64", sigmoid=sigmoid)
+    A = make(X)
+    _, grad, grad_b = evaluate(A, K, coef, intercept, labels=labels, sigmoid=sigmoid)
+    h = 1e-5
+    for j, k in [(0, 0), (3, coef.shape[1] - 1), (5, coef.shape[1] // 2)]:
+        step = np.zeros_like(coef)
+        step[j, k] = h
+        up = evaluate(A, K, coef + step, intercept, labels=labels, sigmoid=sigmoid)[0]
+        down = evaluate(A, K, coef - step, intercept, labels=labels, sigmoid=sigmoid)[0]
+        assert grad[j, k] == pytest.approx((up - down) / (2 * h), rel=1e-6, abs=1e-6)
+    step = np.zeros_like(intercept)
+    step[-1] = h
+    up = evaluate(A, K, coef, intercept + step, labels=labels, sigmoid=sigmoid)[0]
+    down = evaluate(A, K, coef, intercept - step, labels=labels, sigmoid=sigmoid)[0]
+    assert grad_b[-1] == pytest.approx((up - down) / (2 * h), rel=1e-6, abs=1e-6)
+
+
+def test_inputs_are_not_modified():
+    X, labels, coef, intercept = problem(100, 7, 3, "float64")
+    arrays = [X, labels, coef, intercept]
+    for array in arrays:
+        array.flags.writeable = False
+    before = [array.copy() for array in arrays]
+    evaluate(X, 3, coef, intercept, labels=labels)
+    linear_predict(X, coef, intercept, n_classes=3)
+    for array, copy in zip(arrays, before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+# ---- prediction ----
+
+
+@pytest.mark.parametrize("compute", DTYPES)
+@pytest.mark.parametrize("stored", DTYPES)
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize(("K", "sigmoid"), [(1, False), (2, True), (2, False), (3, False), (10, False), (24, False),
+                                            (25, False), (70, False)])  # fmt: skip
+def test_predict(K, sigmoid, make, stored, compute):
+    for n in (1, 9, 300):
+        X, _, coef, intercept = problem(n, 11, K, stored, sigmoid=sigmoid, scale=5.0)
+        z = X.astype(np.longdouble) @ coef + intercept
+        full = np.hstack([np.zeros_like(z), z]) if sigmoid else z
+        log_p = full - full.max(axis=1, keepdims=True)
+        log_p -= np.log(np.exp(log_p).sum(axis=1, keepdims=True))
+        for kind, want in {"logits": z, "probabilities": np.exp(log_p), "log_probabilities": log_p}.items():
+            options = {"n_classes": K, "kind": kind, "compute": compute}
+            got = linear_predict(make(X), coef, intercept, **options)
+            assert got.dtype == compute
+            tol = 1e-13 if compute == "float64" else 1e-5
+            np.testing.assert_allclose(got, want.astype(float), rtol=10 * tol, atol=tol)
+            np.testing.assert_array_equal(got, linear_predict(make(X), coef, intercept, n_threads=3, **options))
+
+
+def test_predict_of_a_bad_row_is_nan():
+    X, _, coef, intercept = problem(20, 4, 3, "float64")
+    X[7, 2] = np.nan
+    for kind in ("logits", "probabilities", "log_probabilities"):
+        bad = np.isnan(linear_predict(X, coef, intercept, n_classes=3, kind=kind)).all(axis=1)
+        assert list(np.flatnonzero(bad)) == [7]
+
+
+# ---- what does not fit ----
+
+
+def test_shapes_that_do_not_fit():
+    X, labels, coef, intercept = problem(10, 4, 3, "float64")
+    with pytest.raises(ValueError, match=r"labels has 9 entries for 10 rows"):
+        LinearPass(X, 3, labels=labels[:9])
+    with pytest.raises(ValueError, match=r"labels holds 3 \(row 0\)"):
+        LinearPass(X, 3, labels=np.full(10, 3, dtype=np.int32))
+    with pytest.raises(ValueError, match=r"the model has shapes \(4, 3\) and \(3,\)"):
+        evaluate(X, 3, coef[:3].copy(), intercept, labels=labels)
+    with pytest.raises(ValueError, match="either labels or distribution"):
+        LinearPass(X, 3)
+    with pytest.raises(ValueError, match="kind='odds'"):
+        linear_predict(X, coef, intercept, n_classes=3, kind="odds")
+    A = sparse.csr_matrix(X)
+    A.indices[5] = 4
+    with pytest.raises(ValueError, match=r"column 4, outside of \[0, 4\)"):
+        LinearPass(A, 3, labels=labels)

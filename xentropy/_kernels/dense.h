@@ -1,0 +1,506 @@
+/* The fused pass over dense X: a block of rows -> its logits -> their losses -> its share of the gradient, while the
+ * block is in cache. A template: REAL is float or double.
+ *
+ *     Z = X W^T + b,   G = dL/dZ,   grad_W = G^T X,   grad_b = sum_i g_i
+ *
+ * Two shapes of it. Few outputs: logits are dot products along the features, so no lane is wasted on a row of 3 or 10
+ * classes, and they are kept class after class (R, stride), a lane of the softmax being a row. Many outputs: logits are
+ * a blocked matrix product, a lane being a class, kept row after row.
+ */
+
+/* Tiles that fit the register file: 32 registers of AVX-512 and arm64, 16 of AVX2 and SSE2. A tile of the gradient has n
+ * outputs and v vectors of features: TILE(n, v). */
+#if XE_BYTES == 64 || defined(__aarch64__)
+#define MAX_OUTPUTS 12
+#define GRADIENT_TILES                                                                                             \
+    TILE(1, 8) TILE(2, 8) TILE(3, 6) TILE(4, 5) TILE(5, 4) TILE(6, 4) TILE(7, 3) TILE(8, 3) TILE(9, 2) TILE(10, 2) \
+    TILE(11, 2) TILE(12, 2)
+#elif XE_BYTES == 32
+#define MAX_OUTPUTS 4
+#define GRADIENT_TILES TILE(1, 8) TILE(2, 4) TILE(3, 3) TILE(4, 3)
+#else
+#define MAX_OUTPUTS 4
+#define GRADIENT_TILES TILE(1, 6) TILE(2, 4) TILE(3, 3) TILE(4, 2)
+#endif
+#define PANEL 3 /* vectors of classes, or of features, in a tile of many outputs */
+
+static inline ptrdiff_t XE(padded)(ptrdiff_t n)
+{
+    return (n + VL - 1) / VL * VL;
+}
+
+static inline int XE(is_few)(const xe_linear *p)
+{
+    return p->n_outputs <= FEW_CLASSES;
+}
+
+/* ---- coefficients, packed once an evaluation, features begin..end at a time: few: (R, d') and b (R); many: panels of PANEL vectors of classes,
+ * feature after feature, and b (R'), where a padding class has b = -inf: its exp and its gradient are 0 ---- */
+
+static size_t XE(dense_packed)(const xe_linear *p)
+{
+    const ptrdiff_t d = p->n_features, R = p->n_outputs;
+    return (size_t)(XE(is_few)(p) ? R * (XE(padded)(d) + 1) : XE(padded)(R) * (d + 1)) * sizeof(REAL);
+}
+
+static void XE(dense_pack)(const xe_linear *p, const double *coef, const double *intercept, ptrdiff_t begin,
+                           ptrdiff_t end, REAL *to)
+{
+    const ptrdiff_t d = p->n_features, R = p->n_outputs, columns = XE(padded)(R), stride = XE(padded)(d);
+    const int few = XE(is_few)(p);
+    if (few) {
+        for (ptrdiff_t k = 0; k < R; k++)
+            for (ptrdiff_t j = begin; j < (end < d ? end : stride); j++)
+                to[k * stride + j] = j < d ? (REAL)coef[j * R + k] : 0;
+    } else {
+        for (ptrdiff_t k = 0; k < columns; k += PANEL * VL) {
+            const ptrdiff_t width = columns - k < PANEL * VL ? columns - k : PANEL * VL;
+            const ptrdiff_t n = R - k < width ? R - k : width;
+            for (ptrdiff_t j = begin; j < end; j++) {
+                REAL *row = to + k * d + j * width;
+                for (ptrdiff_t c = 0; c < n; c++) row[c] = (REAL)coef[j * R + k + c];
+                for (ptrdiff_t c = n; c < width; c++) row[c] = 0;
+            }
+        }
+    }
+    if (end < d) return;
+    to += few ? R * stride : columns * d;
+    for (ptrdiff_t k = 0; k < (few ? R : columns); k++) to[k] = k < R ? (REAL)intercept[k] : -(REAL)INFINITY;
+}
+
+/* ---- a block of rows ---- */
+
+typedef struct {
+    const REAL *x;
+    ptrdiff_t stride, n_features; /* n_features may be padded by zeros up to whole vectors */
+    const char *ahead;            /* where the next block is stored: this block's arithmetic fetches it */
+} XE(rows);
+
+/* Memory is busy only while somebody asks for it, so the loops over a block ask for the next one, `lines` cache lines
+ * at each step: half of it during the logits, half of it during the gradient. */
+XE_INLINE const char *XE(fetch)(const char *ahead, const int lines)
+{
+    XE_UNROLL
+    for (int i = 0; i < lines; i++) XE_PREFETCH(ahead + 64 * i);
+    return ahead + 64 * lines;
+}
+
+/* Rows of X as REAL, in place where that is possible: not where they are stored in another type, or shifted, or one of
+ * them is ignored: it may hold NaN, and 0 * NaN would reach the gradient, so it is read as zeros; nor where a tail cannot be
+ * loaded under a mask, or where rows off the cache lines would be loaded often (`often`). Then they are copied to
+ * scratch by copy_rows, a part at a time, just before the part is used. */
+static XE(rows) XE(dense_block)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, int often, REAL *scratch)
+{
+    const ptrdiff_t d = p->n_features, stride = XE(padded)(d), size = p->x_is_float ? sizeof(float) : sizeof(double);
+    const double *s = p->target.sample_weight;
+    const char *x = (const char *)p->x + first * d * size;
+    int in_place = p->x_is_float == XE_IS_FLOAT && !p->shift && (XE_BYTES > 16 || stride == d);
+    if (often && XE_BYTES && ((uintptr_t)x | (uintptr_t)(d * size)) % XE_BYTES) in_place = 0;
+    for (ptrdiff_t r = 0; s && r < n_rows; r++) in_place &= s[first + r] != 0.0;
+    const XE(rows) here = {(const REAL *)(const void *)x, d, d, x + n_rows * d * size};
+    const XE(rows) copy = {scratch, stride, stride, here.ahead};
+    return in_place ? here : copy;
+}
+
+/* rows first + begin..first + end of X, features from..to, into their places in the copy of the block */
+static void XE(copy_rows)(const xe_linear *p, ptrdiff_t first, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t from,
+                          ptrdiff_t to, REAL *scratch)
+{
+    const ptrdiff_t d = p->n_features, stride = XE(padded)(d), stop = to < d ? to : d;
+    const double *s = p->target.sample_weight;
+    for (ptrdiff_t r = begin; r < end; r++) {
+        REAL *row = scratch + r * stride;
+        ptrdiff_t j = from;
+        if (s && s[first + r] == 0.0) {
+            memset(row + from, 0, (size_t)(to - from) * sizeof(REAL));
+        } else if (p->shift) {
+            const float *xf = p->x;
+            const double *xd = p->x;
+            const ptrdiff_t at = (first + r) * d;
+            for (; j < stop; j++) row[j] = (REAL)((p->x_is_float ? (double)xf[at + j] : xd[at + j]) - p->shift[j]);
+            for (; j < to; j++) row[j] = 0;
+        } else if (p->x_is_float == XE_IS_FLOAT) {
+            const REAL *x = (const REAL *)p->x + (first + r) * d;
+            for (; j + VL <= stop; j += VL) XE(store)(row + j, XE(load)(x + j));
+            if (j < stop) XE(store)(row + j, XE(load_some)(x + j, stop - j));
+        } else if (p->x_is_float) {
+            const float *x = (const float *)p->x + (first + r) * d;
+            for (; j < stop; j++) row[j] = (REAL)x[j];
+            for (; j < to; j++) row[j] = 0;
+        } else {
+            const double *x = (const double *)p->x + (first + r) * d;
+            for (; j < stop; j++) row[j] = (REAL)x[j];
+            for (; j < to; j++) row[j] = 0;
+        }
+    }
+}
+
+/* ---- logits of few outputs: dot products of ROWS rows with n_k rows of W ---- */
+
+XE_INLINE const char *XE(dot_tile)(const int n_k, const int lines, XE(rows) x, const ptrdiff_t *row, ptrdiff_t from,
+                                   ptrdiff_t d, const REAL *w, ptrdiff_t w_stride, const REAL *intercept, REAL *z,
+                                   ptrdiff_t z_stride, const char *ahead)
+{
+    const ptrdiff_t whole = d / VL * VL;
+    V acc[3][ROWS];
+    XE_UNROLL
+    for (int k = 0; k < n_k; k++)
+        XE_UNROLL
+        for (int r = 0; r < ROWS; r++) acc[k][r] = XE(all)(0);
+    for (ptrdiff_t j = from; j < whole; j += VL) {
+        V w_k[3];
+        XE_UNROLL
+        for (int k = 0; k < n_k; k++) w_k[k] = XE(load)(w + k * w_stride + j);
+        XE_UNROLL
+        for (int r = 0; r < ROWS; r++) {
+            V x_r = XE(load)(x.x + row[r] + j);
+            XE_KEEP(x_r);
+            XE_UNROLL
+            for (int k = 0; k < n_k; k++) acc[k][r] += x_r * w_k[k];
+        }
+        ahead = XE(fetch)(ahead, lines);
+    }
+    if (whole < d) {
+        V w_k[3];
+        XE_UNROLL
+        for (int k = 0; k < n_k; k++) w_k[k] = XE(load)(w + k * w_stride + whole);
+        XE_UNROLL
+        for (int r = 0; r < ROWS; r++) {
+            const V x_r = XE(load_some)(x.x + row[r] + whole, d - whole);
+            XE_UNROLL
+            for (int k = 0; k < n_k; k++) acc[k][r] += x_r * w_k[k];
+        }
+    }
+    XE_UNROLL
+    for (int k = 0; k < n_k; k++) XE(sums)(acc[k], intercept ? intercept + k : NULL, z + k * z_stride);
+    return ahead;
+}
+
+/* all outputs of ROWS rows, features from..to */
+XE_INLINE const char *XE(dot_rows)(const int lines, ptrdiff_t R, XE(rows) x, const ptrdiff_t *row, ptrdiff_t from,
+                                   ptrdiff_t to, const REAL *w, ptrdiff_t w_stride, const REAL *intercept, REAL *z,
+                                   ptrdiff_t stride, const char *ahead)
+{
+    for (; R >= 3; R -= 3, w += 3 * w_stride, z += 3 * stride, intercept += intercept ? 3 : 0)
+        ahead = XE(dot_tile)(3, lines, x, row, from, to, w, w_stride, intercept, z, stride, ahead);
+    if (R == 2) return XE(dot_tile)(2, lines, x, row, from, to, w, w_stride, intercept, z, stride, ahead);
+    if (R == 1) return XE(dot_tile)(1, lines, x, row, from, to, w, w_stride, intercept, z, stride, ahead);
+    return ahead;
+}
+
+/* z (R, stride), for n_rows rows and on to the end of the last vector, which repeats the last row */
+static void XE(few_logits)(const xe_linear *p, ptrdiff_t first, XE(rows) x, ptrdiff_t n_rows, REAL *copy, REAL *z,
+                           ptrdiff_t stride)
+{
+    enum { DEPTH = 2048 / sizeof(REAL) }; /* features of ROWS rows and of a few outputs that stay in L1 */
+    const ptrdiff_t R = p->n_outputs, w_stride = XE(padded)(p->n_features), n_tiles = (R + 2) / 3;
+    const REAL *w = p->packed, *intercept = w + R * w_stride;
+    const char *ahead = x.ahead;
+    for (ptrdiff_t from = 0; from == 0 || from < x.n_features; from += DEPTH) {
+        const ptrdiff_t to = x.n_features - from < 2 * DEPTH ? x.n_features : from + DEPTH;
+        const REAL *start = from ? NULL : intercept;
+        for (ptrdiff_t r = 0; r < n_rows || r % VL; r += ROWS) {
+            ptrdiff_t row[ROWS];
+            for (ptrdiff_t i = 0; i < ROWS; i++) row[i] = (r + i < n_rows ? r + i : n_rows - 1) * x.stride;
+            if (x.x == copy) XE(copy_rows)(p, first, r, r + ROWS < n_rows ? r + ROWS : n_rows, from, to, copy);
+            /* ROWS lines of X go by in n_tiles steps */
+            if (n_tiles == 1)
+                ahead = XE(dot_rows)((ROWS + 1) / 2, R, x, row, from, to, w, w_stride, start, z + r, stride, ahead);
+            else if (n_tiles == 2)
+                ahead = XE(dot_rows)((ROWS + 3) / 4, R, x, row, from, to, w, w_stride, start, z + r, stride, ahead);
+            else
+                ahead = XE(dot_rows)((ROWS + 7) / 8, R, x, row, from, to, w, w_stride, start, z + r, stride, ahead);
+        }
+        if (to == x.n_features) break;
+    }
+}
+
+/* ---- logits of many outputs: ROWS rows, n_v vectors of classes, features broadcast ---- */
+
+XE_INLINE void XE(panel_tile)(const int n_v, XE(rows) x, const ptrdiff_t *row, ptrdiff_t begin, ptrdiff_t end,
+                              const REAL *w, REAL *z, ptrdiff_t z_stride, const REAL *intercept)
+{
+    V acc[ROWS][PANEL];
+    XE_UNROLL
+    for (int r = 0; r < ROWS; r++)
+        XE_UNROLL
+        for (int v = 0; v < n_v; v++) acc[r][v] = XE(load)(intercept ? intercept + v * VL : z + r * z_stride + v * VL);
+    w += begin * n_v * VL;
+    for (ptrdiff_t j = begin; j < end; j++, w += n_v * VL) {
+        V w_v[PANEL];
+        XE_UNROLL
+        for (int v = 0; v < n_v; v++) w_v[v] = XE(load)(w + v * VL);
+        XE_UNROLL
+        for (int r = 0; r < ROWS; r++) {
+            const V x_r = XE(all)(x.x[row[r] + j]);
+            XE_UNROLL
+            for (int v = 0; v < n_v; v++) acc[r][v] += x_r * w_v[v];
+        }
+    }
+    XE_UNROLL
+    for (int r = 0; r < ROWS; r++)
+        XE_UNROLL
+        for (int v = 0; v < n_v; v++) XE(store)(z + r * z_stride + v * VL, acc[r][v]);
+}
+
+/* z (n_rows, stride), and on to the end of the last ROWS rows, which repeat the last one */
+static void XE(many_logits)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, REAL *z, ptrdiff_t stride)
+{
+    enum { DEPTH = 128 }; /* features whose panel of W stays in L1 while the rows of the block go by */
+    const ptrdiff_t d = p->n_features, columns = XE(padded)(p->n_outputs);
+    const REAL *intercept = (const REAL *)p->packed + columns * d;
+    for (ptrdiff_t begin = 0; begin == 0 || begin < d; begin += DEPTH) {
+        const ptrdiff_t end = d - begin < DEPTH ? d : begin + DEPTH;
+        for (ptrdiff_t k = 0; k < columns; k += PANEL * VL) {
+            const REAL *w = (const REAL *)p->packed + k * d, *b = begin == 0 ? intercept + k : NULL;
+            const ptrdiff_t n_v = (columns - k) / VL;
+            for (ptrdiff_t r = 0; r < n_rows; r += ROWS) {
+                ptrdiff_t row[ROWS];
+                for (ptrdiff_t i = 0; i < ROWS; i++) row[i] = (r + i < n_rows ? r + i : n_rows - 1) * x.stride;
+                REAL *to = z + r * stride + k;
+                if (n_v >= 3)
+                    XE(panel_tile)(3, x, row, begin, end, w, to, stride, b);
+                else if (n_v == 2)
+                    XE(panel_tile)(2, x, row, begin, end, w, to, stride, b);
+                else
+                    XE(panel_tile)(1, x, row, begin, end, w, to, stride, b);
+            }
+        }
+    }
+}
+
+/* ---- the gradient: n_k outputs by n_v vectors of features stay in registers while the rows go by ----
+ *
+ * g of row r and output k lies at g + r g_row + k g_class. to (n_k, to_stride) doubles, += */
+XE_INLINE const char *XE(gradient_tile)(const int n_k, const int n_v, const int masked, const int lines,
+                                        const REAL *x, ptrdiff_t x_stride, ptrdiff_t n_features, const REAL *g,
+                                        ptrdiff_t g_row, ptrdiff_t g_class, ptrdiff_t n_rows, double *to,
+                                        ptrdiff_t to_stride, const char *ahead)
+{
+    V acc[12][8];
+    XE_UNROLL
+    for (int k = 0; k < n_k; k++)
+        XE_UNROLL
+        for (int v = 0; v < n_v; v++) acc[k][v] = XE(all)(0);
+    for (ptrdiff_t r = 0; r < n_rows; r++, x += x_stride, g += g_row) {
+        V x_v[8];
+        XE_UNROLL
+        for (int v = 0; v < n_v; v++)
+            x_v[v] = masked ? XE(load_some)(x + v * VL, n_features - v * VL) : XE(load)(x + v * VL);
+        XE_UNROLL
+        for (int k = 0; k < n_k; k++) {
+            const V g_k = XE(all)(g[k * g_class]);
+            XE_UNROLL
+            for (int v = 0; v < n_v; v++) acc[k][v] += g_k * x_v[v];
+        }
+        ahead = XE(fetch)(ahead, lines);
+    }
+    XE_UNROLL
+    for (int k = 0; k < n_k; k++)
+        XE_UNROLL
+        for (int v = 0; v < n_v; v++)
+            if (!masked || v * VL < n_features) XE(wide_store)(to + k * to_stride + v * VL, acc[k][v], 1);
+    return ahead;
+}
+
+/* all features of n_k outputs */
+XE_INLINE const char *XE(gradient_strip)(const int n_k, const int n_v, XE(rows) x, const REAL *g, ptrdiff_t g_class,
+                                         ptrdiff_t n_rows, double *to, ptrdiff_t to_stride, const char *ahead)
+{
+    const ptrdiff_t d = x.n_features;
+    const int mask = XE_BYTES > 16, lines = (n_v + 1) / 2;
+    ptrdiff_t j = 0;
+    for (; j + n_v * VL <= d; j += n_v * VL)
+        ahead = XE(gradient_tile)(n_k, n_v, 0, lines, x.x + j, x.stride, d - j, g, 1, g_class, n_rows, to + j,
+                                  to_stride, ahead);
+    if (mask && d - j > VL)
+        return XE(gradient_tile)(n_k, n_v, 1, lines, x.x + j, x.stride, d - j, g, 1, g_class, n_rows, to + j,
+                                 to_stride, ahead);
+    for (; j < d; j += VL)
+        ahead = XE(gradient_tile)(n_k, 1, mask, 1, x.x + j, x.stride, d - j, g, 1, g_class, n_rows, to + j, to_stride,
+                                  ahead);
+    return ahead;
+}
+
+/* g (R, g_stride) */
+static void XE(few_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, const REAL *g, ptrdiff_t g_stride,
+                             double *to)
+{
+    const ptrdiff_t R = p->n_outputs, stride = XE(padded)(p->n_features);
+    const ptrdiff_t n_strips = (R + MAX_OUTPUTS - 1) / MAX_OUTPUTS;
+    const char *ahead = x.ahead + n_rows * p->n_features * (p->x_is_float ? 4 : 8) / 2;
+    for (ptrdiff_t s = 0; s < n_strips; s++) {
+        const ptrdiff_t k = R * s / n_strips, n_k = R * (s + 1) / n_strips - k;
+        switch (n_k) {
+#define TILE(n, v)                                                                                               \
+    case n:                                                                                                      \
+        ahead = XE(gradient_strip)(n, v, x, g + k * g_stride, g_stride, n_rows, to + k * stride, stride, ahead); \
+        break;
+            GRADIENT_TILES
+#undef TILE
+        }
+    }
+    for (ptrdiff_t k = 0; k < R; k++, g += g_stride) {
+        V sum = XE(all)(0);
+        ptrdiff_t r = 0;
+        for (; r + VL <= n_rows; r += VL) sum += XE(load)(g + r);
+        if (r < n_rows) sum += XE(load_some)(g + r, n_rows - r);
+        to[R * stride + k] += (double)XE(sum)(sum);
+    }
+}
+
+/* g in tiles of VL outputs, g_tile apart; a tile is (n_rows, VL). x_tile: (n_rows, PANEL VL) scratch */
+static void XE(many_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, const REAL *g, ptrdiff_t g_tile,
+                              REAL *x_tile, double *to)
+{
+    enum { MOST = XE_BYTES == 64 ? 8 : 4, N_K = VL < MOST ? VL : MOST }; /* N_K by PANEL registers */
+    const ptrdiff_t d = x.n_features, columns = XE(padded)(p->n_outputs), stride = XE(padded)(p->n_features);
+    for (ptrdiff_t j = 0; j < d; j += PANEL * VL) {
+        const ptrdiff_t n_v = d - j < PANEL * VL ? (d - j + VL - 1) / VL : PANEL, width = n_v * VL;
+        const ptrdiff_t n = d - j < width ? d - j : width;
+        for (ptrdiff_t r = 0; r < n_rows; r++)
+            for (ptrdiff_t v = 0; v < width; v += VL)
+                XE(store)(x_tile + r * width + v, n - v >= VL ? XE(load)(x.x + r * x.stride + j + v)
+                                                              : XE(load_some)(x.x + r * x.stride + j + v, n - v));
+        for (ptrdiff_t k = 0; k < columns; k += N_K) {
+            const REAL *g_k = g + k / VL * g_tile + k % VL;
+            double *to_k = to + k * stride + j;
+            if (n_v == 3)
+                XE(gradient_tile)(N_K, 3, 0, 0, x_tile, width, n, g_k, VL, 1, n_rows, to_k, stride, NULL);
+            else if (n_v == 2)
+                XE(gradient_tile)(N_K, 2, 0, 0, x_tile, width, n, g_k, VL, 1, n_rows, to_k, stride, NULL);
+            else
+                XE(gradient_tile)(N_K, 1, 0, 0, x_tile, width, n, g_k, VL, 1, n_rows, to_k, stride, NULL);
+        }
+    }
+    for (ptrdiff_t k = 0; k < columns; k += VL, g += g_tile) {
+        V sum = XE(all)(0);
+        for (ptrdiff_t r = 0; r < n_rows; r++) sum += XE(load)(g + r * VL);
+        XE(wide_store)(to + columns * stride + k, sum, 1);
+    }
+}
+
+/* ---- the pass ---- */
+
+static ptrdiff_t XE(dense_partial)(const xe_linear *p)
+{
+    const ptrdiff_t rows = XE(is_few)(p) ? p->n_outputs : XE(padded)(p->n_outputs);
+    return rows * (XE(padded)(p->n_features) + 1);
+}
+
+/* block_rows up to whole vectors and tiles */
+static inline ptrdiff_t XE(block_stride)(const xe_linear *p)
+{
+    return (p->block_rows + 15) / 16 * 16;
+}
+
+static size_t XE(dense_scratch)(const xe_linear *p)
+{
+    const ptrdiff_t stride = XE(block_stride)(p), R = p->n_outputs;
+    /* logits and gradient, and both row after row for losses.h; X; a tile of X */
+    const ptrdiff_t values = 4 * XE(padded)(R) + XE(padded)(p->n_features) + PANEL * VL;
+    return (size_t)(BLOCK_BYTES(stride) + stride * values * (ptrdiff_t)sizeof(REAL));
+}
+
+/* Where the losses of the rows from first on are asked for, or NULL */
+static inline double *XE(losses_of)(const xe_linear *p, ptrdiff_t first)
+{
+    return p->row_loss ? p->row_loss + first : NULL;
+}
+
+/* The losses of n rows, where they are asked for */
+static void XE(keep_losses)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, const XE(block) * b)
+{
+    if (p->row_loss) memcpy(p->row_loss + first, b->loss, (size_t)n * sizeof(double));
+}
+
+/* grad_X (n_rows, d) = G W; g of row r and output k lies at g + r g_row + k / VL g_tile + k % VL g_class */
+static void XE(input_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, const REAL *g, ptrdiff_t g_row,
+                               ptrdiff_t g_tile, ptrdiff_t g_class)
+{
+    const ptrdiff_t d = p->n_features, R = p->n_outputs, columns = XE(padded)(R), stride = XE(padded)(d);
+    for (ptrdiff_t r = 0; r < n_rows; r++) {
+        REAL *to = (REAL *)p->grad_x + (first + r) * d;
+        memset(to, 0, (size_t)d * sizeof(REAL));
+        for (ptrdiff_t k = 0; k < R; k++) {
+            const REAL g_k = g[r * g_row + k / VL * g_tile + k % VL * g_class];
+            /* coefficient j of output k, in the order of dense_pack */
+            const ptrdiff_t panel = k / (PANEL * VL) * (PANEL * VL), left = columns - panel;
+            const ptrdiff_t width = left < PANEL * VL ? left : PANEL * VL, step = XE(is_few)(p) ? 1 : width;
+            const REAL *w = (const REAL *)p->packed + (XE(is_few)(p) ? k * stride : panel * d + k - panel);
+            for (ptrdiff_t j = 0; j < d; j++) to[j] += g_k * w[j * step];
+        }
+    }
+}
+
+static double XE(few_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *grad)
+{
+    const ptrdiff_t stride = XE(block_stride)(p), R = p->n_outputs;
+    const int sigmoid = R < p->target.n_classes, plain = XE(is_plain)(&p->target);
+    XE(block) b;
+    REAL *z = (REAL *)XE(carve)(scratch, stride, &b), *g = z + R * stride, *rows = g + R * stride;
+    REAL *z_rows = rows + stride * XE(padded)(p->n_features), *g_rows = z_rows + R * stride;
+    double sum = 0.0;
+    for (ptrdiff_t first = begin; first < end; first += p->block_rows) {
+        const ptrdiff_t n = end - first < p->block_rows ? end - first : p->block_rows, padded = XE(padded)(n);
+        const XE(rows) x = XE(dense_block)(p, first, n, R > 2, rows);
+        XE(few_logits)(p, first, x, n, rows, z, stride);
+        if (sigmoid) {
+            sum += XE(sigmoid_rows)(&p->target, first, n, z, g, XE(losses_of)(p, first));
+        } else if (plain) {
+            XE(bind_rows)(&p->target, first, n, padded, &b);
+            XE(exp_columns)(R, padded, z, g, stride, &b);
+            sum += XE(finish_rows)(padded, &b);
+            XE(scale_columns)(R, padded, g, stride, &b);
+            XE(keep_losses)(p, first, n, &b);
+        } else {
+            for (ptrdiff_t r = 0; r < n; r++)
+                for (ptrdiff_t k = 0; k < R; k++) z_rows[r * R + k] = z[k * stride + r];
+            sum += XE(xe_softmax_rows)(&p->target, first, n, z_rows, g_rows, XE(losses_of)(p, first));
+            for (ptrdiff_t r = 0; r < n; r++)
+                for (ptrdiff_t k = 0; k < R; k++) g[k * stride + r] = g_rows[r * R + k];
+        }
+        XE(few_gradient)(p, x, n, g, stride, grad);
+        if (p->grad_x) XE(input_gradient)(p, first, n, g, 1, VL * stride, stride);
+    }
+    return sum;
+}
+
+static double XE(many_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *grad)
+{
+    const ptrdiff_t stride = XE(block_stride)(p), R = p->n_outputs, columns = XE(padded)(R);
+    const int plain = XE(is_plain)(&p->target);
+    XE(block) b;
+    REAL *z = (REAL *)XE(carve)(scratch, stride, &b), *g = z + columns * stride, *rows = g + columns * stride;
+    REAL *x_tile = rows + stride * XE(padded)(p->n_features);
+    REAL *z_rows = x_tile + stride * PANEL * VL, *g_rows = z_rows + R * stride;
+    double sum = 0.0;
+    for (ptrdiff_t first = begin; first < end; first += p->block_rows) {
+        const ptrdiff_t n = end - first < p->block_rows ? end - first : p->block_rows, padded = XE(padded)(n);
+        const ptrdiff_t g_tile = n * VL;
+        const XE(rows) x = XE(dense_block)(p, first, n, 0, rows);
+        if (x.x == rows) XE(copy_rows)(p, first, 0, n, 0, x.n_features, rows);
+        XE(many_logits)(p, x, n, z, columns);
+        if (plain) {
+            const int32_t *y = p->target.labels + first;
+            XE(bind_rows)(&p->target, first, n, padded, &b);
+            for (ptrdiff_t r = 0; r < n; r++)
+                XE(begin_row)(z + r * columns, columns, g + r * VL, g_tile, y[r], r, &b);
+            for (ptrdiff_t r = n; r < padded; r++) b.rest[r] = b.gap[r] = 0.0;
+            sum += XE(finish_rows)(padded, &b);
+            for (ptrdiff_t r = 0; r < n; r++) XE(scale_row)(columns, g + r * VL, g_tile, y[r], r, &b);
+            XE(keep_losses)(p, first, n, &b);
+        } else {
+            for (ptrdiff_t r = 0; r < n; r++)
+                memcpy(z_rows + r * R, z + r * columns, (size_t)R * sizeof(REAL));
+            sum += XE(xe_softmax_rows)(&p->target, first, n, z_rows, g_rows, XE(losses_of)(p, first));
+            for (ptrdiff_t k = 0; k < columns; k += VL)
+                for (ptrdiff_t r = 0; r < n; r++)
+                    XE(store)(g + k * n + r * VL, R - k >= VL ? XE(load)(g_rows + r * R + k)
+                                                              : XE(load_some)(g_rows + r * R + k, R - k));
+        }
+        XE(many_gradient)(p, x, n, g, g_tile, x_tile, grad);
+        if (p->grad_x) XE(input_gradient)(p, first, n, g, VL, g_tile, 1);
+    }
+    return sum;
+}

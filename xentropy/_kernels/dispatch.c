@@ -1,0 +1,110 @@
+/* Which instruction set runs: one table of kernels for each set that was compiled in, chosen once at import. */
+#include "kernels.h"
+
+#include <string.h>
+
+#define TABLES(isa) extern const xe_kernels xe_kernels_float_##isa, xe_kernels_double_##isa;
+TABLES(baseline)
+#ifdef XE_HAVE_AVX2
+TABLES(avx2)
+#endif
+#ifdef XE_HAVE_AVX512
+TABLES(avx512)
+#endif
+
+/* __builtin_cpu_supports also asks whether the operating system saves the registers. */
+#ifdef XE_HAVE_AVX512
+static int has_avx512(void)
+{
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+}
+#endif
+#ifdef XE_HAVE_AVX2
+static int has_avx2(void)
+{
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+           __builtin_cpu_supports("bmi2");
+}
+#endif
+
+static int always(void)
+{
+    return 1;
+}
+
+static const struct {
+    const char *name;
+    int (*is_available)(void);
+    const xe_kernels *of_float, *of_double;
+} sets[] = {
+#ifdef XE_HAVE_AVX512
+    {"avx512", has_avx512, &xe_kernels_float_avx512, &xe_kernels_double_avx512},
+#endif
+#ifdef XE_HAVE_AVX2
+    {"avx2", has_avx2, &xe_kernels_float_avx2, &xe_kernels_double_avx2},
+#endif
+    {"baseline", always, &xe_kernels_float_baseline, &xe_kernels_double_baseline},
+};
+
+enum { N_SETS = sizeof sets / sizeof *sets };
+static int chosen = N_SETS - 1;
+
+const char *xe_isa_name(int isa)
+{
+    return isa < 0 || isa >= N_SETS ? NULL : sets[isa].name;
+}
+
+int xe_isa_is_available(int isa)
+{
+    return sets[isa].is_available();
+}
+
+int xe_choose_isa(const char *name)
+{
+    for (int i = 0; i < N_SETS; i++)
+        if ((!name || !strcmp(name, sets[i].name)) && sets[i].is_available()) return chosen = i;
+    return -1;
+}
+
+const xe_kernels *xe_kernels_float(void)
+{
+    return sets[chosen].of_float;
+}
+
+const xe_kernels *xe_kernels_double(void)
+{
+    return sets[chosen].of_double;
+}
+
+#define ROWS_OF(REAL)                                                                           \
+    double xe_softmax_rows_##REAL(XE_ROWS_ARGS(REAL))                                           \
+    {                                                                                           \
+        return sets[chosen].of_##REAL->softmax_rows(target, first, n_rows, z, grad, row_loss);  \
+    }                                                                                           \
+    double xe_sigmoid_rows_##REAL(XE_ROWS_ARGS(REAL))                                           \
+    {                                                                                           \
+        return sets[chosen].of_##REAL->sigmoid_rows(target, first, n_rows, z, grad, row_loss);  \
+    }                                                                                           \
+    double xe_binary_##REAL(XE_BINARY_ARGS(REAL))                                               \
+    {                                                                                           \
+        return sets[chosen].of_##REAL->binary(target, first, n, z, grad, element_loss);         \
+    }                                                                                           \
+    void xe_softmax_hessian_##REAL(XE_HESSIAN_ARGS(REAL))                                       \
+    {                                                                                           \
+        sets[chosen].of_##REAL->softmax_hessian(target, first, n_rows, z, v, out);              \
+    }                                                                                           \
+    void xe_sigmoid_hessian_##REAL(XE_HESSIAN_ARGS(REAL))                                       \
+    {                                                                                           \
+        sets[chosen].of_##REAL->sigmoid_hessian(target, first, n_rows, z, v, out);              \
+    }                                                                                           \
+    void xe_softmax_##REAL(const REAL *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int log, REAL *out) \
+    {                                                                                           \
+        sets[chosen].of_##REAL->softmax(z, n_rows, n_classes, log ? XE_LOG_PROBABILITIES : XE_PROBABILITIES, out); \
+    }
+
+ROWS_OF(float)
+ROWS_OF(double)

@@ -1,0 +1,125 @@
+/* The kernels of one type: REAL is float or double. */
+#include "simd.h"
+
+#include "losses.h"
+#include "softmax.h"
+
+#include "dense.h"
+#include "sparse.h"
+
+#include "predict.h"
+
+/* ---- the table of the seam ---- */
+
+static size_t XE(linear_packed)(const xe_linear *p)
+{
+    return p->indptr ? XE(sparse_packed)(p) : XE(dense_packed)(p);
+}
+
+static void XE(linear_pack)(const xe_linear *p, const double *coef, const double *intercept, ptrdiff_t begin,
+                            ptrdiff_t end, void *to)
+{
+    (p->indptr ? XE(sparse_pack) : XE(dense_pack))(p, coef, intercept, begin, end, to);
+}
+
+static size_t XE(linear_scratch)(const xe_linear *p)
+{
+    return p->indptr ? XE(sparse_scratch)(p) : XE(dense_scratch)(p);
+}
+
+static ptrdiff_t XE(linear_partial)(const xe_linear *p)
+{
+    return p->indptr ? XE(sparse_partial)(p) : XE(dense_partial)(p);
+}
+
+static double XE(linear_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *grad)
+{
+    memset(grad, 0, (size_t)XE(linear_partial)(p) * sizeof(double));
+    return (p->indptr ? XE(sparse_rows) : XE(is_few)(p) ? XE(few_rows) : XE(many_rows))(p, begin, end, scratch, grad);
+}
+
+static void XE(linear_combine)(const xe_linear *p, const double *partials, ptrdiff_t n_partials, ptrdiff_t begin,
+                               ptrdiff_t end, double *grad_coef, double *grad_intercept)
+{
+    enum { TILE = 8 }; /* features: a cache line of a dense partial */
+    const ptrdiff_t d = p->n_features, R = p->n_outputs, size = XE(linear_partial)(p);
+    const ptrdiff_t outputs = XE(is_few)(p) ? R : XE(padded)(R); /* of a dense partial */
+    /* dense partials are (outputs, d'), CSR partials (d, R') */
+    const ptrdiff_t by_feature = p->indptr ? XE(row_stride)(R, VLD) : 1, by_output = p->indptr ? 1 : XE(padded)(d);
+    if (p->indptr)
+        for (ptrdiff_t j = begin; j < end; j++)
+            for (ptrdiff_t k = 0; k < R; k += VLD) {
+                const double *from = partials + j * by_feature + k;
+                VD sum = XE_DOUBLE(load_some)(from, R - k);
+                for (ptrdiff_t q = 1; q < n_partials; q++) sum += XE_DOUBLE(load_some)(from + q * size, R - k);
+                XE_DOUBLE(store_some)(grad_coef + j * R + k, sum, R - k);
+            }
+    else
+        for (ptrdiff_t j = begin; j < end; j += TILE) {
+            const ptrdiff_t n = end - j < TILE ? end - j : TILE;
+            for (ptrdiff_t k = 0; k < R; k++) {
+                double sum[TILE] = {0};
+                for (ptrdiff_t q = 0; q < n_partials; q++)
+                    for (ptrdiff_t i = 0; i < n; i++) sum[i] += partials[q * size + k * by_output + j + i];
+                for (ptrdiff_t i = 0; i < n; i++) grad_coef[(j + i) * R + k] = sum[i];
+            }
+        }
+    if (end < d) return;
+    for (ptrdiff_t k = 0; k < R; k++) {
+        double sum = 0.0;
+        for (ptrdiff_t q = 0; q < n_partials; q++)
+            sum += partials[q * size + (p->indptr ? d * by_feature : outputs * by_output) + k];
+        grad_intercept[k] = sum;
+    }
+}
+
+static double XE(any_softmax_rows)(XE_ROWS_ARGS(void))
+{
+    return XE(softmax_rows)(target, first, n_rows, z, grad, row_loss);
+}
+
+static double XE(any_sigmoid_rows)(XE_ROWS_ARGS(void))
+{
+    return XE(sigmoid_rows)(target, first, n_rows, z, grad, row_loss);
+}
+
+static double XE(any_binary)(XE_BINARY_ARGS(void))
+{
+    return XE(xe_binary)(target, first, n, z, grad, element_loss);
+}
+
+static void XE(any_softmax_hessian)(XE_HESSIAN_ARGS(void))
+{
+    XE(xe_softmax_hessian)(target, first, n_rows, z, v, out);
+}
+
+static void XE(any_sigmoid_hessian)(XE_HESSIAN_ARGS(void))
+{
+    XE(xe_sigmoid_hessian)(target, first, n_rows, z, v, out);
+}
+
+static void XE(any_softmax)(const void *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int kind, void *out)
+{
+    XE(softmax)(z, n_rows, n_classes, kind, out);
+}
+
+const xe_kernels XE(xe_kernels) = {
+    XE(linear_packed),  XE(linear_pack),      XE(linear_scratch),    XE(linear_partial),   XE(linear_rows),
+    XE(linear_combine), XE(linear_predict),   XE(any_softmax_rows),  XE(any_sigmoid_rows), XE(any_binary),
+    XE(any_softmax_hessian), XE(any_sigmoid_hessian), XE(any_softmax),
+};
+
+#undef V
+#undef M
+#undef BITS
+#undef VL
+#undef VD
+#undef VLD
+#undef ROWS
+#undef BLOCK_BYTES
+#undef RUNS_OUT
+#undef FEW_CLASSES
+#undef LOGIT_ROWS
+#undef MAX_OUTPUTS
+#undef GRADIENT_TILES
+#undef PANEL

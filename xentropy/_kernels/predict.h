@@ -1,0 +1,139 @@
+/* Logits, probabilities or their logarithms: of a user's logits, or of a linear model, a block of rows at a time. A
+ * template: REAL is float or double.
+ *
+ *     p_k = e_k / (1 + rest),   log p_k = (z_k - m) - log1p(rest)
+ */
+
+/* z (K, stride) -> out (n, K); e (K, stride) and b are scratch. A row without a distribution becomes NaN. */
+static void XE(columns_out)(int kind, ptrdiff_t n_classes, ptrdiff_t n, const REAL *z, REAL *e, ptrdiff_t stride,
+                            const XE(block) * b, REAL *out)
+{
+    const ptrdiff_t padded = XE(padded)(n);
+    if (kind != XE_LOGITS) {
+        memset(b->label, 0, (size_t)padded * sizeof(REAL)); /* whose gap nobody asks for */
+        XE(exp_columns)(n_classes, padded, z, e, stride, b);
+        for (ptrdiff_t r = 0; r < padded; r += VLD) {
+            const VD rest = XE_DOUBLE(load)(b->rest + r);
+            XE(narrow)(b->scale + r, kind == XE_PROBABILITIES ? 1.0 / (1.0 + rest) : XE_DOUBLE(log1p)(rest));
+        }
+        for (ptrdiff_t r = 0; r < padded; r += VL) {
+            const V scale = XE(load)(b->scale + r);
+            V m = XE(load)(z + r);
+            for (ptrdiff_t k = 1; k < n_classes; k++) m = XE(larger)(XE(load)(z + k * stride + r), m);
+            for (ptrdiff_t k = 0; k < n_classes; k++) {
+                REAL *e_k = e + k * stride + r;
+                XE(store)(e_k, kind == XE_PROBABILITIES ? XE(load)(e_k) * scale
+                                                        : (XE(load)(z + k * stride + r) - m) - scale);
+            }
+        }
+        z = e;
+    }
+    for (ptrdiff_t r = 0; r < n; r++)
+        for (ptrdiff_t k = 0; k < n_classes; k++) out[r * n_classes + k] = z[k * stride + r];
+}
+
+/* one row of K logits; out may be z */
+static void XE(row_out)(int kind, ptrdiff_t n_classes, const REAL *z, REAL *out)
+{
+    if (kind == XE_LOGITS) {
+        if (out != z) memcpy(out, z, (size_t)n_classes * sizeof(REAL));
+        return;
+    }
+    double top;
+    const double rest = XE(exp_wide)(z, n_classes, kind == XE_PROBABILITIES ? out : NULL, VL, &top);
+    const V scale = XE(all)((REAL)(kind == XE_PROBABILITIES ? 1.0 / (1.0 + rest) : log1p(rest)));
+    const V m = XE(all)((REAL)top);
+    for (ptrdiff_t k = 0; k < n_classes; k += VL) {
+        const ptrdiff_t n = n_classes - k;
+        const V z_k = n >= VL ? XE(load)(z + k) : XE(load_some)(z + k, n), o_k = XE(load_some)(out + k, n);
+        const V p_k = kind == XE_PROBABILITIES ? o_k * scale : (z_k - m) - scale;
+        if (n >= VL)
+            XE(store)(out + k, p_k);
+        else
+            XE(store_some)(out + k, p_k, n);
+    }
+}
+
+static void XE(softmax)(const REAL *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int kind, REAL *out)
+{
+    enum { N = LOGIT_ROWS };
+    _Alignas(64) char scratch[BLOCK_BYTES(N)];
+    REAL columns[FEW_CLASSES * N], exps[FEW_CLASSES * N];
+    XE(block) b;
+    XE(carve)(scratch, N, &b);
+    if (n_classes > FEW_CLASSES) {
+        for (ptrdiff_t r = 0; r < n_rows; r++) XE(row_out)(kind, n_classes, z + r * n_classes, out + r * n_classes);
+        return;
+    }
+    for (ptrdiff_t done = 0; done < n_rows; done += N) {
+        const ptrdiff_t n = n_rows - done < N ? n_rows - done : N, padded = XE(padded)(n);
+        const REAL *zb = z + done * n_classes;
+        for (ptrdiff_t r = 0; r < padded; r++)
+            for (ptrdiff_t k = 0; k < n_classes; k++) columns[k * N + r] = r < n ? zb[r * n_classes + k] : 0;
+        XE(columns_out)(kind, n_classes, n, columns, exps, N, &b, out + done * n_classes);
+    }
+}
+
+/* z (n): the logits of class 1 -> out (n, 2), or (n) where logits are asked for */
+static void XE(sigmoid_out)(int kind, ptrdiff_t n, const REAL *z, REAL *out)
+{
+    if (kind == XE_LOGITS) {
+        memcpy(out, z, (size_t)n * sizeof(REAL));
+        return;
+    }
+    for (ptrdiff_t r = 0; r < n; r += VLD) {
+        double wide[VLD], out0[VLD], out1[VLD];
+        for (ptrdiff_t i = 0; i < VLD; i++) wide[i] = r + i < n ? (double)z[r + i] : 0.0;
+        const VD zr = XE_DOUBLE(load)(wide), zero = XE_DOUBLE(all)(0.0);
+        const VD q = XE_DOUBLE(vexp)(XE_DOUBLE(smaller)(-zr, zr));
+        if (kind == XE_PROBABILITIES) {
+            const XE_DOUBLE(mask) negative = XE_DOUBLE(less)(zr, zero);
+            const VD large = 1.0 / (1.0 + q), small = q / (1.0 + q);
+            XE_DOUBLE(store)(out0, XE_DOUBLE(where)(negative, large, small));
+            XE_DOUBLE(store)(out1, XE_DOUBLE(where)(negative, small, large));
+        } else {
+            const VD tail = XE_DOUBLE(log1p)(q);
+            XE_DOUBLE(store)(out0, -(tail + XE_DOUBLE(larger)(zero, zr)));
+            XE_DOUBLE(store)(out1, -(tail + XE_DOUBLE(larger)(zero, -zr)));
+        }
+        for (ptrdiff_t i = 0; i < VLD && r + i < n; i++)
+            out[2 * (r + i)] = (REAL)out0[i], out[2 * (r + i) + 1] = (REAL)out1[i];
+    }
+}
+
+/* Rows begin..end of a linear model into out (n_rows, K), or (n_rows, R) where logits are asked for. */
+static void XE(linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptrdiff_t end, void *scratch, void *out)
+{
+    const ptrdiff_t R = p->n_outputs, K = p->target.n_classes, width = kind == XE_LOGITS ? R : K;
+    const ptrdiff_t stride = XE(block_stride)(p);
+    const ptrdiff_t row = p->indptr ? (R == 1 ? 1 : XE(padded)(R)) : XE(is_few)(p) ? 1 : XE(padded)(R);
+    XE(block) b;
+    REAL *z = (REAL *)XE(carve)(scratch, stride, &b), *e = z + stride * XE(padded)(R) + VL;
+    REAL *rows = e + stride * XE(padded)(R) + VL;
+    for (ptrdiff_t first = begin; first < end; first += p->block_rows) {
+        const ptrdiff_t n = end - first < p->block_rows ? end - first : p->block_rows;
+        REAL *to = (REAL *)out + first * width;
+        if (p->indptr) {
+            XE(sparse_block)(p, first, n, 1, z, row, NULL);
+        } else {
+            const int few = XE(is_few)(p);
+            const XE(rows) x = XE(dense_block)(p, first, n, few && R > 2, rows);
+            if (few) {
+                XE(few_logits)(p, first, x, n, rows, z, stride);
+            } else {
+                if (x.x == rows) XE(copy_rows)(p, first, 0, n, 0, x.n_features, rows);
+                XE(many_logits)(p, x, n, z, row);
+            }
+        }
+        if (R < K) {
+            XE(sigmoid_out)(kind, n, z, to);
+        } else if (!p->indptr && XE(is_few)(p)) {
+            XE(columns_out)(kind, K, n, z, e, stride, &b, to);
+        } else {
+            for (ptrdiff_t r = 0; r < n; r++) {
+                memcpy(to + r * K, z + r * row, (size_t)K * sizeof(REAL));
+                XE(row_out)(kind, K, to + r * K, to + r * K);
+            }
+        }
+    }
+}

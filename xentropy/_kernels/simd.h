@@ -1,0 +1,461 @@
+/* Vectors of REAL, as wide as the instruction set that this is compiled for. A template: see isa.c.
+ *
+ * GCC and Clang get their vector extensions; any other compiler gets "vectors" of one lane, plain C. Only what the
+ * extensions cannot say, or say badly, is written with intrinsics: masks, blends and maxima of AVX2 and AVX-512.
+ */
+#if XE_BYTES
+typedef REAL XE(vec) __attribute__((vector_size(XE_BYTES)));
+typedef REAL XE(unaligned) __attribute__((vector_size(XE_BYTES), aligned(sizeof(REAL)), may_alias));
+#if XE_IS_FLOAT
+typedef uint32_t XE(bits) __attribute__((vector_size(XE_BYTES)));
+#else
+typedef uint64_t XE(bits) __attribute__((vector_size(XE_BYTES)));
+#endif
+#else
+typedef REAL XE(vec);
+#if XE_IS_FLOAT
+typedef uint32_t XE(bits);
+#else
+typedef uint64_t XE(bits);
+#endif
+#endif
+
+#if XE_BYTES == 64
+#if XE_IS_FLOAT
+typedef __mmask16 XE(mask);
+#else
+typedef __mmask8 XE(mask);
+#endif
+#else
+typedef XE(bits) XE(mask); /* all ones or all zeros in each lane */
+#endif
+
+#define V XE(vec)
+#define M XE(mask)
+#define BITS XE(bits)
+#if XE_BYTES
+#define VL ((ptrdiff_t)(XE_BYTES / sizeof(REAL)))
+#else
+#define VL ((ptrdiff_t)1)
+#endif
+
+/* ---- loads and stores ---- */
+
+XE_INLINE V XE(all)(REAL a)
+{
+#if XE_BYTES
+    return a - (V){0}; /* a - 0 is a for every a, -0 included: compiles to one broadcast */
+#else
+    return a;
+#endif
+}
+
+XE_INLINE V XE(load)(const REAL *p)
+{
+#if XE_BYTES
+    return (V) * (const XE(unaligned) *)p;
+#else
+    return *p;
+#endif
+}
+
+XE_INLINE void XE(store)(REAL *p, V a)
+{
+#if XE_BYTES
+    *(XE(unaligned) *)p = (XE(unaligned))a;
+#else
+    *p = a;
+#endif
+}
+
+/* The first n lanes, the others zero; n may lie outside of 0..VL. Nothing past the n-th value is read or written. */
+#if XE_BYTES == 64
+XE_INLINE M XE(first)(ptrdiff_t n)
+{
+    return (M)(n >= VL ? ~0u : n <= 0 ? 0u : (1u << n) - 1u);
+}
+#elif XE_BYTES == 32
+XE_INLINE __m256i XE(first)(ptrdiff_t n)
+{
+    static const int8_t ones[64] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+                                    -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+    n = n < 0 ? 0 : n > VL ? VL : n;
+    return _mm256_loadu_si256((const __m256i *)(ones + 32 - n * (ptrdiff_t)sizeof(REAL)));
+}
+#endif
+
+XE_INLINE V XE(load_some)(const REAL *p, ptrdiff_t n)
+{
+#if XE_BYTES == 64 && XE_IS_FLOAT
+    return (V)_mm512_maskz_loadu_ps(XE(first)(n), p);
+#elif XE_BYTES == 64
+    return (V)_mm512_maskz_loadu_pd(XE(first)(n), p);
+#elif XE_BYTES == 32 && XE_IS_FLOAT
+    return (V)_mm256_maskload_ps(p, XE(first)(n));
+#elif XE_BYTES == 32
+    return (V)_mm256_maskload_pd(p, XE(first)(n));
+#else
+    REAL lanes[VL];
+    for (ptrdiff_t i = 0; i < VL; i++) lanes[i] = i < n ? p[i] : 0;
+    return XE(load)(lanes);
+#endif
+}
+
+/* the same, the other lanes `rest` */
+XE_INLINE V XE(load_or)(const REAL *p, ptrdiff_t n, REAL rest)
+{
+#if XE_BYTES == 64 && XE_IS_FLOAT
+    return (V)_mm512_mask_loadu_ps((__m512)XE(all)(rest), XE(first)(n), p);
+#elif XE_BYTES == 64
+    return (V)_mm512_mask_loadu_pd((__m512d)XE(all)(rest), XE(first)(n), p);
+#elif XE_BYTES == 32 && XE_IS_FLOAT
+    return (V)_mm256_blendv_ps((__m256)XE(all)(rest), (__m256)XE(load_some)(p, n), (__m256)XE(first)(n));
+#elif XE_BYTES == 32
+    return (V)_mm256_blendv_pd((__m256d)XE(all)(rest), (__m256d)XE(load_some)(p, n), (__m256d)XE(first)(n));
+#else
+    REAL lanes[VL];
+    for (ptrdiff_t i = 0; i < VL; i++) lanes[i] = i < n ? p[i] : rest;
+    return XE(load)(lanes);
+#endif
+}
+
+XE_INLINE void XE(store_some)(REAL *p, V a, ptrdiff_t n)
+{
+#if XE_BYTES == 64 && XE_IS_FLOAT
+    _mm512_mask_storeu_ps(p, XE(first)(n), (__m512)a);
+#elif XE_BYTES == 64
+    _mm512_mask_storeu_pd(p, XE(first)(n), (__m512d)a);
+#elif XE_BYTES == 32 && XE_IS_FLOAT
+    _mm256_maskstore_ps(p, XE(first)(n), (__m256)a);
+#elif XE_BYTES == 32
+    _mm256_maskstore_pd(p, XE(first)(n), (__m256d)a);
+#else
+    REAL lanes[VL];
+    XE(store)(lanes, a);
+    for (ptrdiff_t i = 0; i < VL && i < n; i++) p[i] = lanes[i];
+#endif
+}
+
+/* ---- comparisons ---- */
+
+XE_INLINE M XE(less)(V a, V b)
+{
+#if XE_BYTES == 64 && XE_IS_FLOAT
+    return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LT_OQ);
+#elif XE_BYTES == 64
+    return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_LT_OQ);
+#elif XE_BYTES
+    return (M)(a < b);
+#else
+    return (M)0 - (M)(a < b);
+#endif
+}
+
+XE_INLINE M XE(equal)(V a, V b)
+{
+#if XE_BYTES == 64 && XE_IS_FLOAT
+    return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_EQ_OQ);
+#elif XE_BYTES == 64
+    return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_EQ_OQ);
+#elif XE_BYTES
+    return (M)(a == b);
+#else
+    return (M)0 - (M)(a == b);
+#endif
+}
+
+XE_INLINE BITS XE(to_bits)(V a)
+{
+#if XE_BYTES
+    return (BITS)a;
+#else
+    BITS b;
+    memcpy(&b, &a, sizeof b);
+    return b;
+#endif
+}
+
+XE_INLINE V XE(from_bits)(BITS b)
+{
+#if XE_BYTES
+    return (V)b;
+#else
+    V a;
+    memcpy(&a, &b, sizeof a);
+    return a;
+#endif
+}
+
+/* m ? a : b */
+XE_INLINE V XE(where)(M m, V a, V b)
+{
+#if XE_BYTES == 64 && XE_IS_FLOAT
+    return (V)_mm512_mask_blend_ps(m, (__m512)b, (__m512)a);
+#elif XE_BYTES == 64
+    return (V)_mm512_mask_blend_pd(m, (__m512d)b, (__m512d)a);
+#elif XE_BYTES == 32 && XE_IS_FLOAT
+    return (V)_mm256_blendv_ps((__m256)b, (__m256)a, (__m256)m);
+#elif XE_BYTES == 32
+    return (V)_mm256_blendv_pd((__m256d)b, (__m256d)a, (__m256d)m);
+#else
+    return XE(from_bits)((m & XE(to_bits)(a)) | (~m & XE(to_bits)(b)));
+#endif
+}
+
+/* a > b ? a : b, so b where either is NaN */
+XE_INLINE V XE(larger)(V a, V b)
+{
+#if XE_BYTES == 64 && XE_IS_FLOAT
+    return (V)_mm512_max_ps((__m512)a, (__m512)b);
+#elif XE_BYTES == 64
+    return (V)_mm512_max_pd((__m512d)a, (__m512d)b);
+#elif XE_BYTES == 32 && XE_IS_FLOAT
+    return (V)_mm256_max_ps((__m256)a, (__m256)b);
+#elif XE_BYTES == 32
+    return (V)_mm256_max_pd((__m256d)a, (__m256d)b);
+#else
+    return XE(where)(XE(less)(b, a), a, b);
+#endif
+}
+
+/* a < b ? a : b, so b where either is NaN */
+XE_INLINE V XE(smaller)(V a, V b)
+{
+#if XE_BYTES == 64 && XE_IS_FLOAT
+    return (V)_mm512_min_ps((__m512)a, (__m512)b);
+#elif XE_BYTES == 64
+    return (V)_mm512_min_pd((__m512d)a, (__m512d)b);
+#elif XE_BYTES == 32 && XE_IS_FLOAT
+    return (V)_mm256_min_ps((__m256)a, (__m256)b);
+#elif XE_BYTES == 32
+    return (V)_mm256_min_pd((__m256d)a, (__m256d)b);
+#else
+    return XE(where)(XE(less)(a, b), a, b);
+#endif
+}
+
+/* ---- across lanes ---- */
+
+XE_INLINE REAL XE(sum)(V a)
+{
+#if XE_BYTES
+    REAL s[VL];
+    XE(store)(s, a);
+    for (ptrdiff_t half = VL / 2; half; half /= 2)
+        for (ptrdiff_t i = 0; i < half; i++) s[i] += s[i + half];
+    return s[0];
+#else
+    return a;
+#endif
+}
+
+/* the largest lane; a NaN may win or lose */
+XE_INLINE REAL XE(top)(V a)
+{
+#if XE_BYTES
+    REAL s[VL];
+    XE(store)(s, a);
+    for (ptrdiff_t half = VL / 2; half; half /= 2)
+        for (ptrdiff_t i = 0; i < half; i++) s[i] = s[i] > s[i + half] ? s[i] : s[i + half];
+    return s[0];
+#else
+    return a;
+#endif
+}
+
+/* ROWS: how many vectors `sums` takes at a time, so that their sums fill a register. */
+#if XE_BYTES == 64
+#define ROWS 8
+#elif XE_BYTES == 32
+#define ROWS 4
+#elif XE_BYTES == 16 && !XE_IS_FLOAT
+#define ROWS 2
+#else
+#define ROWS 4
+#endif
+
+/* to[i] = *start (or what was in to[i], where it is NULL) + sum of the lanes of a[i], i < ROWS, in log2 steps: each adds
+ * neighbours of two vectors into one. */
+XE_INLINE void XE(sums)(const V *a, const REAL *start, REAL *to)
+{
+#define PAIR(a, b) (__builtin_shufflevector(a, b, EVEN) + __builtin_shufflevector(a, b, ODD))
+#if XE_BYTES == 64 && XE_IS_FLOAT
+#define EVEN 0, 2, 16, 18, 4, 6, 20, 22, 8, 10, 24, 26, 12, 14, 28, 30
+#define ODD 1, 3, 17, 19, 5, 7, 21, 23, 9, 11, 25, 27, 13, 15, 29, 31
+    const V abcd = PAIR(PAIR(a[0], a[1]), PAIR(a[2], a[3])), efgh = PAIR(PAIR(a[4], a[5]), PAIR(a[6], a[7]));
+    const V two = __builtin_shufflevector(abcd, efgh, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
+                  __builtin_shufflevector(abcd, efgh, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+    const __m256 one = (__m256)__builtin_shufflevector(two, two, 0, 1, 2, 3, 8, 9, 10, 11) +
+                       (__m256)__builtin_shufflevector(two, two, 4, 5, 6, 7, 12, 13, 14, 15);
+    _mm256_storeu_ps(to, one + (start ? _mm256_set1_ps(*start) : _mm256_loadu_ps(to)));
+#elif XE_BYTES == 64
+#define EVEN 0, 8, 2, 10, 4, 12, 6, 14
+#define ODD 1, 9, 3, 11, 5, 13, 7, 15
+#define QUARTERS(a, b)                                        \
+    (__builtin_shufflevector(a, b, 0, 1, 4, 5, 8, 9, 12, 13) + \
+     __builtin_shufflevector(a, b, 2, 3, 6, 7, 10, 11, 14, 15))
+    const V abcd = QUARTERS(PAIR(a[0], a[1]), PAIR(a[2], a[3])), efgh = QUARTERS(PAIR(a[4], a[5]), PAIR(a[6], a[7]));
+    XE(store)(to, QUARTERS(abcd, efgh) + (start ? XE(all)(*start) : XE(load)(to)));
+#undef QUARTERS
+#elif XE_BYTES == 32 && XE_IS_FLOAT
+#define EVEN 0, 2, 8, 10, 4, 6, 12, 14
+#define ODD 1, 3, 9, 11, 5, 7, 13, 15
+    const V abcd = PAIR(PAIR(a[0], a[1]), PAIR(a[2], a[3]));
+    const __m128 one = (__m128)__builtin_shufflevector(abcd, abcd, 0, 1, 2, 3) +
+                       (__m128)__builtin_shufflevector(abcd, abcd, 4, 5, 6, 7);
+    _mm_storeu_ps(to, one + (start ? _mm_set1_ps(*start) : _mm_loadu_ps(to)));
+#elif XE_BYTES == 32
+#define EVEN 0, 4, 2, 6
+#define ODD 1, 5, 3, 7
+    const V ab = PAIR(a[0], a[1]), cd = PAIR(a[2], a[3]);
+    XE(store)(to, __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7) + (start ? XE(all)(*start) : XE(load)(to)));
+#elif XE_BYTES == 16 && XE_IS_FLOAT
+#define EVEN 0, 2, 4, 6
+#define ODD 1, 3, 5, 7
+    XE(store)(to, PAIR(PAIR(a[0], a[1]), PAIR(a[2], a[3])) + (start ? XE(all)(*start) : XE(load)(to)));
+#elif XE_BYTES == 16
+#define EVEN 0, 2
+#define ODD 1, 3
+    XE(store)(to, PAIR(a[0], a[1]) + (start ? XE(all)(*start) : XE(load)(to)));
+#else
+    for (int i = 0; i < ROWS; i++) to[i] = a[i] + (start ? *start : to[i]);
+#endif
+#undef PAIR
+#undef EVEN
+#undef ODD
+}
+
+/* ---- to and from double: lanes are VLD at a time ---- */
+
+#define VD XE_DOUBLE(vec)
+#define VLD (XE_BYTES ? (ptrdiff_t)(XE_BYTES / sizeof(double)) : 1)
+
+/* the next VLD numbers */
+XE_INLINE VD XE(widen)(const REAL *p)
+{
+#if !XE_IS_FLOAT
+    return XE(load)(p);
+#elif XE_BYTES == 64
+    return (VD)_mm512_cvtps_pd(_mm256_loadu_ps(p));
+#elif XE_BYTES == 32
+    return (VD)_mm256_cvtps_pd(_mm_loadu_ps(p));
+#elif XE_BYTES == 16
+    return (VD){p[0], p[1]};
+#else
+    return *p;
+#endif
+}
+
+XE_INLINE void XE(narrow)(REAL *p, VD a)
+{
+#if !XE_IS_FLOAT
+    XE(store)(p, a);
+#elif XE_BYTES == 64
+    _mm256_storeu_ps(p, _mm512_cvtpd_ps((__m512d)a));
+#elif XE_BYTES == 32
+    _mm_storeu_ps(p, _mm256_cvtpd_ps((__m256d)a));
+#elif XE_BYTES == 16
+    p[0] = (float)a[0], p[1] = (float)a[1];
+#else
+    *p = (float)a;
+#endif
+}
+
+/* to[i] = a lane as a double, or += it */
+XE_INLINE void XE(wide_store)(double *to, V a, int add)
+{
+#if XE_IS_FLOAT
+    REAL lanes[VL];
+    XE(store)(lanes, a);
+    for (ptrdiff_t i = 0; i < VL; i += VLD) {
+        const VD wide = XE(widen)(lanes + i);
+        XE_DOUBLE(store)(to + i, add ? XE_DOUBLE(load)(to + i) + wide : wide);
+    }
+#else
+    XE(store)(to, add ? XE(load)(to) + a : a);
+#endif
+}
+
+/* ---- exp ---- */
+
+#if XE_IS_FLOAT
+#define MANTISSA 23
+#define BIAS 127
+#define EXP_LOW -105.0f /* below, exp is 0; above EXP_HIGH it is inf */
+#define EXP_HIGH 90.0f
+#define MAGIC 0x1.8p23f
+#else
+#define MANTISSA 52
+#define BIAS 1023
+#define EXP_LOW -750.0
+#define EXP_HIGH 720.0
+#define MAGIC 0x1.8p52
+#endif
+
+/* Within 1 ulp for every x, denormal results, +-inf and NaN included. x = n log 2 + r, |r| <= log(2) / 2. */
+XE_INLINE V XE(vexp)(V x)
+{
+    static const REAL poly[] = {XE_COEFFICIENTS(EXP_POLY)};
+    x = XE(larger)(XE(all)((REAL)EXP_LOW), x);
+    x = XE(smaller)(XE(all)((REAL)EXP_HIGH), x);
+    const V n = (x * (REAL)XE_COEFFICIENTS(LOG2E) + MAGIC) - MAGIC; /* to the nearest integer */
+    const V r = (x - n * (REAL)XE_COEFFICIENTS(LN2_HIGH)) - n * (REAL)XE_COEFFICIENTS(LN2_LOW);
+    V q = XE(all)(poly[0]);
+    for (size_t i = 1; i < sizeof poly / sizeof *poly; i++) q = q * r + poly[i];
+#if XE_FMA
+    const V p = (REAL)1 + r * ((REAL)1 + r * q); /* two roundings after those of q */
+#else
+    const V p = (REAL)1 + (r + r * r * q);
+#endif
+#if XE_BYTES == 64 && XE_IS_FLOAT
+    return (V)_mm512_scalef_ps((__m512)p, (__m512)n);
+#elif XE_BYTES == 64
+    return (V)_mm512_scalef_pd((__m512d)p, (__m512d)n);
+#else
+    /* 2^n in two factors, so that a denormal result is rounded once. The low bits of n + MAGIC hold n, and a left
+     * shift is all it takes: AVX2 has no arithmetic shift of 64-bit lanes to the right. */
+    const V half = (n * (REAL)0.5 + (MAGIC + BIAS)) - (MAGIC + BIAS);
+    const V a = XE(from_bits)(XE(to_bits)(half + (MAGIC + BIAS)) << MANTISSA);
+    const V b = XE(from_bits)(XE(to_bits)((n - half) + (MAGIC + BIAS)) << MANTISSA);
+    return p * a * b;
+#endif
+}
+
+/* to[i] = exp(z[i] - shift) */
+XE_INLINE void XE(exp_array)(const REAL *z, ptrdiff_t n, REAL shift, REAL *to)
+{
+    for (ptrdiff_t i = 0; i < n; i += VL)
+        XE(store_some)(to + i, XE(vexp)(XE(load_some)(z + i, n - i) - shift), n - i);
+}
+
+#undef MANTISSA
+#undef BIAS
+#undef EXP_LOW
+#undef EXP_HIGH
+#undef MAGIC
+
+/* ---- log1p, of doubles ---- */
+
+#if !XE_IS_FLOAT
+/* Within 1 ulp for every x >= 0, inf and NaN included. 1 + x = 2^k (1 + f), 1/sqrt(2) <= 1 + f < sqrt(2). */
+XE_INLINE V XE(log1p)(V x)
+{
+    static const double poly[] = {XE_LOG_POLY};
+    const V u = 1.0 + x;
+    const double root = 0x1.6a09e667f3bcdp-1; /* 1/sqrt(2); u is not below it, so the difference has no sign bit */
+    const BITS above = XE(to_bits)(u) - XE(to_bits)(XE(all)(root));
+    const BITS exponent = above >> 52;
+    const V k = XE(from_bits)(exponent | XE(to_bits)(XE(all)(0x1p52))) - 0x1p52;
+    const V reduced = XE(from_bits)(XE(to_bits)(u) - (exponent << 52)) - 1.0;
+    const M small = XE(less)(u, XE(all)(2 * root)); /* k = 0: x is f itself, and nothing was rounded */
+    const V f = XE(where)(small, x, reduced);
+    const V lost = XE(where)(small, XE(all)(0.0), (x - (u - 1.0)) / u); /* log(1 + x) - log u */
+    const V s = f / (2.0 + f), z = s * s;
+    V q = XE(all)(poly[0]);
+    for (size_t i = 1; i < sizeof poly / sizeof *poly; i++) q = q * z + poly[i];
+    const V half = 0.5 * f * f;
+    const V log_f = s * (half + z * q) + (k * XE_LN2_LOW_double + lost);
+    const V log_u = k * XE_LN2_HIGH_double - ((half - log_f) - f);
+    return XE(where)(XE(equal)(x, XE(all)(INFINITY)), x, log_u);
+}
+#endif

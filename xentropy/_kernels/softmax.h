@@ -1,0 +1,300 @@
+/* Plain cross-entropy (labels, no smoothing) and the sigmoid, in vectors. A template: REAL is float or double.
+ *
+ * The formulas are those of losses.h, one row a lane or one row a loop:
+ *     m = max z,  rest = sum exp(z_k - m) without one class at m,  loss = a (log1p(rest) + m - z_y),
+ *     g_k = a exp(z_k - m) / (1 + rest),  g_y -= a, which is -a rest / (1 + rest) where z_y = m
+ * Logarithms, losses and weights are doubles; a block of rows shares one loop over them.
+ */
+
+/* What the loops over a block of rows hand to each other: arrays of `stride` numbers, a whole number of vectors. */
+typedef struct {
+    double *weight, *rest, *gap, *loss; /* a, rest, m - z_y, loss */
+    REAL *label, *scale, *own_scale, *own_shift; /* y; g_k = scale e_k, g_y = own_scale e_y + own_shift */
+} XE(block);
+
+#define BLOCK_BYTES(stride) ((stride) * (ptrdiff_t)(4 * sizeof(double) + 4 * sizeof(REAL)))
+
+static inline char *XE(carve)(char *scratch, ptrdiff_t stride, XE(block) * b)
+{
+    b->weight = (double *)scratch;
+    b->rest = b->weight + stride, b->gap = b->rest + stride, b->loss = b->gap + stride;
+    b->label = (REAL *)(b->loss + stride);
+    b->scale = b->label + stride, b->own_scale = b->scale + stride, b->own_shift = b->own_scale + stride;
+    return scratch + BLOCK_BYTES(stride);
+}
+
+/* Labels and weights of the rows; up to the end of the last vector, rows of weight 0. */
+static void XE(bind_rows)(const xe_target *t, ptrdiff_t first, ptrdiff_t n, ptrdiff_t padded, const XE(block) * b)
+{
+    const int32_t *y = t->labels + first;
+    for (ptrdiff_t r = 0; r < n; r++) b->label[r] = (REAL)y[r], b->weight[r] = t->scale;
+    if (t->sample_weight)
+        for (ptrdiff_t r = 0; r < n; r++) b->weight[r] *= t->sample_weight[first + r];
+    if (t->class_weight)
+        for (ptrdiff_t r = 0; r < n; r++) b->weight[r] *= t->class_weight[y[r]];
+    for (ptrdiff_t r = n; r < padded; r++) b->label[r] = 0, b->weight[r] = 0.0;
+}
+
+/* From rest and gap to losses and the numbers that scale the gradient; returns the sum of the losses. */
+static double XE(finish_rows)(ptrdiff_t padded, const XE(block) * b)
+{
+    const VD zero = XE_DOUBLE(all)(0.0);
+    VD sum = zero;
+    for (ptrdiff_t r = 0; r < padded; r += VLD) {
+        const VD a = XE_DOUBLE(load)(b->weight + r), rest = XE_DOUBLE(load)(b->rest + r);
+        const VD gap = XE_DOUBLE(load)(b->gap + r);
+        const VD tail = XE_DOUBLE(log1p)(rest), scale = a / (1.0 + rest);
+        /* 0 * inf = 0: a class of weight 0 that is masked costs nothing */
+        const VD loss = a * (tail + XE_DOUBLE(where)(XE_DOUBLE(equal)(a, zero), zero, gap));
+        const XE_DOUBLE(mask) own = XE_DOUBLE(equal)(gap, zero);
+        XE_DOUBLE(store)(b->loss + r, loss);
+        XE(narrow)(b->scale + r, scale);
+        XE(narrow)(b->own_scale + r, XE_DOUBLE(where)(own, zero, scale));
+        XE(narrow)(b->own_shift + r, XE_DOUBLE(where)(own, -rest * scale, -a));
+        sum += loss;
+    }
+    return XE_DOUBLE(sum)(sum);
+}
+
+/* float runs out of exponents at exp(-103); a loss is a double and must not become 0 before exp(-745) */
+static double XE(rest_again)(const REAL *z, ptrdiff_t n, ptrdiff_t step)
+{
+    double m = z[0], rest = -1.0;
+    for (ptrdiff_t k = 1; k < n; k++) m = z[k * step] > m ? z[k * step] : m;
+    for (ptrdiff_t k = 0; k < n; k++) rest += (double)z[k * step] == m ? 1.0 : 0.0;
+    for (ptrdiff_t k = 0; k < n; k++) rest += (double)z[k * step] == m ? 0.0 : exp((double)z[k * step] - m);
+    return rest;
+}
+
+#define RUNS_OUT(rest) (sizeof(REAL) < sizeof(double) && (rest) < 1e-30)
+
+/* ---- few classes: z and g are (K, stride), a lane is a row ---- */
+
+/* exp(z - m) into e, and each row's rest and gap */
+static void XE(exp_columns)(ptrdiff_t n_classes, ptrdiff_t padded, const REAL *z, REAL *e, ptrdiff_t stride,
+                            const XE(block) * b)
+{
+    const V zero = XE(all)(0), one = XE(all)(1);
+    for (ptrdiff_t r = 0; r < padded; r += VL) {
+        V m = XE(load)(z + r);
+        for (ptrdiff_t k = 1; k < n_classes; k++) m = XE(larger)(XE(load)(z + k * stride + r), m);
+        const V y = XE(load)(b->label + r);
+        V z_y = m, rest = zero, ties = -one, class_k = zero;
+        for (ptrdiff_t k = 0; k < n_classes; k++) {
+            const V z_k = XE(load)(z + k * stride + r), e_k = XE(vexp)(z_k - m);
+            const M top = XE(equal)(z_k, m);
+            XE(store)(e + k * stride + r, e_k);
+            rest += XE(where)(top, zero, e_k);
+            ties += XE(where)(top, one, zero);
+            z_y = XE(where)(XE(equal)(y, class_k), z_k, z_y);
+            class_k += one;
+        }
+        rest += ties + (m - m); /* m - m: NaN where the row has no distribution */
+        XE(wide_store)(b->rest + r, rest, 0);
+        XE(wide_store)(b->gap + r, m - z_y, 0);
+        if (sizeof(REAL) < sizeof(double))
+            for (ptrdiff_t i = r; i < r + VL; i++)
+                if (RUNS_OUT(b->rest[i])) b->rest[i] = XE(rest_again)(z + i, n_classes, stride);
+    }
+}
+
+/* e becomes the gradient */
+static void XE(scale_columns)(ptrdiff_t n_classes, ptrdiff_t padded, REAL *e, ptrdiff_t stride, const XE(block) * b)
+{
+    for (ptrdiff_t r = 0; r < padded; r += VL) {
+        const V y = XE(load)(b->label + r), scale = XE(load)(b->scale + r);
+        const V own_scale = XE(load)(b->own_scale + r), own_shift = XE(load)(b->own_shift + r);
+        V class_k = XE(all)(0);
+        for (ptrdiff_t k = 0; k < n_classes; k++) {
+            const V e_k = XE(load)(e + k * stride + r);
+            XE(store)(e + k * stride + r,
+                      XE(where)(XE(equal)(y, class_k), e_k * own_scale + own_shift, e_k * scale));
+            class_k += (REAL)1;
+        }
+    }
+}
+
+/* ---- many classes: a row at a time, a lane is a class ----
+ *
+ * Vector v of row r of e lies at e + r e_row + v e_step: rows one after the other, or tiles of one vector of classes. */
+
+/* exp(z - m) into e where it is not NULL, m into top; returns rest */
+static double XE(exp_wide)(const REAL *z, ptrdiff_t n_classes, REAL *e, ptrdiff_t e_step, double *top)
+{
+    enum { SHORT = 16 }; /* vectors that are summed in REAL before they are added to doubles */
+    const V zero = XE(all)(0), one = XE(all)(1);
+    V highest = XE(all)(-(REAL)INFINITY);
+    ptrdiff_t k = 0;
+    for (; k + VL <= n_classes; k += VL) highest = XE(larger)(XE(load)(z + k), highest);
+    if (k < n_classes) highest = XE(larger)(XE(load_or)(z + k, n_classes - k, -(REAL)INFINITY), highest);
+    const REAL top_z = XE(top)(highest);
+    const V m = XE(all)(top_z);
+
+    V ties = zero;
+    double sums[VL];
+    memset(sums, 0, sizeof sums);
+    for (k = 0; k < n_classes;) {
+        V rest = zero;
+        const ptrdiff_t stop = n_classes - k < SHORT * VL ? n_classes : k + SHORT * VL;
+        for (; k + VL <= stop; k += VL, e += e ? e_step : 0) {
+            const V z_k = XE(load)(z + k), e_k = XE(vexp)(z_k - m);
+            const M is_top = XE(equal)(z_k, m);
+            rest += XE(where)(is_top, zero, e_k);
+            ties += XE(where)(is_top, one, zero);
+            if (e) XE(store)(e, e_k);
+        }
+        if (k < stop) {
+            const V z_k = XE(load_or)(z + k, stop - k, -(REAL)INFINITY), e_k = XE(vexp)(z_k - m);
+            const M is_top = XE(equal)(z_k, m);
+            rest += XE(where)(is_top, zero, e_k);
+            ties += XE(where)(is_top, one, zero);
+            if (e) XE(store_some)(e, e_k, stop - k);
+            k = stop;
+        }
+        XE(wide_store)(sums, rest, 1);
+    }
+    for (ptrdiff_t half = VL / 2; half; half /= 2)
+        for (ptrdiff_t i = 0; i < half; i++) sums[i] += sums[i + half];
+    *top = top_z;
+    return sums[0] + ((double)XE(sum)(ties) - 1.0) + ((double)top_z - (double)top_z);
+}
+
+/* exp(z - m) into e, rest and gap of row r into b; e is not z */
+static void XE(begin_row)(const REAL *z, ptrdiff_t n_classes, REAL *e, ptrdiff_t e_step, ptrdiff_t y, ptrdiff_t r,
+                          const XE(block) * b)
+{
+    double top, rest = XE(exp_wide)(z, n_classes, e, e_step, &top);
+    b->rest[r] = RUNS_OUT(rest) ? XE(rest_again)(z, n_classes, 1) : rest;
+    b->gap[r] = top - (double)z[y];
+}
+
+/* e becomes the gradient of row r */
+static void XE(scale_row)(ptrdiff_t n_classes, REAL *e, ptrdiff_t e_step, ptrdiff_t y, ptrdiff_t r,
+                          const XE(block) * b)
+{
+    REAL *own = e + y / VL * e_step + y % VL;
+    const REAL g_y = *own * b->own_scale[r] + b->own_shift[r];
+    const V scale = XE(all)(b->scale[r]);
+    ptrdiff_t k = 0;
+    for (; k + VL <= n_classes; k += VL, e += e_step) XE(store)(e, XE(load)(e) * scale);
+    if (k < n_classes) XE(store_some)(e, XE(load_some)(e, n_classes - k) * scale, n_classes - k);
+    *own = g_y;
+}
+
+/* ---- what the seam asks for ---- */
+
+static inline int XE(is_plain)(const xe_target *t)
+{
+    return t->loss.kind == XE_CROSS_ENTROPY && t->labels && t->smoothing == 0.0;
+}
+
+#define FEW_CLASSES 24 /* up to here, a lane is a row */
+#define LOGIT_ROWS 64  /* rows of a user's logits that are worked on at a time */
+
+/* Rows of a user's logits (n, K). Ignored rows are read as zeros, and get exact zeros. */
+static double XE(plain_rows)(XE_ROWS_ARGS(REAL))
+{
+    enum { N = LOGIT_ROWS };
+    _Alignas(64) char scratch[BLOCK_BYTES(N)];
+    REAL columns[FEW_CLASSES * N], exps[FEW_CLASSES * N];
+    const ptrdiff_t n_classes = target->n_classes;
+    const double *s = target->sample_weight;
+    XE(block) b;
+    XE(carve)(scratch, N, &b);
+    double sum = 0.0;
+    for (ptrdiff_t done = 0; done < n_rows; done += N) {
+        const ptrdiff_t n = n_rows - done < N ? n_rows - done : N, padded = (n + VL - 1) / VL * VL, i = first + done;
+        const REAL *zb = z + done * n_classes;
+        REAL *gb = grad ? grad + done * n_classes : NULL;
+        XE(bind_rows)(target, i, n, padded, &b);
+        if (n_classes <= FEW_CLASSES) {
+            for (ptrdiff_t r = 0; r < padded; r++)
+                for (ptrdiff_t k = 0; k < n_classes; k++)
+                    columns[k * N + r] = r < n && !(s && s[i + r] == 0.0) ? zb[r * n_classes + k] : 0;
+            XE(exp_columns)(n_classes, padded, columns, exps, N, &b);
+        } else {
+            for (ptrdiff_t r = 0; r < n; r++) {
+                const REAL *zr = zb + r * n_classes;
+                b.rest[r] = b.gap[r] = 0.0;
+                if (s && s[i + r] == 0.0) continue;
+                XE(begin_row)(zr, n_classes, gb ? gb + r * n_classes : NULL, VL, target->labels[i + r], r, &b);
+            }
+            for (ptrdiff_t r = n; r < padded; r++) b.rest[r] = b.gap[r] = 0.0;
+        }
+        sum += XE(finish_rows)(padded, &b);
+        if (row_loss) memcpy(row_loss + done, b.loss, (size_t)n * sizeof(double));
+        if (!gb) continue;
+        if (n_classes <= FEW_CLASSES) {
+            XE(scale_columns)(n_classes, padded, exps, N, &b);
+            for (ptrdiff_t r = 0; r < n; r++)
+                for (ptrdiff_t k = 0; k < n_classes; k++) gb[r * n_classes + k] = exps[k * N + r];
+        } else {
+            for (ptrdiff_t r = 0; r < n; r++) {
+                if (s && s[i + r] == 0.0)
+                    memset(gb + r * n_classes, 0, (size_t)n_classes * sizeof(REAL));
+                else
+                    XE(scale_row)(n_classes, gb + r * n_classes, VL, target->labels[i + r], r, &b);
+            }
+        }
+    }
+    return sum;
+}
+
+static double XE(softmax_rows)(XE_ROWS_ARGS(REAL))
+{
+    return (XE(is_plain)(target) ? XE(plain_rows) : XE(xe_softmax_rows))(target, first, n_rows, z, grad, row_loss);
+}
+
+/* Two classes, one logit z for class 1:  L = a_1 softplus(-z) + a_0 softplus(z),
+ * dL/dz = a_0 sigmoid(z) - a_1 sigmoid(-z)  (the form sigmoid(z) - y is 0 at z = 20 in float32). In doubles. */
+static double XE(sigmoid_rows)(XE_ROWS_ARGS(REAL))
+{
+    enum { N = LOGIT_ROWS };
+    const double keep = 1.0 - target->smoothing, share = 0.5 * target->smoothing;
+    const double *s = target->sample_weight, *w = target->class_weight;
+    const double w0 = target->scale * (w ? w[0] : 1.0), w1 = target->scale * (w ? w[1] : 1.0);
+    const VD zero = XE_DOUBLE(all)(0.0);
+    double z_wide[N], a0[N], a1[N], loss[N];
+    REAL g[N];
+    VD sum = zero;
+    if (target->loss.kind != XE_CROSS_ENTROPY)
+        return XE(xe_sigmoid_rows)(target, first, n_rows, z, grad, row_loss);
+    for (ptrdiff_t done = 0; done < n_rows; done += N) {
+        const ptrdiff_t n = n_rows - done < N ? n_rows - done : N, padded = (n + VLD - 1) / VLD * VLD;
+        const ptrdiff_t i = first + done;
+        for (ptrdiff_t r = 0; r < n; r++) z_wide[r] = (double)z[done + r];
+        if (target->labels)
+            for (ptrdiff_t r = 0; r < n; r++) {
+                const double y = (double)target->labels[i + r];
+                a1[r] = (keep * y + share) * w1, a0[r] = (keep * (1.0 - y) + share) * w0;
+            }
+        else
+            for (ptrdiff_t r = 0; r < n; r++) {
+                const REAL *y = (const REAL *)target->distribution + 2 * (i + r);
+                a1[r] = (keep * (double)y[1] + share) * w1, a0[r] = (keep * (double)y[0] + share) * w0;
+            }
+        if (s)
+            for (ptrdiff_t r = 0; r < n; r++) {
+                a1[r] *= s[i + r], a0[r] *= s[i + r];
+                z_wide[r] = s[i + r] == 0.0 ? 0.0 : z_wide[r];
+            }
+        for (ptrdiff_t r = n; r < padded; r++) z_wide[r] = a0[r] = a1[r] = 0.0;
+        for (ptrdiff_t r = 0; r < padded; r += VLD) {
+            const VD zr = XE_DOUBLE(load)(z_wide + r), b0 = XE_DOUBLE(load)(a0 + r), b1 = XE_DOUBLE(load)(a1 + r);
+            const VD q = XE_DOUBLE(vexp)(XE_DOUBLE(smaller)(-zr, zr)), large = 1.0 / (1.0 + q), small = q * large;
+            const VD tail = XE_DOUBLE(log1p)(q);
+            const VD l0 = b0 * (tail + XE_DOUBLE(larger)(zero, zr)), l1 = b1 * (tail + XE_DOUBLE(larger)(zero, -zr));
+            /* 0 * inf = 0 */
+            const VD l = XE_DOUBLE(where)(XE_DOUBLE(equal)(b0, zero), zero, l0) +
+                         XE_DOUBLE(where)(XE_DOUBLE(equal)(b1, zero), zero, l1);
+            const XE_DOUBLE(mask) negative = XE_DOUBLE(less)(zr, zero);
+            const VD p0 = XE_DOUBLE(where)(negative, large, small), p1 = XE_DOUBLE(where)(negative, small, large);
+            XE_DOUBLE(store)(loss + r, l);
+            XE(narrow)(g + r, b0 * p1 - b1 * p0);
+            sum += l;
+        }
+        if (grad) memcpy(grad + done, g, (size_t)n * sizeof(REAL));
+        if (row_loss) memcpy(row_loss + done, loss, (size_t)n * sizeof(double));
+    }
+    return XE_DOUBLE(sum)(sum);
+}
