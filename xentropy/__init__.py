@@ -3,6 +3,7 @@
 from importlib.metadata import version as _version
 
 from ._classifier import SoftmaxClassifier
+from ._classifier_cv import SoftmaxClassifierCV
 from ._config import show_config
 from ._functional import binary_cross_entropy, cross_entropy, linear_cross_entropy, log_softmax, softmax
 from ._losses import CrossEntropy, FocalLoss, GeneralizedCrossEntropy, PolyLoss, SymmetricCrossEntropy
@@ -16,6 +17,7 @@ __all__ = [
     "GeneralizedCrossEntropy",
     "PolyLoss",
     "SoftmaxClassifier",
+    "SoftmaxClassifierCV",
     "SymmetricCrossEntropy",
     "binary_cross_entropy",
     "cross_entropy",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -9,31 +10,33 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.linear_model import LogisticRegression
-from sklearn.utils import check_consistent_length
-from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from ._kernels._pointwise import softmax
 from ._kernels._threads import effective_n_threads
-from ._losses import LOSSES, Loss, check_loss, refuse_smoothing
+from ._losses import LOSSES, CrossEntropy, Loss, check_loss, refuse_smoothing
 from ._objective import LinearObjective
 from ._solver import minimize_lbfgs
 from ._targets import Target, is_distribution, learn_target, match_target
+from ._watch import CallbackSupportMixin, Watch, callbacks_of
 
 
-class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
+class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     r"""Linear classifier that minimises the cross-entropy of its softmax probabilities.
 
     With logits :math:`z_i = W x_i + b` and probabilities :math:`p_i = \mathrm{softmax}(z_i)` it minimises
 
-    .. math:: C \sum_i s_i \Bigl(\sum_k w_k t_{ik}\, \phi(-\log p_{ik})\Bigr) + \tfrac12 \lVert W \rVert^2,
+    .. math:: C \sum_i s_i \Bigl(\sum_k w_k t_{ik}\, \phi(-\log p_{ik})\Bigr)
+              + \frac{1 - \rho}{2} \lVert W \rVert_2^2 + \rho \lVert W \rVert_1,
               \qquad t_{ik} = (1 - \epsilon)\, y_{ik} + \epsilon / K
 
-    over W and b, with sample weights s, class weights w and label smoothing :math:`\epsilon`. By default
-    :math:`\phi(\ell) = \ell`, the cross-entropy: the objective, and without smoothing the optimum, of
-    :class:`~sklearn.linear_model.LogisticRegression`. Targets are class labels or a distribution over the classes for
-    each row (one-hot, or soft as in distillation, annotators' votes and mixup).
+    over W and b, with sample weights s, class weights w, label smoothing :math:`\epsilon` and the share :math:`\rho`
+    (`l1_ratio`) of the L1 penalty. By default :math:`\phi(\ell) = \ell`, the cross-entropy: the objective, and without
+    smoothing the optimum, of :class:`~sklearn.linear_model.LogisticRegression`. Targets are class labels or a
+    distribution over the classes for each row (one-hot, or soft as in distillation, annotators' votes and mixup).
 
     Parameters
     ----------
@@ -41,7 +44,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         Inverse of the strength of the L2 penalty: smaller values regularise more; ``inf`` means no penalty.
 
     l1_ratio : float, default=0.0
-        Share of the L1 penalty. Only 0, the L2 penalty, is available.
+        Share, in [0, 1], of the L1 penalty. With any, coefficients that do not help are exactly zero.
 
     loss : str or loss object, default="cross_entropy"
         One of the names "cross_entropy", "focal", "generalized", "poly", "symmetric", or an object that holds
@@ -65,14 +68,34 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         Whether the model has an intercept b. It is not penalised.
 
     tol : float, default=1e-4
-        The iterations end where the largest entry of the gradient of the objective, divided by C times the sum of the
-        weights, is below `tol`.
+        The iterations end where the length of the gradient is below `tol` times the objective. It is measured in
+        variables in which the curvature of the objective is about one, so `tol` does not depend on the units of the
+        features, nor on their number and that of rows and classes. The default leaves the objective within about 1e-7
+        of its minimum, relatively; 1e-9 gives coefficients to about nine digits.
 
     max_iter : int, default=1000
         The most iterations of L-BFGS; a `ConvergenceWarning` says when they did not suffice.
 
     warm_start : bool, default=False
-        Whether `fit` starts at the coefficients of the previous fit rather than at zero.
+        Whether `fit` starts at the coefficients of the previous fit rather than at coefficients of zero and the
+        intercepts of the classes' shares.
+
+    early_stopping : bool, default=False
+        Whether to stop when the validation loss no longer improves, and to keep the coefficients where it was least.
+        The validation rows are those passed to `fit`, or else a part of the training rows that is held out.
+
+    validation_fraction : float, default=0.1
+        Share of the rows that `early_stopping` holds out, of each class alike as far as possible, where no validation
+        rows are passed.
+
+    n_iter_no_change : int, default=5
+        `early_stopping` ends the fit after so many iterations without a better validation loss.
+
+    random_state : int, RandomState instance or None, default=None
+        Draws the rows that `early_stopping` holds out; nothing else is random.
+
+    verbose : int, default=0
+        1 prints a line now and then, 2 after each iteration.
 
     Attributes
     ----------
@@ -95,8 +118,15 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
     n_iter_ : int
         Number of iterations of L-BFGS, with those for the start of a loss that is not convex.
 
+    history_ : dict of ndarrays of shape (n_iter_,)
+        After each iteration the `objective`, the mean training `loss` (weighted, without penalty), the `gradient_norm`
+        that is compared with `tol`, the `n_evaluations` of the objective until then, and the `validation_loss`, where
+        there are validation rows: the same mean loss of those. Without the iterations for the start of a loss that is
+        not convex.
+
     converged_ : bool
-        Whether the iterations ended before `max_iter`, by `tol` or because float64 showed no further decrease.
+        Whether the iterations ended by `tol`, or where `tol` is smaller than float64 can resolve. False after early
+        stopping.
 
     objective_ : float
         The objective above at the solution; the sum of the losses alone where C is infinite.
@@ -139,7 +169,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
 
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012 (scikit-learn's protocol)
         "C": [Interval(Real, 0, None, closed="right")],
-        "l1_ratio": [Options(Real, {0})],
+        "l1_ratio": [Interval(Real, 0, 1, closed="both")],
         "loss": [StrOptions(set(LOSSES)), Loss],
         "label_smoothing": [Interval(Real, 0, 1, closed="both")],
         "class_weight": [dict, StrOptions({"balanced"}), None],
@@ -148,6 +178,11 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         "tol": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "warm_start": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
     }
 
     def __init__(
@@ -163,6 +198,11 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         tol=1e-4,
         max_iter=1000,
         warm_start=False,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=5,
+        random_state=None,
+        verbose=0,
     ):
         self.C = C
         self.l1_ratio = l1_ratio
@@ -174,9 +214,14 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         self.tol = tol
         self.max_iter = max_iter
         self.warm_start = warm_start
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.random_state = random_state
+        self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None, X_val=None, y_val=None, sample_weight_val=None):
         """Fit the model.
 
         Parameters
@@ -191,6 +236,12 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row, 0 or more; a row of weight 0 counts for nothing.
 
+        X_val, y_val : like X and y, default=None
+            Validation rows, whose loss `history_` records after each iteration, and which `early_stopping` watches.
+
+        sample_weight_val : array-like, default=None
+            Weight of each validation row.
+
         Returns
         -------
         self : SoftmaxClassifier
@@ -201,7 +252,57 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         ValueError
             If X or y hold NaN or infinity, y has one class, a row of y is no distribution, weights are negative or all
             zero, the shapes do not agree, or the loss is not defined for soft targets and y holds some.
+
+        KeyboardInterrupt
+            If the fit was interrupted. The estimator holds the best coefficients so far.
         """
+        X, target, sample_weight = self._training_data(X, y, sample_weight)
+        X, target, sample_weight, validation = self._split(X, target, sample_weight, X_val, y_val, sample_weight_val)
+        loss = check_loss(self.loss)
+        objective = self._objective(X, target, sample_weight, loss, C=self.C, l1_ratio=self.l1_ratio)
+
+        def fitted(theta: np.ndarray) -> dict[str, Any]:
+            coef, intercept = objective.unpack(theta)
+            dtype = X.dtype
+            return {
+                "classes_": target.classes,
+                "coef_": coef.astype(dtype, copy=False),
+                "intercept_": intercept.astype(dtype, copy=False),
+            }
+
+        callbacks, end_callbacks = callbacks_of(self, X, y, sample_weight, self.max_iter, fitted)
+        watch = Watch(
+            objective,
+            tol=self.tol,
+            verbose=self.verbose,
+            validation=validation and objective.loss_on(*validation),
+            n_iter_no_change=self.n_iter_no_change if self.early_stopping else None,
+            callbacks=callbacks,
+        )
+        theta, n_iter, nearby = self._start(objective, target), 0, None
+        if not (loss.convex or (self.warm_start and hasattr(self, "coef_"))):
+            easier = self._objective(X, target, sample_weight, CrossEntropy(), C=self.C, l1_ratio=self.l1_ratio)
+            nearby = minimize_lbfgs(easier, theta, tol=self.tol, max_iter=self.max_iter)
+            theta, n_iter = nearby.theta, nearby.n_iter
+        if nearby is not None and nearby.status == "interrupted":
+            solution = replace(nearby, value=objective.value(theta), n_iter=0)
+        else:
+            solution = minimize_lbfgs(objective, theta, tol=self.tol, max_iter=self.max_iter, watch=watch)
+        theta = watch.best if self.early_stopping and watch.best is not None else solution.theta
+        for name, value in fitted(theta).items():
+            setattr(self, name, value)
+        self.n_iter_ = n_iter + solution.n_iter
+        self.converged_ = solution.converged
+        self.history_ = watch.close(solution.status)
+        self.objective_ = objective.unscaled(solution.value if theta is solution.theta else objective.value(theta))
+        end_callbacks(theta)
+        if solution.status == "interrupted":
+            raise KeyboardInterrupt
+        solution.warn(self.tol, self.max_iter)
+        return self
+
+    def _training_data(self, X: Any, y: Any, sample_weight: Any) -> tuple[Any, Target, np.ndarray | None]:
+        """X, y and the weights of a fit, checked."""
         if y is None:
             raise ValueError(
                 f"This {type(self).__name__} estimator requires y to be passed, but the target y is None."
@@ -213,39 +314,62 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"y holds one class, {target.classes[0]!r}, but a classifier needs samples of at least 2 classes"
             )
-        sample_weight = _weights(sample_weight, X)
         loss = check_loss(self.loss)
         refuse_smoothing(loss, self.label_smoothing)
         if loss.one_hot_only and target.distribution is not None:
             raise ValueError(f"{loss} is not defined for soft targets: y must hold labels, or one-hot rows")
-        problem = {
-            "C": self.C,
-            "sample_weight": sample_weight,
-            "class_weight": _class_weights(self.class_weight, target, sample_weight),
-            "label_smoothing": self.label_smoothing,
-            "offset": _logit_offset(self.logit_adjustment, target, sample_weight),
-            "fit_intercept": self.fit_intercept,
-        }
-        objective = LinearObjective(X, target, loss=loss, **problem)
-        theta, n_iter = self._start(objective, target), 0
-        if not (loss.convex or (self.warm_start and hasattr(self, "coef_"))):
-            easier = LinearObjective(X, target, loss="cross_entropy", **problem)
-            solution = minimize_lbfgs(easier, theta, tol=self.tol, max_iter=self.max_iter)
-            theta, n_iter = solution.theta, solution.n_iter
-        solution = minimize_lbfgs(objective, theta, tol=self.tol, max_iter=self.max_iter)
+        return X, target, checked_weights(sample_weight, X)
 
-        coef, intercept = objective.unpack(solution.theta)
-        self.classes_ = target.classes
-        self.coef_ = coef.astype(X.dtype, copy=False)
-        self.intercept_ = intercept.astype(X.dtype, copy=False)
-        self.n_iter_ = n_iter + solution.n_iter
-        self.converged_ = solution.converged
-        self.objective_ = objective.unscaled(solution.value)
-        return self
+    def _objective(
+        self, X: Any, target: Target, sample_weight: np.ndarray | None, loss: Loss, **penalty: float
+    ) -> LinearObjective:
+        return LinearObjective(
+            X,
+            target,
+            sample_weight=sample_weight,
+            class_weight=class_weights(self.class_weight, target, sample_weight),
+            label_smoothing=self.label_smoothing,
+            loss=loss,
+            offset=_logit_offset(self.logit_adjustment, target, sample_weight),
+            fit_intercept=self.fit_intercept,
+            **penalty,
+        )
+
+    def _split(
+        self, X: Any, target: Target, sample_weight: Any, X_val: Any, y_val: Any, sample_weight_val: Any
+    ) -> tuple[Any, Target, np.ndarray | None, tuple[Any, Target, np.ndarray | None] | None]:
+        """What is fitted, and the validation rows, which are passed, or held out for early stopping, or None."""
+        if (X_val is None) != (y_val is None):
+            raise ValueError("X_val and y_val go together: pass both, or neither")
+        if X_val is not None:
+            X_val = self._rows(X_val, reset=False)
+            seen = match_target(y_val, target.classes, name="y_val")
+            check_consistent_length(X_val, seen)
+            if seen.labels is not None and (seen.labels < 0).any():
+                row = int(np.argmax(seen.labels < 0))
+                label = np.asarray(y_val, dtype=object).ravel()[row]
+                raise ValueError(f"y_val has label {label!r} (row {row}) that y does not hold; drop such rows")
+            weight = checked_weights(sample_weight_val, X_val, "sample_weight_val")
+            return X, target, sample_weight, (X_val, seen, weight)
+        if sample_weight_val is not None:
+            raise ValueError("sample_weight_val weighs the rows of X_val: pass X_val and y_val as well")
+        if not self.early_stopping:
+            return X, target, sample_weight, None
+        train, held_out = _hold_out(target, self.validation_fraction, check_random_state(self.random_state))
+        parts = []
+        for rows in (train, held_out):
+            weight = None if sample_weight is None else sample_weight[rows]
+            if weight is not None and not weight.any():
+                raise ValueError(
+                    "sample_weight is zero for every row of a part of the early_stopping split; drop the rows of "
+                    "weight zero, or pass X_val and y_val"
+                )
+            parts.append((X[rows], target[rows], weight))
+        return *parts[0], parts[1]
 
     def _start(self, objective: LinearObjective, target: Target) -> np.ndarray:
         if not (self.warm_start and hasattr(self, "coef_")):
-            return np.zeros(objective.n_theta)
+            return objective.start()
         shape = (objective.n_outputs, objective.n_features)
         if self.coef_.shape != shape or not np.array_equal(self.classes_, target.classes):
             raise ValueError(
@@ -369,11 +493,12 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
         sklearn.linear_model.LogisticRegression
         """
         check_is_fitted(self)
-        model = LogisticRegression(C=self.C, fit_intercept=self.fit_intercept, tol=self.tol, max_iter=self.max_iter)
+        C = self.C_ if hasattr(self, "C_") else self.C
+        model = LogisticRegression(C=C, fit_intercept=self.fit_intercept, tol=self.tol, max_iter=self.max_iter)
         model.classes_ = self.classes_.copy()
         model.coef_ = self._dense_coef().copy()
         model.intercept_ = self.intercept_.copy()
-        model.n_iter_ = np.array([self.n_iter_], dtype=np.int32)
+        model.n_iter_ = np.array([np.max(self.n_iter_)], dtype=np.int32)
         model.n_features_in_ = self.n_features_in_
         if hasattr(self, "feature_names_in_"):
             model.feature_names_in_ = self.feature_names_in_.copy()
@@ -398,22 +523,44 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
             z = np.hstack([np.zeros_like(z), z])
         return np.ascontiguousarray(z)
 
+    def _fitted_attributes(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name.endswith("_") and not name.startswith("_")}
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
 
 
-def _weights(sample_weight: Any, X: Any) -> np.ndarray | None:
+def _hold_out(target: Target, fraction: float, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to fit and rows to validate on: about that fraction of each class (for distributions: of the most probable
+    class), one of each class to fit, and at least one to validate on."""
+    labels = target.labels if target.labels is not None else target.distribution.argmax(axis=1)  # type: ignore[union-attr]
+    order = random.permutation(len(labels))
+    held = np.zeros(len(labels), dtype=bool)
+    # the first of each class stay; of the others, spread over the classes, every so many is held out
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    first = np.r_[True, labels[by_class][1:] != labels[by_class][:-1]]
+    spare = by_class[~first]
+    n_held = min(max(1, round(fraction * len(labels))), len(spare))
+    if n_held == 0:
+        raise ValueError(
+            f"early_stopping has no row to hold out of {len(labels)}, one of each class: pass X_val and y_val"
+        )
+    held[spare[((np.arange(n_held) + random.uniform()) * len(spare) / n_held).astype(np.intp)]] = True
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def checked_weights(sample_weight: Any, X: Any, name: str = "sample_weight") -> np.ndarray | None:
     if sample_weight is None:
         return None
     weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     if not weights.any():
-        raise ValueError("sample_weight is zero for every row: there is nothing to fit")
+        raise ValueError(f"{name} is zero for every row: there is nothing to fit")
     return np.ascontiguousarray(weights)
 
 
-def _class_weights(class_weight: Any, target: Target, sample_weight: np.ndarray | None) -> np.ndarray | None:
+def class_weights(class_weight: Any, target: Target, sample_weight: np.ndarray | None) -> np.ndarray | None:
     """The weight of each class, (K,), or None where all are 1."""
     if class_weight is None:
         return None

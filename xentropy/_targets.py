@@ -44,6 +44,12 @@ class Target:
     def __len__(self) -> int:
         return len(self.labels if self.labels is not None else self.distribution)  # type: ignore[arg-type]
 
+    def __getitem__(self, rows: np.ndarray) -> Target:
+        """The target of some rows, of the same classes."""
+        if self.labels is not None:
+            return Target(self.classes, labels=self.labels[rows])
+        return Target(self.classes, distribution=self.distribution[rows])  # type: ignore[index]
+
     @property
     def n_classes(self) -> int:
         return len(self.classes)
@@ -56,6 +62,16 @@ class Target:
         if sample_weight is None:
             return self.distribution.sum(axis=0, dtype=np.float64)
         return sample_weight @ self.distribution
+
+    def row_mass(
+        self, sample_weight: np.ndarray | None, class_weight: np.ndarray | None, label_smoothing: float = 0.0
+    ) -> np.ndarray | None:
+        """Weight of each row, s_i sum_k w_k t_ik with t smoothed: shape (n,), or None where all are 1."""
+        if class_weight is None:
+            return sample_weight
+        asked = class_weight[self.labels] if self.labels is not None else self.distribution @ class_weight
+        mass = (1.0 - label_smoothing) * asked + label_smoothing * class_weight.mean()
+        return mass if sample_weight is None else mass * sample_weight
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ class LinearPass:
         scale: float = 1.0,
         sigmoid: bool = False,
         compute: str = "float64",
+        shift: NDArray[np.float64] | None = None,
     ) -> None: ...
     def loss_gradient(
         self,

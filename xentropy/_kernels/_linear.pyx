@@ -214,6 +214,8 @@ cdef class LinearPass(_Model):
         With two classes: one column of coefficients, whose logit is that of class 1.
     compute : {"float32", "float64"}, default="float64"
         The type of the multiplications. It may be wider than that of X, at no cost in memory.
+    shift : float64 ndarray (d,), optional
+        Subtracted from each row of a dense X as it is read: for columns whose mean is large against their spread.
 
     Raises
     ------
@@ -228,7 +230,7 @@ cdef class LinearPass(_Model):
 
     def __init__(self, X, Py_ssize_t n_classes, *, labels=None, distribution=None, sample_weight=None,
                  class_weight=None, double label_smoothing=0.0, loss=(0, 0.0, 0.0), double scale=1.0,
-                 bint sigmoid=False, str compute="float64"):
+                 bint sigmoid=False, str compute="float64", shift=None):
         if not 0.0 <= label_smoothing <= 1.0:
             raise ValueError(f"label_smoothing={label_smoothing} is not in [0, 1]")
         if (labels is None) == (distribution is None):
@@ -245,6 +247,10 @@ cdef class LinearPass(_Model):
             self._bind_distribution[double](distribution)
         if sample_weight is not None:
             self.model.target.sample_weight = self._bind_weights(sample_weight, self.model.n_rows, "sample_weight")
+        if shift is not None:
+            if not isinstance(X, np.ndarray):
+                raise ValueError("shift is for a dense X: a shifted CSR matrix would have no zeros")
+            self.model.shift = self._bind_weights(shift, self.model.n_features, "shift")
         if class_weight is not None:
             self.model.target.class_weight = self._bind_weights(class_weight, n_classes, "class_weight")
 

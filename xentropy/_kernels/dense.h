@@ -95,8 +95,8 @@ XE_INLINE const char *XE(fetch)(const char *ahead, const int lines)
     return ahead + 64 * lines;
 }
 
-/* Rows of X as REAL, in place where that is possible: not where they are stored in another type, or one of them is
- * ignored: it may hold NaN, and 0 * NaN would reach the gradient, so it is read as zeros; nor where a tail cannot be
+/* Rows of X as REAL, in place where that is possible: not where they are stored in another type, or shifted, or one of
+ * them is ignored: it may hold NaN, and 0 * NaN would reach the gradient, so it is read as zeros; nor where a tail cannot be
  * loaded under a mask, or where rows off the cache lines would be loaded often (`often`). Then they are copied to
  * scratch by copy_rows, a part at a time, just before the part is used. */
 static XE(rows) XE(dense_block)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, int often, REAL *scratch)
@@ -104,7 +104,7 @@ static XE(rows) XE(dense_block)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n
     const ptrdiff_t d = p->n_features, stride = XE(padded)(d), size = p->x_is_float ? sizeof(float) : sizeof(double);
     const double *s = p->target.sample_weight;
     const char *x = (const char *)p->x + first * d * size;
-    int in_place = p->x_is_float == XE_IS_FLOAT && (XE_BYTES > 16 || stride == d);
+    int in_place = p->x_is_float == XE_IS_FLOAT && !p->shift && (XE_BYTES > 16 || stride == d);
     if (often && XE_BYTES && ((uintptr_t)x | (uintptr_t)(d * size)) % XE_BYTES) in_place = 0;
     for (ptrdiff_t r = 0; s && r < n_rows; r++) in_place &= s[first + r] != 0.0;
     const XE(rows) here = {(const REAL *)(const void *)x, d, d, x + n_rows * d * size};
@@ -123,6 +123,12 @@ static void XE(copy_rows)(const xe_linear *p, ptrdiff_t first, ptrdiff_t begin, 
         ptrdiff_t j = from;
         if (s && s[first + r] == 0.0) {
             memset(row + from, 0, (size_t)(to - from) * sizeof(REAL));
+        } else if (p->shift) {
+            const float *xf = p->x;
+            const double *xd = p->x;
+            const ptrdiff_t at = (first + r) * d;
+            for (; j < stop; j++) row[j] = (REAL)((p->x_is_float ? (double)xf[at + j] : xd[at + j]) - p->shift[j]);
+            for (; j < to; j++) row[j] = 0;
         } else if (p->x_is_float == XE_IS_FLOAT) {
             const REAL *x = (const REAL *)p->x + (first + r) * d;
             for (; j + VL <= stop; j += VL) XE(store)(row + j, XE(load)(x + j));

@@ -54,6 +54,7 @@ typedef struct {
     ptrdiff_t block_rows;   /* rows whose logits are formed at a time */
     int x_is_float;         /* the type X is stored in; REAL may be wider */
     const void *x;          /* dense: (n, d) C-ordered; CSR: the stored values */
+    const double *shift;    /* (d), subtracted from each row of dense x as it is read; NULL: none */
     int indices_are_64;
     const void *indices;    /* CSR: columns, in [0, d); NULL for dense X */
     const void *indptr;     /* CSR: (n + 1) */

@@ -37,6 +37,7 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t block_rows
         int x_is_float
         const void *x
+        const double *shift
         int indices_are_64
         const void *indices
         const void *indptr

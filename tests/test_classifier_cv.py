@@ -1,0 +1,212 @@
+"""The search for C and l1_ratio: against fits one by one, and against LogisticRegressionCV."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import reference
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_iris
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegressionCV
+from sklearn.model_selection import GroupKFold, StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from xentropy import SoftmaxClassifier, SoftmaxClassifierCV, log_loss, make_log_loss_scorer
+
+X, Y = load_iris(return_X_y=True)
+CS = [0.01, 1.0, 100.0]
+
+
+@parametrize_with_checks([SoftmaxClassifierCV(Cs=2, cv=3, tol=1e-8)])
+def test_scikit_learns_own_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_each_fit_is_that_of_its_rows(n_classes, weighted):
+    y = np.minimum(Y, n_classes - 1)
+    s = np.random.default_rng(0).random(150) if weighted else None
+    clf = SoftmaxClassifierCV(Cs=CS, l1_ratios=(0.0, 0.5), cv=3, tol=1e-8).fit(X, y, s)
+    rows = 1 if n_classes == 2 else 3
+    assert clf.scores_.shape == clf.n_iter_.shape == (3, 2, 3)
+    assert clf.coefs_paths_.shape == (3, 2, 3, rows, 5)
+    for fold, (train, test) in enumerate(StratifiedKFold(3).split(X, y)):
+        weights = (None, None) if s is None else (s[train], s[test])
+        for i, l1_ratio in enumerate((0.0, 0.5)):
+            for j, C in enumerate(CS):
+                one = SoftmaxClassifier(C=C, l1_ratio=l1_ratio, tol=1e-8).fit(X[train], y[train], weights[0])
+                found = clf.coefs_paths_[fold, i, j]
+                np.testing.assert_allclose(found[:, :-1], one.coef_, atol=2e-4)
+                loss = log_loss(y[test], one.predict_proba(X[test]), sample_weight=weights[1])
+                assert clf.scores_[fold, i, j] == pytest.approx(-loss, rel=1e-4)
+    mean = clf.scores_.mean(axis=0)
+    i, j = np.unravel_index(mean.argmax(), mean.shape)
+    assert (clf.C_, clf.l1_ratio_) == (CS[j], (0.0, 0.5)[i])
+    best = SoftmaxClassifier(C=clf.C_, l1_ratio=clf.l1_ratio_, tol=1e-8).fit(X, y, s)
+    np.testing.assert_allclose(clf.coef_, best.coef_, atol=1e-4)
+    assert clf.objective_ == pytest.approx(best.objective_, rel=1e-9)
+    assert clf.converged_
+    assert "objective" in clf.history_
+
+
+def test_same_choice_and_layout_as_logistic_regression_cv():
+    A, y = load_breast_cancer(return_X_y=True)
+    A = StandardScaler().fit_transform(A)
+    for data, Cs in (((A, y), 10), ((X, Y), [0.1, 1.0, 10.0, 1e3])):
+        ours = SoftmaxClassifierCV(Cs=Cs).fit(*data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            theirs = LogisticRegressionCV(Cs=Cs, scoring="neg_log_loss", solver="newton-cholesky", tol=1e-8)
+            if "use_legacy_attributes" not in theirs.get_params():
+                theirs.fit(*data)
+                assert theirs.C_[0] == ours.C_
+                continue
+            theirs.set_params(l1_ratios=(0.0,), use_legacy_attributes=False).fit(*data)
+        np.testing.assert_allclose(ours.scores_, theirs.scores_, rtol=2e-3)
+        np.testing.assert_array_equal(ours.Cs_, theirs.Cs_)
+        np.testing.assert_array_equal(ours.l1_ratios_, theirs.l1_ratios_)
+        np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=2e-3)
+        assert ours.C_ == theirs.C_
+        assert ours.l1_ratio_ == theirs.l1_ratio_
+        assert type(ours.C_) is type(theirs.C_)
+        for name in ("scores_", "coefs_paths_", "n_iter_", "Cs_", "l1_ratios_", "coef_", "intercept_"):
+            assert getattr(ours, name).shape == getattr(theirs, name).shape, name
+
+
+def test_without_refit_the_best_of_the_folds_are_averaged():
+    clf = SoftmaxClassifierCV(Cs=CS, cv=3, refit=False).fit(X, Y)
+    at = clf.scores_[:, 0].argmax(axis=1)
+    assert np.mean(np.array(CS)[at]) == clf.C_
+    best = clf.coefs_paths_[np.arange(3), 0, at].mean(axis=0)
+    np.testing.assert_allclose(clf.coef_, best[:, :-1])
+    np.testing.assert_allclose(clf.intercept_, best[:, -1])
+    assert clf.predict_proba(X).shape == (150, 3)
+    bare = SoftmaxClassifierCV(Cs=CS, cv=3, refit=False, fit_intercept=False).fit(X, Y)
+    assert bare.coefs_paths_.shape == (3, 1, 3, 3, 4)
+    np.testing.assert_array_equal(bare.intercept_, 0.0)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_fold_without_some_class(n_classes):
+    y = np.sort(np.minimum(Y, n_classes - 1))
+    folds = [(np.flatnonzero(y != k), np.flatnonzero(y == k)) for k in range(n_classes)]
+    clf = SoftmaxClassifierCV(Cs=[0.1, 1.0, 10.0], cv=folds).fit(X, y)  # no warning: they are errors
+    assert np.isfinite(clf.scores_).all()
+    assert np.all(clf.scores_ < -3)  # what was never seen has next to no probability
+    assert np.isfinite(clf.coefs_paths_).all()
+    assert clf.score(X, y) > -0.4
+    rare = np.where(np.arange(150) == 3, 2, np.minimum(Y, 1))
+    with pytest.warns(UserWarning, match="least populated class"):
+        assert len(SoftmaxClassifierCV(Cs=[0.1, 1.0]).fit(X, rare).classes_) == 3
+
+
+def test_soft_targets():
+    soft = 0.1 / 3 + 0.9 * reference.one_hot(Y, 3)
+    clf = SoftmaxClassifierCV(Cs=CS, cv=3, tol=1e-8).fit(X, soft)
+    for fold, (train, test) in enumerate(StratifiedKFold(3).split(X, Y)):
+        one = SoftmaxClassifier(C=100.0, tol=1e-8).fit(X[train], soft[train])
+        expected = np.sum(soft[test] * one.predict_log_proba(X[test]), axis=1).mean()
+        assert clf.scores_[fold, 0, 2] == pytest.approx(expected, rel=1e-5)
+    assert clf.score(X, soft) == pytest.approx(np.sum(soft * clf.predict_log_proba(X), axis=1).mean())
+    frame = SoftmaxClassifierCV(Cs=CS, cv=3).fit(pd.DataFrame(X), pd.DataFrame(soft, columns=["a", "b", "c"]))
+    assert frame.classes_.tolist() == ["a", "b", "c"]
+
+
+def test_labels_of_any_kind_and_any_scoring():
+    names = np.array(["setosa", "versicolor", "virginica"])[Y]
+    for y in (names, pd.Series(names), names.tolist()):
+        for scoring in ("accuracy", "neg_log_loss", make_log_loss_scorer(eps=1e-3), None):
+            clf = SoftmaxClassifierCV(Cs=CS, cv=3, scoring=scoring).fit(X, y)
+            assert clf.classes_.tolist() == ["setosa", "versicolor", "virginica"]
+            assert clf.score(X, y) == pytest.approx(
+                (clf.predict(X) == names).mean() if scoring == "accuracy" else clf._scorer(clf, X, y)
+            )
+
+
+def test_balanced_weights_are_those_of_all_rows():
+    y = Y[20:]
+    clf = SoftmaxClassifierCV(Cs=[1.0], cv=[(np.arange(0, 130, 2), np.arange(1, 130, 2))], class_weight="balanced")
+    clf.fit(X[20:], y)
+    weights = {k: 130 / (3 * np.sum(y == k)) for k in range(3)}
+    one = SoftmaxClassifier(class_weight=weights).fit(X[20::2], y[::2])
+    np.testing.assert_allclose(clf.coefs_paths_[0, 0, 0, :, :-1], one.coef_, atol=1e-3)
+
+
+def test_workers_change_nothing():
+    alone = SoftmaxClassifierCV(Cs=CS, cv=3).fit(X, Y)
+    two = SoftmaxClassifierCV(Cs=CS, cv=3, n_jobs=2).fit(X, Y)
+    np.testing.assert_array_equal(two.coefs_paths_, alone.coefs_paths_)
+    np.testing.assert_array_equal(two.coef_, alone.coef_)
+
+
+def test_metadata_is_routed():
+    groups, s = np.arange(150) % 5, np.random.default_rng(0).random(150)
+    with config_context(enable_metadata_routing=True):
+        clf = SoftmaxClassifierCV(Cs=CS, cv=GroupKFold(5)).set_fit_request(sample_weight=True)
+        clf.fit(X, Y, sample_weight=s, groups=groups)
+        pipe = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), clone(clf))
+        pipe.fit(X, Y, sample_weight=s, groups=groups)
+        scorer = make_log_loss_scorer().set_score_request(sample_weight=False)
+        unweighted = SoftmaxClassifierCV(Cs=CS, cv=GroupKFold(5), scoring=scorer).set_fit_request(sample_weight=True)
+        unweighted.fit(X, Y, sample_weight=s, groups=groups)
+    folds = list(GroupKFold(5).split(X, Y, groups))
+    plain = SoftmaxClassifierCV(Cs=CS, cv=folds).fit(X, Y, s)
+    np.testing.assert_array_equal(clf.scores_, plain.scores_)
+    np.testing.assert_array_equal(unweighted.coefs_paths_, plain.coefs_paths_)
+    assert not np.allclose(unweighted.scores_, plain.scores_)
+    with pytest.raises(ValueError, match="groups"):
+        SoftmaxClassifierCV(Cs=CS).fit(X, Y, groups=groups)
+
+
+def test_infinite_C_and_unfinished_fits():
+    clf = SoftmaxClassifierCV(Cs=[1.0, np.inf], cv=3).fit(X, np.roll(Y, 7))
+    assert np.isfinite(clf.scores_).all()
+    with pytest.warns(ConvergenceWarning, match=r"of the 6 fits .* max_iter=3 .* Increase max_iter"):
+        SoftmaxClassifierCV(Cs=[1.0, 1e4], cv=3, max_iter=3, refit=False).fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"Cs": []}, "Cs=.* one or more numbers above 0"),
+        ({"Cs": [1.0, 0.0]}, "Cs=.*above 0"),
+        ({"Cs": [1.0, np.nan]}, "Cs=.*above 0"),
+        ({"Cs": 0}, "Cs"),
+        ({"l1_ratios": [0.5, 1.5]}, r"l1_ratios=.*in \[0, 1\]"),
+        ({"l1_ratios": []}, "l1_ratios"),
+        ({"scoring": "best"}, "scoring"),
+    ],
+)
+def test_wrong_parameters_are_named(params, message):
+    with pytest.raises(ValueError, match=message):
+        SoftmaxClassifierCV(**params).fit(X, Y)
+
+
+def test_weights_that_leave_a_fold_nothing_are_named():
+    s = np.r_[np.ones(50), np.zeros(100)]
+    folds = [(np.arange(50, 150), np.arange(50))]
+    with pytest.raises(ValueError, match="every training row of a fold"):
+        SoftmaxClassifierCV(cv=folds).fit(X, Y, s)
+
+
+def test_verbose_says_where_it_is(capsys):
+    SoftmaxClassifierCV(Cs=CS, cv=3, verbose=1, refit=False).fit(X, Y)
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [
+        f"[xentropy] fold {i} of 3" for i in (1, 2, 3)
+    ]
+
+
+def test_to_sklearn_and_callbacks():
+    clf = SoftmaxClassifierCV(Cs=CS, cv=3).fit(X, Y)
+    np.testing.assert_allclose(clf.to_sklearn().predict_proba(X), clf.predict_proba(X))
+    assert clf.to_sklearn().C == clf.C_
+    callback = pytest.importorskip("sklearn.callback")
+    monitor = callback.ScoringMonitor(scoring="accuracy")
+    SoftmaxClassifierCV(Cs=CS, cv=3).set_callbacks(monitor).fit(X, Y)
+    assert monitor.get_logs().data[-1]["accuracy"] > 0.9

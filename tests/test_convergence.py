@@ -1,0 +1,367 @@
+"""Fits converge, to the right place, whatever the units of the features and however hard the data."""
+
+import warnings
+
+import numpy as np
+import pytest
+import reference
+import scipy.sparse as sp
+from scipy.optimize import minimize
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from xentropy import SoftmaxClassifier
+
+LOADERS = {"iris": load_iris, "wine": load_wine, "breast cancer": load_breast_cancer, "digits": load_digits}
+
+
+def real(name, standardised=False):
+    X, y = LOADERS[name](return_X_y=True)
+    return (StandardScaler().fit_transform(X) if standardised else np.ascontiguousarray(X)), y
+
+
+def synthetic(n=600, d=12, n_classes=3, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, d))
+    return X, (X @ rng.standard_normal((d, n_classes)) + rng.gumbel(size=(n, n_classes))).argmax(axis=1)
+
+
+def objective(clf, X, y):
+    penalised = reference.objective(
+        X, reference.one_hot(y, y.max() + 1), clf.coef_, clf.intercept_, C=clf.C if np.isfinite(clf.C) else 1.0
+    )
+    if np.isfinite(clf.C):
+        l2 = 0.5 * np.sum(clf.coef_**2)
+        return penalised - clf.l1_ratio * l2 + clf.l1_ratio * np.abs(clf.coef_).sum()
+    return penalised - 0.5 * np.sum(clf.coef_**2)
+
+
+def evaluations_to(clf, goal):
+    return clf.history_["n_evaluations"][np.argmax(clf.history_["objective"] <= goal)]
+
+
+# raw units
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_raw_units_converge_in_few_evaluations(name):
+    X, y = real(name)
+    best = SoftmaxClassifier(tol=1e-10).fit(X, y)
+    newton = LogisticRegression(solver="newton-cholesky", tol=1e-12, max_iter=200).fit(X - X.mean(axis=0), y)
+    assert best.objective_ <= objective(newton, X - X.mean(axis=0), y) * (1 + 1e-9)
+    clf = SoftmaxClassifier().fit(X, y)  # a ConvergenceWarning would be an error
+    assert clf.converged_
+    assert clf.objective_ <= best.objective_ * (1 + 1e-6)
+    assert evaluations_to(clf, best.objective_ * (1 + 1e-6)) <= (200 if name == "digits" else 30)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_scales_over_twelve_decades_and_offsets_of_a_million(dtype):
+    Z, y = synthetic()
+    rng = np.random.default_rng(1)
+    X = (Z * 10.0 ** rng.permutation(np.linspace(-6, 6, 12)) + rng.choice([-1e6, 0.0, 1e6], 12)).astype(dtype)
+    clf = SoftmaxClassifier().fit(X, y)
+    assert clf.converged_
+    assert clf.history_["n_evaluations"][-1] <= 40
+    exact = X.astype(np.float64)
+    centred = exact - exact.mean(axis=0)
+    scale = np.maximum(centred.std(axis=0), 1e-3)  # a smaller one is penalised to nothing
+    assert clf.objective_ <= minimize_centred(centred, y, scale) * (1 + 1e-6)
+
+
+def minimize_centred(X, y, scale, C=1.0):
+    """The minimum of the objective by SciPy's Newton-CG in a trust region, in the variables W * scale."""
+    n_classes = y.max() + 1
+    Y = reference.one_hot(y, n_classes)
+    V = np.hstack([X / scale, np.ones((len(X), 1))])
+    penalty = np.append(1.0 / scale**2, 0.0)
+
+    def fun(theta):
+        B = theta.reshape(-1, n_classes)
+        log_p = reference.log_softmax(V @ B).astype(float)
+        value = -C * np.sum(Y * log_p) + 0.5 * np.sum(penalty[:, None] * B**2)
+        return value, (C * V.T @ (np.exp(log_p) - Y) + penalty[:, None] * B).ravel()
+
+    def hessp(theta, v):
+        p = np.exp(reference.log_softmax(V @ theta.reshape(-1, n_classes)).astype(float))
+        u = V @ v.reshape(-1, n_classes)
+        u = p * (u - np.sum(p * u, axis=1, keepdims=True))
+        return (C * V.T @ u + penalty[:, None] * v.reshape(-1, n_classes)).ravel()
+
+    theta = np.zeros(V.shape[1] * n_classes)
+    return minimize(fun, theta, jac=True, hessp=hessp, method="trust-ncg", options={"gtol": 1e-7, "maxiter": 500}).fun
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_units_change_nothing_but_the_units(n_classes):
+    X, y = synthetic(n_classes=n_classes)
+    scale, offset = 2.0 ** np.arange(-20, 28, 4), np.where(np.arange(12) % 2, 1e4, 0.0)
+    plain = SoftmaxClassifier(C=np.inf).fit(X, y)
+    other = SoftmaxClassifier(C=np.inf).fit(X * scale + offset * scale, y)
+    assert other.n_iter_ == plain.n_iter_
+    np.testing.assert_allclose(other.history_["gradient_norm"], plain.history_["gradient_norm"], rtol=1e-4)
+    np.testing.assert_allclose(other.coef_ * scale, plain.coef_, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_no_worse_than_plain_lbfgs_on_standardised_data(name):
+    X, y = real(name, standardised=True)
+    Y = reference.one_hot(y, y.max() + 1)
+    sigmoid = Y.shape[1] == 2
+    values = []
+
+    def fun(theta):
+        B = theta.reshape(-1, 1 if sigmoid else Y.shape[1])
+        z = X @ B[:-1] + B[-1]
+        z = np.hstack([np.zeros_like(z), z]) if sigmoid else z
+        log_p = z - z.max(axis=1, keepdims=True)
+        log_p -= np.log(np.exp(log_p).sum(axis=1, keepdims=True))
+        values.append(-np.sum(Y * log_p) + 0.5 * np.sum(B[:-1] ** 2))
+        G = (np.exp(log_p) - Y)[:, 1 if sigmoid else 0 :]
+        return values[-1] / len(X), np.vstack([X.T @ G + B[:-1], G.sum(axis=0)]).ravel() / len(X)
+
+    theta = np.zeros((X.shape[1] + 1) * (1 if sigmoid else Y.shape[1]))
+    minimize(fun, theta, jac=True, method="L-BFGS-B", options={"gtol": 1e-9, "ftol": 0.0, "maxiter": 1000})
+    clf = SoftmaxClassifier(tol=1e-10).fit(X, y)
+    goal = clf.objective_ * (1 + 1e-6)
+    assert evaluations_to(clf, goal) <= 1.3 * (1 + np.argmax(np.array(values) <= goal))
+
+
+# tol
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", ["wine", "breast cancer"])
+def test_a_tighter_tol_gives_a_better_solution(name, dtype):
+    X, y = real(name)
+    X = X.astype(dtype)
+    best = SoftmaxClassifier(tol=1e-13).fit(X.astype(np.float64), y)
+    norms, errors = [], []
+    for tol in (1e-1, 1e-3, 1e-5, 1e-7, 1e-9):
+        clf = SoftmaxClassifier(tol=tol).fit(X, y)
+        assert clf.converged_
+        assert clf.history_["gradient_norm"][-1] <= tol
+        assert clf.coef_.dtype == dtype
+        norms.append(clf.history_["gradient_norm"][-1])
+        scaled = (clf.coef_ - best.coef_) * X.std(axis=0)
+        errors.append(np.abs(scaled).max() / np.abs(best.coef_ * X.std(axis=0)).max())
+        assert clf.objective_ <= best.objective_ * (1 + max(tol, 1e-13))
+    assert errors[0] > errors[1] > errors[2] > errors[3]
+    assert errors[2] < 1e-3
+    assert errors[4] < (1e-8 if dtype == np.float64 else 2e-7)  # coef_ has the dtype of X
+
+
+def test_more_rows_and_heavier_rows_ask_for_the_same_steps():
+    X, y = real("iris")
+    once = SoftmaxClassifier(C=2.0).fit(X, y)
+    thrice = SoftmaxClassifier(C=2.0 / 3.0).fit(np.tile(X, (3, 1)), np.tile(y, 3))
+    heavy = SoftmaxClassifier(C=2e-6).fit(X, y, np.full(len(X), 1e6))
+    for other in (thrice, heavy):
+        assert other.n_iter_ == once.n_iter_
+        np.testing.assert_allclose(other.history_["gradient_norm"], once.history_["gradient_norm"], rtol=1e-3)
+
+
+# L1 and elastic net
+
+
+def kkt_violation(clf, X, y):
+    """Largest violation of the optimality conditions, over C n and in units of the features' spread."""
+    n_classes = y.max() + 1
+    Y = reference.one_hot(y, n_classes)
+    z = X @ clf.coef_.T + clf.intercept_
+    z = np.hstack([np.zeros_like(z), z]) if n_classes == 2 else z
+    G = np.exp(reference.log_softmax(z).astype(float)) - Y
+    G = G[:, 1:] if n_classes == 2 else G
+    grad = clf.C * G.T @ X + (1 - clf.l1_ratio) * clf.coef_
+    slope = clf.l1_ratio * np.sign(clf.coef_)
+    violation = np.where(clf.coef_ == 0, np.maximum(np.abs(grad) - clf.l1_ratio, 0.0), np.abs(grad + slope))
+    return max(np.max(violation / (clf.C * X.std(axis=0))), np.max(np.abs(clf.C * G.sum(axis=0)))) / len(X)
+
+
+@pytest.mark.parametrize("l1_ratio", [0.3, 1.0])
+@pytest.mark.parametrize("name", LOADERS)
+def test_l1_meets_its_optimality_conditions(name, l1_ratio):
+    X, y = real(name, standardised=True)
+    X += 1e-9 * (X.std(axis=0) == 0)
+    keep = X.std(axis=0) > 0
+    X = np.ascontiguousarray(X[:, keep])
+    clf = SoftmaxClassifier(C=0.3, l1_ratio=l1_ratio, tol=1e-9).fit(X, y)
+    assert clf.converged_
+    assert kkt_violation(clf, X, y) < 1e-8
+    assert 0.0 < np.mean(clf.coef_ == 0.0) < 1.0
+    np.testing.assert_allclose(clf.objective_, objective(clf, X, y), rtol=1e-12)
+
+
+@pytest.mark.parametrize("l1_ratio", [0.5, 1.0])
+@pytest.mark.parametrize("name", ["iris", "wine", "breast cancer"])
+def test_l1_is_where_saga_ends(name, l1_ratio):
+    X, y = real(name, standardised=True)
+    C = 0.1 if name == "breast cancer" else 1.0
+    saga = LogisticRegression(solver="saga", C=C, l1_ratio=l1_ratio, tol=1e-10, max_iter=100_000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # the oldest scikit-learn asks for penalty=
+        if "penalty" in saga.get_params() and saga.penalty == "l2":
+            saga.set_params(penalty="elasticnet")
+        saga.fit(X, y)
+    clf = SoftmaxClassifier(C=C, l1_ratio=l1_ratio, tol=1e-9).fit(X, y)
+    np.testing.assert_allclose(clf.coef_, saga.coef_, atol=2e-4)
+    np.testing.assert_array_equal(clf.coef_ == 0.0, saga.coef_ == 0.0)
+
+
+def test_l1_in_raw_units_and_sparse_rows():
+    X, y = real("breast cancer")
+    for C in (1.0, 0.01):
+        dense = SoftmaxClassifier(C=C, l1_ratio=1.0, tol=1e-8).fit(X, y)
+        sparse = SoftmaxClassifier(C=C, l1_ratio=1.0, tol=1e-8).fit(sp.csr_array(X), y)
+        assert kkt_violation(dense, X, y) < 1e-6
+        np.testing.assert_allclose(sparse.coef_, dense.coef_, rtol=1e-4, atol=1e-9)
+
+
+def test_enough_l1_leaves_the_prior():
+    X, y = real("iris", standardised=True)
+    clf = SoftmaxClassifier(C=1e-4, l1_ratio=1.0).fit(X, np.minimum(y, 1))
+    np.testing.assert_array_equal(clf.coef_, 0.0)
+    np.testing.assert_allclose(clf.predict_proba(X)[0], [1 / 3, 2 / 3], rtol=1e-6)
+
+
+# hard problems
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_perfect_separation_without_a_penalty_is_said(n_classes):
+    rng = np.random.default_rng(0)
+    y = rng.integers(n_classes, size=200)
+    X = rng.standard_normal((200, 5))
+    X[:, 0] += 100.0 * y
+    X[:, 1] -= 100.0 * (y == 1)
+    with pytest.warns(ConvergenceWarning, match="perfectly separable"):
+        clf = SoftmaxClassifier(C=np.inf).fit(X, y)
+    assert not clf.converged_
+    assert clf.n_iter_ < 100
+    assert np.isfinite(clf.coef_).all()
+    assert clf.score(X, y) == 1.0
+    assert SoftmaxClassifier(C=1e6).fit(X, y).converged_
+    assert SoftmaxClassifier(C=np.inf, label_smoothing=0.1).fit(X, y).converged_  # its minimum is finite
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_no_penalty_on_overlapping_classes(n_classes):
+    X, y = synthetic(n_classes=n_classes)
+    clf = SoftmaxClassifier(C=np.inf, tol=1e-9).fit(X, y)
+    newton = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-12, max_iter=200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # singular for three classes: it falls back
+        newton.fit(X, y)
+    centred = newton.coef_ - newton.coef_.mean(axis=0) * (n_classes > 2)
+    np.testing.assert_allclose(clf.coef_, centred, atol=2e-5)
+    for l1_ratio in (0.5, 1.0):
+        again = SoftmaxClassifier(C=np.inf, l1_ratio=l1_ratio, tol=1e-9).fit(X, y)
+        np.testing.assert_allclose(again.coef_, clf.coef_, atol=1e-7)
+
+
+@pytest.mark.parametrize("C", [1.0, np.inf])
+@pytest.mark.parametrize("l1_ratio", [0.0, 1.0])
+@pytest.mark.parametrize("constant", [1.0, 1e6])
+def test_constant_and_duplicated_columns(C, l1_ratio, constant):
+    X, y = synthetic()
+    wide = np.column_stack([X, X[:, 0], np.full(len(X), constant), X[:, 0]])
+    clf = SoftmaxClassifier(C=C, l1_ratio=l1_ratio, tol=1e-9).fit(wide, y)
+    assert clf.converged_
+    np.testing.assert_array_equal(clf.coef_[:, -2], 0.0)
+    narrow = SoftmaxClassifier(C=C, l1_ratio=l1_ratio, tol=1e-9).fit(X, y)
+    if l1_ratio == 0.0 and np.isfinite(C):
+        np.testing.assert_allclose(clf.coef_[:, [12, 14]], clf.coef_[:, [0, 0]], rtol=1e-6)
+    else:
+        np.testing.assert_allclose(clf.predict_proba(wide), narrow.predict_proba(X), atol=1e-6)
+
+
+@pytest.mark.parametrize("C", [1e-3, 1.0, 1e3])
+def test_fewer_rows_than_features(C):
+    X, y = synthetic(n=40, d=300, seed=3)
+    clf = SoftmaxClassifier(C=C, tol=1e-9).fit(X, y)
+    newton = LogisticRegression(C=C, solver="newton-cg", tol=1e-10, max_iter=1000).fit(X, y)
+    assert clf.converged_
+    np.testing.assert_allclose(clf.coef_, newton.coef_, atol=2e-5)
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_one_sample_in_a_class(n_classes):
+    X, y = synthetic(n=400, n_classes=n_classes)
+    y = np.where(y == 1, 0, y)
+    y[7] = 1
+    clf = SoftmaxClassifier(tol=1e-9).fit(X, y)
+    newton = LogisticRegression(solver="newton-cholesky", tol=1e-12).fit(X, y)
+    assert clf.converged_
+    np.testing.assert_allclose(clf.coef_, newton.coef_, atol=1e-6)
+
+
+def test_a_hundred_thousand_features():
+    rng = np.random.default_rng(0)
+    n, d, stored = 1000, 100_000, 30
+    columns = np.sort((d * rng.random((n, stored)) ** 4).astype(np.int32), axis=1)
+    X = sp.csr_array((np.ones(n * stored), columns.ravel(), np.arange(0, n * stored + 1, stored)), shape=(n, d))
+    X.sum_duplicates()
+    y = (X[:, :20] @ rng.standard_normal((20, 3)) + rng.gumbel(size=(n, 3))).argmax(axis=1)
+    unseen = np.ones(d, dtype=bool)
+    unseen[X.indices] = False
+    for l1_ratio in (0.0, 1.0):
+        clf = SoftmaxClassifier(l1_ratio=l1_ratio).fit(X, y)
+        assert clf.converged_
+        np.testing.assert_array_equal(clf.coef_[:, unseen], 0.0)
+    few = np.flatnonzero(np.bincount(X.indices, minlength=d) > 0)[:1500]
+    narrow = SoftmaxClassifier(l1_ratio=1.0, tol=1e-7).fit(X[:, few], y)  # 4500 entries: some wait
+    all_move = SoftmaxClassifier(l1_ratio=1.0, tol=1e-7).fit(X[:, few[:1300]], y)
+    for fitted, columns in ((narrow, few), (all_move, few[:1300])):
+        assert kkt_violation(fitted, X[:, columns].toarray(), y) < 1e-5
+        assert np.mean(fitted.coef_ == 0.0) > 0.9
+
+
+def test_weights_over_eighteen_decades():
+    X, y = synthetic(n=400)
+    weight = 10.0 ** np.random.default_rng(0).uniform(-12, 6, 400)
+    C = 1.0 / weight.sum()
+    clf = SoftmaxClassifier(C=400 * C, tol=1e-9).fit(X, y, weight)
+    heavy = weight > 1e-10 * weight.max()
+    newton = LogisticRegression(C=400 * C, solver="newton-cholesky", tol=1e-13, max_iter=200)
+    newton.fit(X[heavy], y[heavy], weight[heavy])
+    assert clf.converged_
+    np.testing.assert_allclose(clf.coef_, newton.coef_, atol=1e-5)
+
+
+def test_five_hundred_classes():
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(500), 4)
+    X = rng.standard_normal((500, 20))[y] + 0.5 * rng.standard_normal((2000, 20))
+    clf = SoftmaxClassifier().fit(X, y)
+    assert clf.converged_
+    assert clf.history_["n_evaluations"][-1] <= 60
+    assert clf.score(X, y) > 0.9
+    np.testing.assert_allclose(clf.coef_.sum(axis=0), 0.0, atol=1e-10)
+
+
+def test_near_duplicates_and_nearly_constant_columns():
+    X, y = synthetic()
+    X = np.column_stack([X, X[:, 0] + 1e-9 * X[:, 1], 1.0 + 1e-12 * X[:, 2]])
+    for C in (1.0, 1e6):
+        clf = SoftmaxClassifier(C=C).fit(X, y)
+        assert clf.converged_
+        assert clf.history_["n_evaluations"][-1] <= 60
+
+
+# warm start
+
+
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5])
+@pytest.mark.parametrize("name", LOADERS)
+def test_a_second_fit_ends_at_once(name, l1_ratio):
+    X, y = real(name)
+    clf = SoftmaxClassifier(l1_ratio=l1_ratio, warm_start=True).fit(X, y)
+    assert clf.n_iter_ > 3
+    kept = clf.objective_
+    clf.fit(X, y)
+    assert clf.n_iter_ <= 3
+    np.testing.assert_allclose(clf.objective_, kept, rtol=1e-6 if l1_ratio == 0.0 else 1e-5)
+    clf.set_params(C=1.1)
+    assert clf.fit(X, y).converged_

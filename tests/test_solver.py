@@ -1,0 +1,203 @@
+"""The solver on functions whose minimum is known, and the variables and moments that it stands on."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn.exceptions import ConvergenceWarning
+
+from xentropy._kernels._moments import moments
+from xentropy._solver import Solution, minimize_lbfgs
+from xentropy._variables import Variables
+
+
+class Quadratic:
+    """1 + (theta - best)^T A (theta - best) / 2."""
+
+    def __init__(self, A, best, *, l1=None, first=None, cost=np.inf):
+        self.A, self.best, self.l1, self.cost = A, best, l1, cost
+        self.first = np.ones(len(best)) if first is None else first
+        self.n_evaluations = self.n_renewed = 0
+
+    def __call__(self, theta):
+        self.n_evaluations += 1
+        gradient = self.A @ (theta - self.best)
+        return 1.0 + 0.5 * float((theta - self.best) @ gradient), gradient
+
+    def variables(self):
+        return Variables(self.first)
+
+    def renewal_cost(self):
+        return self.cost
+
+    def renewed_variables(self, theta):
+        self.n_renewed += 1
+        return Variables.of_curvature(self.A.copy())
+
+    def l1_weights(self):
+        return self.l1
+
+
+@pytest.fixture
+def spread():
+    """Curvatures over six decades."""
+    rng = np.random.default_rng(0)
+    Q, _ = np.linalg.qr(rng.standard_normal((30, 30)))
+    return Q @ np.diag(np.logspace(-3, 3, 30)) @ Q.T, rng.standard_normal(30)
+
+
+def test_variables_are_the_change_that_a_factor_makes():
+    rng = np.random.default_rng(1)
+    for m, r in ((4, 1), (4, 3)):
+        B = rng.standard_normal((m, m))
+        A = B @ B.T + np.eye(m)
+        upper = np.triu(A) + np.tril(np.full((m, m), np.nan), -1)  # no other entry is read
+        theta = rng.standard_normal(m * r)
+        for variables, L in (
+            (Variables.of_curvature(upper), np.linalg.cholesky(A)),
+            (Variables(np.sqrt(A.diagonal())), np.diag(np.sqrt(A.diagonal()))),
+        ):
+            np.testing.assert_allclose(variables.v(theta), (L.T @ theta.reshape(m, r)).ravel())
+            np.testing.assert_allclose(variables.theta(variables.v(theta)), theta)
+            np.testing.assert_allclose(variables.gradient(theta), np.linalg.solve(L, theta.reshape(m, r)).ravel())
+
+
+def test_a_curvature_that_is_not_positive_gives_its_diagonal():
+    variables = Variables.of_curvature(np.array([[4.0, 9.0], [9.0, 1.0]]))
+    assert variables.is_diagonal
+    np.testing.assert_allclose(variables.v(np.ones(2)), [2.0, 1.0])
+
+
+def test_better_variables_pay(spread):
+    A, best = spread
+    kept = Quadratic(A, best)
+    slow = minimize_lbfgs(kept, np.zeros(30), tol=1e-8, max_iter=10_000)
+    renewing = Quadratic(A, best, cost=10.0)
+    fast = minimize_lbfgs(renewing, np.zeros(30), tol=1e-8, max_iter=10_000)
+    assert slow.converged
+    assert fast.converged
+    assert (kept.n_renewed, renewing.n_renewed) == (0, 1)
+    assert fast.n_evaluations < 20 < 100 < slow.n_evaluations
+    assert fast.n_evaluations == renewing.n_evaluations
+    np.testing.assert_allclose(fast.theta, best, atol=1e-6)
+
+
+@pytest.mark.parametrize("tol", [1e-3, 1e-6, 1e-9, 1e-12])
+def test_tol_is_met_below_the_resolution_of_the_value(tol, spread):
+    A, best = spread
+    problem = Quadratic(A, best, cost=10.0)
+    solution = minimize_lbfgs(problem, np.zeros(30), tol=tol, max_iter=1000)
+    assert solution.status == "converged"
+    gradient = np.linalg.solve(np.linalg.cholesky(A), A @ (solution.theta - best))
+    assert np.linalg.norm(gradient) <= 2 * tol
+
+
+def test_a_tol_out_of_reach_ends_where_float64_does(spread):
+    A, best = spread
+    solution = minimize_lbfgs(Quadratic(A, best, cost=10.0), np.zeros(30), tol=1e-30, max_iter=1000)
+    assert solution.status == "resolved"
+    np.testing.assert_allclose(solution.theta, best, atol=1e-10)
+
+
+def test_l1_is_the_soft_threshold():
+    best, l1 = np.array([3.0, 0.5, -0.2, -2.0, 0.0, 7.0]), np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.0])
+    expected = np.sign(best) * np.maximum(np.abs(best) - l1, 0.0)
+    units = np.logspace(-3, 3, 6)
+    A = np.diag(units**-2)
+    problem = Quadratic(A, best * units, l1=l1 / units, first=1.0 / units)
+    for start in (np.zeros(6), -5.0 * units):
+        solution = minimize_lbfgs(problem, start, tol=1e-12, max_iter=100)
+        assert solution.converged
+        np.testing.assert_allclose(solution.theta, expected * units, rtol=1e-10)
+        np.testing.assert_array_equal(solution.theta == 0.0, expected == 0.0)
+        np.testing.assert_allclose(solution.value, problem(solution.theta)[0] + l1 @ np.abs(solution.theta / units))
+
+
+def test_watch_sees_each_iteration_and_may_stop(spread):
+    seen = []
+
+    def watch(at):
+        seen.append((at.n_iter, at.value, at.n_evaluations))
+        return "enough" if at.n_iter == 7 else None
+
+    solution = minimize_lbfgs(Quadratic(*spread), np.zeros(30), tol=0.0, max_iter=100, watch=watch)
+    assert solution.status == "enough"
+    assert not solution.converged
+    assert [n for n, _, _ in seen] == list(range(1, 8))
+    assert solution.value == seen[-1][1]
+    values = [value for _, value, _ in seen]
+    assert values == sorted(values, reverse=True)
+
+
+def test_an_interrupt_returns_the_best_point(spread):
+    class Interrupted(Quadratic):
+        def __call__(self, theta):
+            if self.n_evaluations == 12:
+                raise KeyboardInterrupt
+            return super().__call__(theta)
+
+    problem = Interrupted(*spread)
+    solution = minimize_lbfgs(problem, np.zeros(30), tol=0.0, max_iter=100)
+    assert solution.status == "interrupted"
+    assert 0 < solution.n_iter < 12
+    assert solution.value == Quadratic(*spread)(solution.theta)[0] < Quadratic(*spread)(np.zeros(30))[0]
+
+
+def test_start_at_the_minimum_or_with_no_iterations(spread):
+    A, best = spread
+    solution = minimize_lbfgs(Quadratic(A, best), best, tol=1e-9, max_iter=10)
+    assert (solution.status, solution.n_iter, solution.n_evaluations) == ("converged", 0, 1)
+    solution = minimize_lbfgs(Quadratic(A, best), np.zeros(30), tol=1e-9, max_iter=0)
+    assert (solution.status, solution.n_iter, solution.n_evaluations) == ("max_iter", 0, 1)
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_an_infinite_start_is_refused():
+    with pytest.raises(ValueError, match="objective is inf at the start: X"):
+        minimize_lbfgs(Quadratic(np.eye(2), np.full(2, 1e200)), np.zeros(2), tol=1e-9, max_iter=10)
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        ("max_iter", r"max_iter=5 .* 2\.0e-03 .* tol=1\.0e-04 .* 5\.0e-02 of the objective off.*Increase max_iter"),
+        ("stalled", r"no further decrease after 5 iterations.*Increase tol"),
+        ("separated", "perfectly separable.*Set a finite C"),
+    ],
+)
+def test_warnings_say_how_far_and_what_to_do(status, message):
+    solution = Solution(np.zeros(1), 2.0, gradient_norm=2e-3, decrease=0.1, n_iter=5, n_evaluations=6, status=status)
+    with pytest.warns(ConvergenceWarning, match=message):
+        solution.warn(1e-4, 5)
+    for quiet in ("converged", "resolved", "early", "stopped"):
+        Solution(np.zeros(1), 2.0, status=quiet).warn(1e-4, 5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_moments(dtype, weighted, offset):
+    rng = np.random.default_rng(2)
+    X = (rng.standard_normal((3000, 7)) * np.logspace(-3, 3, 7) + offset).astype(dtype)
+    X[:, 2] = 5.1
+    X[rng.random(X.shape) < 0.1] *= offset == 0.0  # some zeros
+    weight = rng.random(3000) * (rng.random(3000) < 0.7) if weighted else None
+    exact = X.astype(np.longdouble)
+    mean = np.average(exact, axis=0, weights=weight)
+    variance = np.average((exact - mean) ** 2, axis=0, weights=weight)
+    indices64 = sp.csr_array(X)
+    indices64.indices, indices64.indptr = indices64.indices.astype(np.int64), indices64.indptr.astype(np.int64)
+    for stored in (X, sp.csr_array(X), indices64):
+        found = moments(stored, weight, 1)
+        np.testing.assert_allclose(found[0], mean.astype(float), rtol=1e-13, atol=1e-12)
+        np.testing.assert_allclose(found[1], variance.astype(float), rtol=1e-9, atol=1e-20)
+        for again in zip(found, moments(stored, weight, 2), strict=True):
+            np.testing.assert_array_equal(*again)
+
+
+def test_rows_of_no_weight_are_not_looked_at():
+    X = np.array([[1.0, 2.0], [3.0, 2.0], [np.nan, np.inf]])
+    weight = np.array([1.0, 1.0, 0.0])
+    for stored in (X, sp.csr_array(X)):
+        mean, variance = moments(stored, weight)
+        np.testing.assert_array_equal(mean, [2.0, 2.0])
+        np.testing.assert_array_equal(variance, [1.0, 0.0])

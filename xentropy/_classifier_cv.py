@@ -1,0 +1,364 @@
+"""SoftmaxClassifierCV: SoftmaxClassifier with the strength and the kind of its penalty chosen by cross-validation."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.base import _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import get_scorer, get_scorer_names
+from sklearn.model_selection import check_cv
+from sklearn.utils import _safe_indexing, indexable
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    _raise_for_params,
+    _routing_enabled,
+    process_routing,
+)
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import _check_method_params
+
+from ._classifier import SoftmaxClassifier, class_weights
+from ._losses import check_loss
+from ._metrics import make_log_loss_scorer
+from ._solver import minimize_lbfgs
+from ._targets import Target
+from ._watch import callbacks_of
+
+# The default score; where metadata is routed it takes the weights as well
+_LOG_LOSS = make_log_loss_scorer().set_score_request(sample_weight=True)
+# The fits of the folds are only compared: their objectives to 1e-6, relatively, are far below what folds differ by
+_PATH_TOL = 10.0
+# Parameters of SoftmaxClassifier that the search sets, or that make no sense in it
+_NOT_SHARED = (
+    "C", "l1_ratio", "warm_start", "early_stopping", "validation_fraction", "n_iter_no_change", "random_state",
+)  # fmt: skip
+
+
+class SoftmaxClassifierCV(SoftmaxClassifier):
+    """`SoftmaxClassifier` with `C` and `l1_ratio` chosen by cross-validation.
+
+    In each fold the solutions are followed from the strongest penalty to the weakest, each starting where the last one
+    ended, and scored on the rows that were left out. The pair with the best mean score is fitted to all rows.
+
+    Parameters
+    ----------
+    Cs : int or array-like of float, default=10
+        The values of `C`; an int means as many, spaced evenly in their logarithm, from 1e-4 to 1e4.
+
+    l1_ratios : array-like of float, default=(0.0,)
+        The values of `l1_ratio`, each in [0, 1].
+
+    cv : int, splitter, iterable or None, default=None
+        How to split, as in :func:`~sklearn.model_selection.check_cv`; None means 5 folds, stratified by class, or as
+        many as the largest class has rows. For distributions the most probable class counts. A fold may lack a class.
+
+    scoring : str, callable or None, default=None
+        How the left-out rows are scored, larger being better; None means the negative log loss. A scorer is called
+        with a fitted `SoftmaxClassifier`.
+
+    refit : bool, default=True
+        Whether to fit the best pair to all rows. Otherwise coefficients, intercepts, `C_` and `l1_ratio_` are the means
+        of the best of each fold.
+
+    n_jobs : int or None, default=None
+        Number of folds that are fitted at the same time; see :term:`n_jobs`.
+
+    loss, label_smoothing, class_weight, logit_adjustment, fit_intercept, tol, max_iter
+        As in `SoftmaxClassifier`. ``class_weight="balanced"`` balances all rows, not those of each fold. `tol` is that
+        of the final fit; those of the folds, which are only compared, end at ten times as much.
+
+    verbose : int, default=0
+        1 prints a line for each fold, and the final fit as `SoftmaxClassifier` does.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        As in `SoftmaxClassifier`, like `coef_`, `intercept_`, `n_features_in_`, `feature_names_in_`, and, with `refit`,
+        `converged_`, `objective_` and `history_`.
+
+    C_, l1_ratio_ : float
+        The best pair.
+
+    Cs_, l1_ratios_ : ndarray of shape (n_cs,) and (n_l1_ratios,)
+        The values that were tried.
+
+    scores_ : ndarray of shape (n_folds, n_l1_ratios, n_cs)
+        Score of each fit on the rows that it left out.
+
+    coefs_paths_ : ndarray of shape (n_folds, n_l1_ratios, n_cs, 1 or n_classes, n_features (+ 1))
+        Coefficients, and last the intercept where there is one, of each fit.
+
+    n_iter_ : ndarray of shape (n_folds, n_l1_ratios, n_cs)
+        Iterations of each fit.
+
+    See Also
+    --------
+    sklearn.linear_model.LogisticRegressionCV : The same search; with ``use_legacy_attributes=False`` its attributes
+        have these shapes.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from xentropy import SoftmaxClassifierCV
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = SoftmaxClassifierCV(Cs=[0.01, 1.0, 100.0]).fit(X, y)
+    >>> clf.C_
+    100.0
+    >>> clf.scores_.mean(axis=0).round(3)
+    array([[-0.482, -0.149, -0.058]])
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012 (scikit-learn's protocol)
+        **{k: v for k, v in SoftmaxClassifier._parameter_constraints.items() if k not in _NOT_SHARED},
+        "Cs": [Interval(Integral, 1, None, closed="left"), "array-like"],
+        "l1_ratios": ["array-like"],
+        "cv": ["cv_object"],
+        "scoring": [StrOptions(set(get_scorer_names())), callable, None],
+        "refit": ["boolean"],
+        "n_jobs": [Integral, None],
+    }
+
+    def __init__(
+        self,
+        *,
+        Cs=10,
+        l1_ratios=(0.0,),
+        cv=None,
+        scoring=None,
+        refit=True,
+        n_jobs=None,
+        loss="cross_entropy",
+        label_smoothing=0.0,
+        class_weight=None,
+        logit_adjustment=0.0,
+        fit_intercept=True,
+        tol=1e-4,
+        max_iter=1000,
+        verbose=0,
+    ):
+        self.Cs = Cs
+        self.l1_ratios = l1_ratios
+        self.cv = cv
+        self.scoring = scoring
+        self.refit = refit
+        self.n_jobs = n_jobs
+        self.loss = loss
+        self.label_smoothing = label_smoothing
+        self.class_weight = class_weight
+        self.logit_adjustment = logit_adjustment
+        self.fit_intercept = fit_intercept
+        self.tol = tol
+        self.max_iter = max_iter
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, **params):
+        """Choose the penalty by cross-validation, and fit the model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training rows.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_classes)
+            Class labels, or distributions, as for `SoftmaxClassifier.fit`.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row, in the fits and in the scores.
+
+        **params : dict
+            What metadata routing passes on to the splitter and the scorer (``groups``, say).
+
+        Returns
+        -------
+        self : SoftmaxClassifierCV
+            The fitted estimator.
+        """
+        _raise_for_params(params, self, "fit")
+        rows, target, weight = self._training_data(X, y, sample_weight)
+        Cs = np.logspace(-4, 4, self.Cs) if isinstance(self.Cs, Integral) else _values("Cs", self.Cs)
+        l1_ratios = _values("l1_ratios", self.l1_ratios)
+        split_params, score_params = self._routed("fit", sample_weight, params)
+        shares = target.labels if target.labels is not None else target.distribution.argmax(axis=1)
+        cv = self.cv if self.cv is not None else max(2, min(5, np.bincount(shares).max()))
+        folds = list(check_cv(cv, shares, classifier=True).split(rows, shares, **split_params))
+        (y_rows,) = indexable(y)
+
+        _, end_callbacks = callbacks_of(self, X, y, sample_weight, 0, lambda _: self._fitted_attributes())
+        member = self._member(target, weight)
+        results = Parallel(n_jobs=self.n_jobs)(
+            delayed(_follow_path)(
+                member, rows, target, weight, train, test, Cs, l1_ratios, self._scorer, y_rows,
+                _check_method_params(X, score_params, test), f"fold {i + 1} of {len(folds)}" if self.verbose else "",
+            )
+            for i, (train, test) in enumerate(folds)
+        )
+        self.classes_, self.Cs_, self.l1_ratios_ = target.classes, Cs, l1_ratios
+        self.coefs_paths_ = np.array([r.coefs for r in results])
+        self.scores_ = np.array([r.scores for r in results])
+        self.n_iter_ = np.array([r.n_iter for r in results])
+        self._warn_of_unfinished(sum(r.n_unfinished for r in results))
+
+        if self.refit:
+            mean = self.scores_.mean(axis=0)
+            at_C, at_l1 = np.unravel_index(np.argmax(mean.T), mean.T.shape)
+            self.C_, self.l1_ratio_ = float(Cs[at_C]), float(l1_ratios[at_l1])
+            member.set_params(C=self.C_, l1_ratio=self.l1_ratio_, warm_start=True, verbose=self.verbose)
+            member.classes_ = target.classes
+            member.coef_, member.intercept_ = self._unstack(self.coefs_paths_[:, at_l1, at_C].mean(axis=0))
+            member.fit(X, y, sample_weight)
+            for name in ("coef_", "intercept_", "converged_", "objective_", "history_"):
+                setattr(self, name, getattr(member, name))
+        else:
+            best = self.scores_.reshape(len(folds), -1).argmax(axis=1)
+            at_l1, at_C = np.unravel_index(best, self.scores_.shape[1:])
+            self.C_, self.l1_ratio_ = float(Cs[at_C].mean()), float(l1_ratios[at_l1].mean())
+            coef, intercept = self._unstack(self.coefs_paths_[np.arange(len(folds)), at_l1, at_C].mean(axis=0))
+            self.coef_, self.intercept_ = coef.astype(rows.dtype), intercept.astype(rows.dtype)
+        end_callbacks(self.coef_)
+        return self
+
+    def score(self, X, y, sample_weight=None, **score_params):
+        """Score by `scoring`: the negative log loss unless it says otherwise.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        y : array-like of shape (n_samples,) or (n_samples, n_classes)
+
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        **score_params : dict
+            What metadata routing passes on to the scorer.
+
+        Returns
+        -------
+        float
+        """
+        _raise_for_params(score_params, self, "score")
+        _, score_params = self._routed("score", sample_weight, score_params)
+        return self._scorer(self, X, y, **score_params)
+
+    def get_metadata_routing(self):
+        """Where metadata goes: to the splitter and the scorer.
+
+        Returns
+        -------
+        sklearn.utils.metadata_routing.MetadataRouter
+        """
+        return (
+            MetadataRouter(owner=self)
+            .add_self_request(self)
+            .add(splitter=self.cv, method_mapping=MethodMapping().add(caller="fit", callee="split"))
+            .add(
+                scorer=self._scorer,
+                method_mapping=MethodMapping().add(caller="fit", callee="score").add(caller="score", callee="score"),
+            )
+        )
+
+    @property
+    def _scorer(self) -> Any:
+        return _LOG_LOSS if self.scoring is None else get_scorer(self.scoring)
+
+    def _routed(
+        self, caller: str, sample_weight: Any, params: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The parameters of the splitter, and those of the scorer."""
+        weighted = {} if sample_weight is None else {"sample_weight": sample_weight}
+        if not _routing_enabled():
+            return {}, {**params, **weighted}
+        routed = process_routing(self, caller, **weighted, **params)
+        return routed.splitter.split if caller == "fit" else {}, routed.scorer.score
+
+    def _member(self, target: Target, weight: np.ndarray | None) -> SoftmaxClassifier:
+        """The classifier whose penalty is sought."""
+        names = SoftmaxClassifier._get_param_names()
+        shared = {name: value for name, value in self.get_params(deep=False).items() if name in names}
+        class_weight = class_weights(self.class_weight, target, weight)
+        if class_weight is not None:  # of all rows: a fold without some class has no balance of its own
+            shared["class_weight"] = dict(zip(target.classes.tolist(), class_weight.tolist(), strict=True))
+        return SoftmaxClassifier(**{**shared, "verbose": 0})
+
+    def _unstack(self, coefs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients and intercepts of an entry of `coefs_paths_`."""
+        return (coefs[:, :-1], coefs[:, -1]) if self.fit_intercept else (coefs, np.zeros(len(coefs)))
+
+    def _warn_of_unfinished(self, n_unfinished: int) -> None:
+        if n_unfinished:
+            warnings.warn(
+                f"{n_unfinished} of the {self.n_iter_.size} fits of the cross-validation did not converge within "
+                f"max_iter={self.max_iter} iterations (tol={self.tol:.1e}). Increase max_iter or tol, or leave out the "
+                "largest Cs.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+
+@dataclass(frozen=True)
+class _Path:
+    """The solutions of one fold, for each l1_ratio and C."""
+
+    coefs: np.ndarray
+    scores: np.ndarray
+    n_iter: np.ndarray
+    n_unfinished: int
+
+
+def _follow_path(
+    member: SoftmaxClassifier,
+    X: Any,
+    target: Target,
+    sample_weight: np.ndarray | None,
+    train: np.ndarray,
+    test: np.ndarray,
+    Cs: np.ndarray,
+    l1_ratios: np.ndarray,
+    scorer: Any,
+    y: Any,
+    score_params: dict[str, Any],
+    announced: str,
+) -> _Path:
+    """Fit the rows `train` for each pair of penalties, from the strongest on, and score the rows `test`."""
+    weight = None if sample_weight is None else sample_weight[train]
+    if weight is not None and not weight.any():
+        raise ValueError("sample_weight is zero for every training row of a fold; drop the rows of weight zero")
+    objective = member._objective(X[train], target[train], weight, check_loss(member.loss))
+    X_test, y_test = X[test], _safe_indexing(y, test)
+    shape = (len(l1_ratios), len(Cs))
+    scores, n_iter, n_unfinished = np.empty(shape), np.empty(shape, dtype=np.int64), 0
+    coefs = np.empty((*shape, objective.n_outputs, objective.n_features + objective.fit_intercept))
+    for i, l1_ratio in enumerate(l1_ratios):
+        theta = objective.start()
+        for j in np.argsort(Cs, kind="stable"):
+            objective.C, objective.l1_ratio = Cs[j], l1_ratio
+            solution = minimize_lbfgs(objective, theta, tol=_PATH_TOL * member.tol, max_iter=member.max_iter)
+            if solution.status == "interrupted":
+                raise KeyboardInterrupt
+            theta = solution.theta
+            coef, intercept = objective.unpack(theta)
+            coefs[i, j] = np.column_stack([coef, intercept]) if objective.fit_intercept else coef
+            n_iter[i, j], n_unfinished = solution.n_iter, n_unfinished + (not solution.converged)
+            member.classes_, member.n_features_in_ = target.classes, X.shape[1]
+            member.coef_, member.intercept_ = coef.astype(X.dtype, copy=False), intercept.astype(X.dtype, copy=False)
+            scores[i, j] = scorer(member, X_test, y_test, **score_params)
+    if announced:
+        print(f"[xentropy] {announced}: best score {scores.max():.6g}", flush=True)
+    return _Path(coefs, scores, n_iter, n_unfinished)
+
+
+def _values(name: str, values: Any) -> np.ndarray:
+    """The values of a grid of penalties, checked."""
+    grid = np.asarray(values, dtype=np.float64)
+    right = (grid > 0.0) if name == "Cs" else (grid >= 0.0) & (grid <= 1.0)
+    if grid.ndim != 1 or not len(grid) or not right.all():
+        meant = "numbers above 0" if name == "Cs" else "numbers in [0, 1]"
+        raise ValueError(f"{name}={values!r} must be one or more {meant}")
+    return grid

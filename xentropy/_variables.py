@@ -1,0 +1,59 @@
+"""Variables in which a minimisation is easy: v = L^T theta, with L L^T an approximate curvature of the objective.
+
+In them the curvature is about the identity, whatever the units of the features, so the first steps are of the right
+length and the length of the gradient means the same for every problem: half its square estimates how far the objective
+is above its minimum.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import LinAlgError, cholesky
+from scipy.linalg.blas import dtrsm, dtrsv
+
+
+class Variables:
+    """The change of variables of a factor of the curvature.
+
+    Parameters
+    ----------
+    factor : float64 ndarray of shape (m,) or (m, m)
+        L: its diagonal, or lower triangular and Fortran-ordered. theta is read as (m, r), and every column is changed
+        alike: r is 1 where L couples all of theta.
+    """
+
+    def __init__(self, factor: np.ndarray) -> None:
+        self._factor = factor
+        self.is_diagonal = factor.ndim == 1
+
+    @classmethod
+    def of_curvature(cls, curvature: np.ndarray) -> Variables:
+        """From a curvature (m, m), C-ordered, of which the entries on and above the diagonal are read, and which is
+        overwritten. Where it is not positive definite, its diagonal stands in."""
+        diagonal = np.sqrt(curvature.diagonal())
+        try:
+            return cls(cholesky(curvature.T, lower=True, overwrite_a=True, check_finite=False))
+        except LinAlgError:
+            return cls(diagonal)
+
+    def theta(self, v: np.ndarray) -> np.ndarray:
+        """theta = L^-T v."""
+        return self._solve(v, transposed=True)
+
+    def v(self, theta: np.ndarray) -> np.ndarray:
+        """v = L^T theta."""
+        rows = theta.reshape(len(self._factor), -1)
+        return (self._factor[:, None] * rows if self.is_diagonal else self._factor.T @ rows).ravel()
+
+    def gradient(self, grad: np.ndarray) -> np.ndarray:
+        """Gradient with respect to v of the gradient with respect to theta: L^-1 grad."""
+        return self._solve(grad, transposed=False)
+
+    def _solve(self, x: np.ndarray, *, transposed: bool) -> np.ndarray:
+        m = len(self._factor)
+        if self.is_diagonal:
+            return x / self._factor if len(x) == m else (x.reshape(m, -1) / self._factor[:, None]).ravel()
+        if len(x) == m:
+            return dtrsv(self._factor, x, lower=1, trans=int(transposed))
+        # (m, r) in C order is (r, m) in Fortran's: x^T L^-1 is the transpose of L^-T x
+        return dtrsm(1.0, self._factor, x.reshape(m, -1).T, side=1, lower=1, trans_a=int(not transposed)).T.ravel()
