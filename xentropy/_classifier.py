@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from ._kernels._linear import linear_predict
 from ._kernels._pointwise import softmax
 from ._kernels._threads import effective_n_threads
 from ._losses import LOSSES, CrossEntropy, Loss, check_loss, refuse_smoothing
@@ -391,7 +392,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples,) or (n_samples, n_classes)
             For two classes the logit of ``classes_[1]``, else one for each class.
         """
-        z = self._logits(X)
+        z = self._predict(X, "logits")
         return z[:, 0] if z.shape[1] == 1 else z
 
     def predict(self, X):
@@ -405,8 +406,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples,)
         """
-        z = self._logits(X)
-        return self.classes_[(z[:, 0] > 0).astype(np.intp) if z.shape[1] == 1 else z.argmax(axis=1)]
+        top = self._top(X)
+        return self.classes_[top]
 
     def predict_proba(self, X):
         """Probability of each class, in the order of `classes_`.
@@ -419,7 +420,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        return softmax(self._class_logits(X), n_threads=effective_n_threads())
+        return self._predict(X, "probabilities")
 
     def predict_log_proba(self, X):
         """Logarithm of the probability of each class, from the logits: finite where the probability underflows.
@@ -432,7 +433,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        return softmax(self._class_logits(X), log=True, n_threads=effective_n_threads())
+        return self._predict(X, "log_probabilities")
 
     def score(self, X, y, sample_weight=None):
         """Accuracy: the mean share of each row's target that the predicted class holds.
@@ -454,10 +455,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         """
         if not is_distribution(y):
             return super().score(X, y, sample_weight)
-        z = self._class_logits(X)
-        target = match_target(y, self.classes_)
-        check_consistent_length(z, target, sample_weight)
-        hit = target.distribution[np.arange(len(z)), z.argmax(axis=1)]
+        top, target = self._top(X), match_target(y, self.classes_)
+        check_consistent_length(top, target, sample_weight)
+        hit = target.distribution[np.arange(len(top)), top]
         return float(np.average(hit, weights=sample_weight))
 
     def sparsify(self):
@@ -513,15 +513,32 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def _dense_coef(self) -> np.ndarray:
         return self.coef_.toarray() if hasattr(self.coef_, "toarray") else self.coef_
 
-    def _logits(self, X: Any) -> np.ndarray:
-        check_is_fitted(self)
-        return safe_sparse_dot(self._rows(X, reset=False), self.coef_.T, dense_output=True) + self.intercept_
+    def _top(self, X: Any) -> np.ndarray:
+        """Index of the most probable class of each row."""
+        z = self._predict(X, "logits")
+        return (z[:, 0] > 0).astype(np.intp) if z.shape[1] == 1 else z.argmax(axis=1)
 
-    def _class_logits(self, X: Any) -> np.ndarray:
-        z = self._logits(X)
-        if z.shape[1] == 1:  # the first of two classes has the logit 0
+    def _predict(self, X: Any, kind: str) -> np.ndarray:
+        """Logits (n, R), probabilities or their logarithms (n, K) of each row."""
+        check_is_fitted(self)
+        X = self._rows(X, reset=False)
+        n_classes, n_threads = len(self.classes_), effective_n_threads()
+        if not sp.issparse(self.coef_):
+            return linear_predict(
+                X,
+                np.ascontiguousarray(self.coef_.T, dtype=np.float64),
+                np.asarray(self.intercept_, dtype=np.float64),
+                n_classes=n_classes,
+                kind=kind,
+                compute=np.result_type(X.dtype, self.coef_.dtype).name,
+                n_threads=n_threads,
+            )
+        z = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
+        if kind == "logits":
+            return z
+        if z.shape[1] < n_classes:  # the first of two classes has the logit 0
             z = np.hstack([np.zeros_like(z), z])
-        return np.ascontiguousarray(z)
+        return softmax(np.ascontiguousarray(z), log=kind == "log_probabilities", n_threads=n_threads)
 
     def _fitted_attributes(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name.endswith("_") and not name.startswith("_")}
