@@ -439,11 +439,11 @@ static void XE(few_input_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_
 }
 
 /* The same from g in tiles of VL outputs, g_tile apart: dot products along the outputs, for a few rows at once */
-static void XE(many_input_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, const REAL *g,
+XE_HOT void XE(many_input_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, const REAL *g,
                                     ptrdiff_t g_tile)
 {
     enum { N = 4 };
-    const ptrdiff_t d = p->n_features, columns = XE(padded)(p->n_outputs);
+    const ptrdiff_t d = p->n_features, n_panels = XE(n_panels)(p->n_outputs);
     for (ptrdiff_t r = 0; r < n_rows; r += N) {
         const ptrdiff_t n = n_rows - r < N ? n_rows - r : N;
         const REAL *g_row[N];
@@ -452,8 +452,8 @@ static void XE(many_input_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff
         for (ptrdiff_t j = 0; j < d; j++) {
             V acc[N];
             for (int i = 0; i < N; i++) acc[i] = XE(all)(0);
-            for (ptrdiff_t k = 0; k < columns; k += PANEL * VL) {
-                const ptrdiff_t width = columns - k < PANEL * VL ? columns - k : PANEL * VL;
+            for (ptrdiff_t q = 0; q < n_panels; q++) {
+                const ptrdiff_t k = XE(panel)(p->n_outputs, q), width = XE(panel)(p->n_outputs, q + 1) - k;
                 const REAL *w = (const REAL *)p->packed + k * d + j * width;
                 for (ptrdiff_t v = 0; v < width; v += VL) {
                     const V w_v = XE(load)(w + v);
