@@ -698,7 +698,7 @@ def test_binary_targets_outside_of_the_unit_interval(dtype, wrong):
 
 @both
 @pytest.mark.parametrize("sparse", [False, True])
-@pytest.mark.parametrize("n_outputs", [1, 2, 5])
+@pytest.mark.parametrize("n_outputs", [1, 2, 5, 75])
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_linear_is_cross_entropy_of_the_logits(dtype, sparse, n_outputs, soft, reduction):

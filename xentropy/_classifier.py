@@ -523,7 +523,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         X = self._rows(X, reset=False)
         n_classes, n_threads = len(self.classes_), effective_n_threads()
-        if not sp.issparse(self.coef_):
+        if isinstance(self.coef_, np.ndarray):
             return linear_predict(
                 X,
                 np.ascontiguousarray(self.coef_.T, dtype=np.float64),

@@ -429,21 +429,44 @@ static void XE(keep_losses)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, co
     if (p->row_loss) memcpy(p->row_loss + first, b->loss, (size_t)n * sizeof(double));
 }
 
-/* grad_X (n_rows, d) = G W; g of row r and output k lies at g + r g_row + k / VL g_tile + k % VL g_class */
-static void XE(input_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, const REAL *g, ptrdiff_t g_row,
-                               ptrdiff_t g_tile, ptrdiff_t g_class)
+/* grad_X (n_rows, d) = G W; g (R, g_stride), coefficients in the order of dense_pack */
+static void XE(few_input_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, const REAL *g,
+                                   ptrdiff_t g_stride)
 {
-    const ptrdiff_t d = p->n_features, R = p->n_outputs, columns = XE(padded)(R), stride = XE(padded)(d);
+    const ptrdiff_t d = p->n_features, stride = XE(padded)(d);
     for (ptrdiff_t r = 0; r < n_rows; r++) {
         REAL *to = (REAL *)p->grad_x + (first + r) * d;
         memset(to, 0, (size_t)d * sizeof(REAL));
-        for (ptrdiff_t k = 0; k < R; k++) {
-            const REAL g_k = g[r * g_row + k / VL * g_tile + k % VL * g_class];
-            /* coefficient j of output k, in the order of dense_pack */
-            const ptrdiff_t panel = k / (PANEL * VL) * (PANEL * VL), left = columns - panel;
-            const ptrdiff_t width = left < PANEL * VL ? left : PANEL * VL, step = XE(is_few)(p) ? 1 : width;
-            const REAL *w = (const REAL *)p->packed + (XE(is_few)(p) ? k * stride : panel * d + k - panel);
-            for (ptrdiff_t j = 0; j < d; j++) to[j] += g_k * w[j * step];
+        for (ptrdiff_t k = 0; k < p->n_outputs; k++) {
+            const REAL g_k = g[k * g_stride + r], *w = (const REAL *)p->packed + k * stride;
+            for (ptrdiff_t j = 0; j < d; j++) to[j] += g_k * w[j];
+        }
+    }
+}
+
+/* The same from g in tiles of VL outputs, g_tile apart: dot products along the outputs, for a few rows at once */
+XE_HOT void XE(many_input_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, const REAL *g,
+                                    ptrdiff_t g_tile)
+{
+    enum { N = 4 };
+    const ptrdiff_t d = p->n_features, n_panels = XE(n_panels)(p->n_outputs);
+    for (ptrdiff_t r = 0; r < n_rows; r += N) {
+        const ptrdiff_t n = n_rows - r < N ? n_rows - r : N;
+        const REAL *g_row[N];
+        for (ptrdiff_t i = 0; i < N; i++) g_row[i] = g + (i < n ? r + i : r) * VL;
+        REAL *to = (REAL *)p->grad_x + (first + r) * d;
+        for (ptrdiff_t j = 0; j < d; j++) {
+            V acc[N];
+            for (int i = 0; i < N; i++) acc[i] = XE(all)(0);
+            for (ptrdiff_t q = 0; q < n_panels; q++) {
+                const ptrdiff_t k = XE(panel)(p->n_outputs, q), width = XE(panel)(p->n_outputs, q + 1) - k;
+                const REAL *w = (const REAL *)p->packed + k * d + j * width;
+                for (ptrdiff_t v = 0; v < width; v += VL) {
+                    const V w_v = XE(load)(w + v);
+                    for (int i = 0; i < N; i++) acc[i] += w_v * XE(load)(g_row[i] + (k + v) / VL * g_tile);
+                }
+            }
+            for (ptrdiff_t i = 0; i < n; i++) to[i * d + j] = XE(sum)(acc[i]);
         }
     }
 }
@@ -476,7 +499,7 @@ static double XE(few_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, v
                 for (ptrdiff_t k = 0; k < R; k++) g[k * stride + r] = g_rows[r * R + k];
         }
         XE(few_gradient)(p, x, n, g, stride, grad);
-        if (p->grad_x) XE(input_gradient)(p, first, n, g, 1, VL * stride, stride);
+        if (p->grad_x) XE(few_input_gradient)(p, first, n, g, stride);
     }
     return sum;
 }
@@ -515,7 +538,7 @@ static double XE(many_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, 
                                                               : XE(load_some)(g_rows + r * R + k, R - k));
         }
         XE(many_gradient)(p, x, n, g, g_tile, x_tile, grad);
-        if (p->grad_x) XE(input_gradient)(p, first, n, g, VL, g_tile, 1);
+        if (p->grad_x) XE(many_input_gradient)(p, first, n, g, g_tile);
     }
     return sum;
 }

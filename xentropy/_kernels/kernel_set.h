@@ -85,7 +85,7 @@ static double XE(any_sigmoid_rows)(XE_ROWS_ARGS(void))
 
 static double XE(any_binary)(XE_BINARY_ARGS(void))
 {
-    return XE(xe_binary)(target, first, n, z, grad, element_loss);
+    return XE(binary)(target, first, n, z, grad, element_loss);
 }
 
 static void XE(any_softmax_hessian)(XE_HESSIAN_ARGS(void))

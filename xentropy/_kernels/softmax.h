@@ -246,55 +246,101 @@ static double XE(softmax_rows)(XE_ROWS_ARGS(REAL))
 }
 
 /* Two classes, one logit z for class 1:  L = a_1 softplus(-z) + a_0 softplus(z),
- * dL/dz = a_0 sigmoid(z) - a_1 sigmoid(-z)  (the form sigmoid(z) - y is 0 at z = 20 in float32). In doubles. */
-XE_HOT double XE(sigmoid_rows)(XE_ROWS_ARGS(REAL))
+ * dL/dz = a_0 sigmoid(z) - a_1 sigmoid(-z)  (the form sigmoid(z) - y is 0 at z = 20 in float32). In doubles, LOGIT_ROWS
+ * at a time: z, a_0 and a_1 are read, and loss and g written, up to the end of the last vector. */
+typedef struct {
+    double z[LOGIT_ROWS], a0[LOGIT_ROWS], a1[LOGIT_ROWS], loss[LOGIT_ROWS];
+    REAL g[LOGIT_ROWS];
+} XE(sigmoid_block);
+
+XE_HOT double XE(sigmoid_losses)(ptrdiff_t n, XE(sigmoid_block) * b)
+{
+    const ptrdiff_t padded = (n + VLD - 1) / VLD * VLD;
+    const VD zero = XE_DOUBLE(all)(0.0);
+    VD sum = zero;
+    for (ptrdiff_t r = n; r < padded; r++) b->z[r] = b->a0[r] = b->a1[r] = 0.0;
+    for (ptrdiff_t r = 0; r < padded; r += VLD) {
+        const VD z = XE_DOUBLE(load)(b->z + r), a0 = XE_DOUBLE(load)(b->a0 + r), a1 = XE_DOUBLE(load)(b->a1 + r);
+        const VD q = XE_DOUBLE(vexp)(XE_DOUBLE(smaller)(-z, z)), large = 1.0 / (1.0 + q), small = q * large;
+        const VD tail = XE_DOUBLE(log1p)(q);
+        const VD l0 = a0 * (tail + XE_DOUBLE(larger)(zero, z)), l1 = a1 * (tail + XE_DOUBLE(larger)(zero, -z));
+        /* 0 * inf = 0 */
+        const VD l = XE_DOUBLE(where)(XE_DOUBLE(equal)(a0, zero), zero, l0) +
+                     XE_DOUBLE(where)(XE_DOUBLE(equal)(a1, zero), zero, l1);
+        const XE_DOUBLE(mask) negative = XE_DOUBLE(less)(z, zero);
+        const VD p0 = XE_DOUBLE(where)(negative, large, small), p1 = XE_DOUBLE(where)(negative, small, large);
+        XE_DOUBLE(store)(b->loss + r, l);
+        XE(narrow)(b->g + r, a0 * p1 - a1 * p0);
+        sum += l;
+    }
+    return XE_DOUBLE(sum)(sum);
+}
+
+static double XE(sigmoid_rows)(XE_ROWS_ARGS(REAL))
 {
     enum { N = LOGIT_ROWS };
     const double keep = 1.0 - target->smoothing, share = 0.5 * target->smoothing;
     const double *s = target->sample_weight, *w = target->class_weight;
     const double w0 = target->scale * (w ? w[0] : 1.0), w1 = target->scale * (w ? w[1] : 1.0);
-    const VD zero = XE_DOUBLE(all)(0.0);
-    double z_wide[N], a0[N], a1[N], loss[N];
-    REAL g[N];
-    VD sum = zero;
     if (target->loss.kind != XE_CROSS_ENTROPY)
         return XE(xe_sigmoid_rows)(target, first, n_rows, z, grad, row_loss);
+    XE(sigmoid_block) b;
+    double sum = 0.0;
     for (ptrdiff_t done = 0; done < n_rows; done += N) {
-        const ptrdiff_t n = n_rows - done < N ? n_rows - done : N, padded = (n + VLD - 1) / VLD * VLD;
-        const ptrdiff_t i = first + done;
-        for (ptrdiff_t r = 0; r < n; r++) z_wide[r] = (double)z[done + r];
+        const ptrdiff_t n = n_rows - done < N ? n_rows - done : N, i = first + done;
+        for (ptrdiff_t r = 0; r < n; r++) b.z[r] = (double)z[done + r];
         if (target->labels)
             for (ptrdiff_t r = 0; r < n; r++) {
                 const double y = (double)target->labels[i + r];
-                a1[r] = (keep * y + share) * w1, a0[r] = (keep * (1.0 - y) + share) * w0;
+                b.a1[r] = (keep * y + share) * w1, b.a0[r] = (keep * (1.0 - y) + share) * w0;
             }
         else
             for (ptrdiff_t r = 0; r < n; r++) {
                 const REAL *y = (const REAL *)target->distribution + 2 * (i + r);
-                a1[r] = (keep * (double)y[1] + share) * w1, a0[r] = (keep * (double)y[0] + share) * w0;
+                b.a1[r] = (keep * (double)y[1] + share) * w1, b.a0[r] = (keep * (double)y[0] + share) * w0;
             }
         if (s)
             for (ptrdiff_t r = 0; r < n; r++) {
-                a1[r] *= s[i + r], a0[r] *= s[i + r];
-                z_wide[r] = s[i + r] == 0.0 ? 0.0 : z_wide[r];
+                b.a1[r] *= s[i + r], b.a0[r] *= s[i + r];
+                b.z[r] = s[i + r] == 0.0 ? 0.0 : b.z[r];
             }
-        for (ptrdiff_t r = n; r < padded; r++) z_wide[r] = a0[r] = a1[r] = 0.0;
-        for (ptrdiff_t r = 0; r < padded; r += VLD) {
-            const VD zr = XE_DOUBLE(load)(z_wide + r), b0 = XE_DOUBLE(load)(a0 + r), b1 = XE_DOUBLE(load)(a1 + r);
-            const VD q = XE_DOUBLE(vexp)(XE_DOUBLE(smaller)(-zr, zr)), large = 1.0 / (1.0 + q), small = q * large;
-            const VD tail = XE_DOUBLE(log1p)(q);
-            const VD l0 = b0 * (tail + XE_DOUBLE(larger)(zero, zr)), l1 = b1 * (tail + XE_DOUBLE(larger)(zero, -zr));
-            /* 0 * inf = 0 */
-            const VD l = XE_DOUBLE(where)(XE_DOUBLE(equal)(b0, zero), zero, l0) +
-                         XE_DOUBLE(where)(XE_DOUBLE(equal)(b1, zero), zero, l1);
-            const XE_DOUBLE(mask) negative = XE_DOUBLE(less)(zr, zero);
-            const VD p0 = XE_DOUBLE(where)(negative, large, small), p1 = XE_DOUBLE(where)(negative, small, large);
-            XE_DOUBLE(store)(loss + r, l);
-            XE(narrow)(g + r, b0 * p1 - b1 * p0);
-            sum += l;
-        }
-        if (grad) memcpy(grad + done, g, (size_t)n * sizeof(REAL));
-        if (row_loss) memcpy(row_loss + done, loss, (size_t)n * sizeof(double));
+        sum += XE(sigmoid_losses)(n, &b);
+        if (grad) memcpy(grad + done, b.g, (size_t)n * sizeof(REAL));
+        if (row_loss) memcpy(row_loss + done, b.loss, (size_t)n * sizeof(double));
     }
-    return XE_DOUBLE(sum)(sum);
+    return sum;
+}
+
+static double XE(binary)(XE_BINARY_ARGS(REAL))
+{
+    enum { N = LOGIT_ROWS };
+    const double keep = 1.0 - target->smoothing, share = 0.5 * target->smoothing;
+    const double *s = target->sample_weight, *c = target->pos_weight;
+    const REAL *y = (const REAL *)target->y + first;
+    if (target->loss.kind != XE_CROSS_ENTROPY) return XE(xe_binary)(target, first, n, z, grad, element_loss);
+    XE(sigmoid_block) b;
+    double sum = 0.0;
+    for (ptrdiff_t done = 0; done < n; done += N) {
+        const ptrdiff_t n_now = n - done < N ? n - done : N, i = first + done;
+        for (ptrdiff_t r = 0; r < n_now; r++) {
+            const double t = keep * (double)y[done + r] + share;
+            b.z[r] = (double)z[done + r];
+            b.a1[r] = target->scale * t;
+            /* from y itself: 1 - t would round away a target that is nearly 1 */
+            b.a0[r] = target->scale * (keep * (1.0 - (double)y[done + r]) + share);
+        }
+        if (c)
+            for (ptrdiff_t r = 0, k = i % target->period; r < n_now; r++, k = k + 1 == target->period ? 0 : k + 1)
+                b.a1[r] *= c[k];
+        if (s)
+            for (ptrdiff_t r = 0; r < n_now; r++) {
+                const double s_r = s[(i + r) / target->run];
+                b.a1[r] *= s_r, b.a0[r] *= s_r;
+                if (s_r == 0.0) b.z[r] = b.a0[r] = b.a1[r] = 0.0; /* whatever the element holds */
+            }
+        sum += XE(sigmoid_losses)(n_now, &b);
+        if (grad) memcpy(grad + done, b.g, (size_t)n_now * sizeof(REAL));
+        if (element_loss) memcpy(element_loss + done, b.loss, (size_t)n_now * sizeof(double));
+    }
+    return sum;
 }
