@@ -1,1 +1,30 @@
-"""."""
+"""Cross-entropy loss, done right: exact kernels, and what scikit-learn's users need around them."""
+
+from importlib.metadata import version as _version
+
+from ._classifier import SoftmaxClassifier
+from ._config import show_config
+from ._functional import binary_cross_entropy, cross_entropy, linear_cross_entropy, log_softmax, softmax
+from ._losses import CrossEntropy, FocalLoss, GeneralizedCrossEntropy, PolyLoss, SymmetricCrossEntropy
+from ._metrics import log_loss, log_loss_samples, make_log_loss_scorer, neg_log_loss_scorer
+
+__version__ = _version("xentropy")
+
+__all__ = [
+    "CrossEntropy",
+    "FocalLoss",
+    "GeneralizedCrossEntropy",
+    "PolyLoss",
+    "SoftmaxClassifier",
+    "SymmetricCrossEntropy",
+    "binary_cross_entropy",
+    "cross_entropy",
+    "linear_cross_entropy",
+    "log_loss",
+    "log_loss_samples",
+    "log_softmax",
+    "make_log_loss_scorer",
+    "neg_log_loss_scorer",
+    "show_config",
+    "softmax",
+]

@@ -1,1 +1,457 @@
-"""."""
+"""SoftmaxClassifier: multinomial logistic regression for scikit-learn."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils import check_consistent_length
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from ._kernels._pointwise import softmax
+from ._kernels._threads import effective_n_threads
+from ._losses import LOSSES, Loss, check_loss, refuse_smoothing
+from ._objective import LinearObjective
+from ._solver import minimize_lbfgs
+from ._targets import Target, is_distribution, learn_target, match_target
+
+
+class SoftmaxClassifier(ClassifierMixin, BaseEstimator):
+    r"""Linear classifier that minimises the cross-entropy of its softmax probabilities.
+
+    With logits :math:`z_i = W x_i + b` and probabilities :math:`p_i = \mathrm{softmax}(z_i)` it minimises
+
+    .. math:: C \sum_i s_i \Bigl(\sum_k w_k t_{ik}\, \phi(-\log p_{ik})\Bigr) + \tfrac12 \lVert W \rVert^2,
+              \qquad t_{ik} = (1 - \epsilon)\, y_{ik} + \epsilon / K
+
+    over W and b, with sample weights s, class weights w and label smoothing :math:`\epsilon`. By default
+    :math:`\phi(\ell) = \ell`, the cross-entropy: the objective, and without smoothing the optimum, of
+    :class:`~sklearn.linear_model.LogisticRegression`. Targets are class labels or a distribution over the classes for
+    each row (one-hot, or soft as in distillation, annotators' votes and mixup).
+
+    Parameters
+    ----------
+    C : float, default=1.0
+        Inverse of the strength of the L2 penalty: smaller values regularise more; ``inf`` means no penalty.
+
+    l1_ratio : float, default=0.0
+        Share of the L1 penalty. Only 0, the L2 penalty, is available.
+
+    loss : str or loss object, default="cross_entropy"
+        One of the names "cross_entropy", "focal", "generalized", "poly", "symmetric", or an object that holds
+        parameters, such as ``FocalLoss(gamma=2.0)``, which a search can vary as ``loss__gamma``. A loss that is not
+        convex may have several minima: the fit starts from the solution for the cross-entropy, and ends in the minimum
+        that lies down from there.
+
+    label_smoothing : float, default=0.0
+        Share, in [0, 1], of each target that is spread evenly over the classes.
+
+    class_weight : dict, "balanced" or None, default=None
+        Weight of each class, ``{class: weight}``, with 1 for a class that is not named. ``"balanced"`` gives each class
+        the same total weight, as scikit-learn does: ``n / (K * mass of the class)``, `sample_weight` included.
+
+    logit_adjustment : float, default=0.0
+        Strength tau, 0 or more, of the adjustment for imbalanced classes: the fit adds tau log prior to the logits,
+        with the classes' shares of the weighted rows for a prior, and predictions do without. With tau = 1 the classes
+        are predicted as if they were equally frequent.
+
+    fit_intercept : bool, default=True
+        Whether the model has an intercept b. It is not penalised.
+
+    tol : float, default=1e-4
+        The iterations end where the largest entry of the gradient of the objective, divided by C times the sum of the
+        weights, is below `tol`.
+
+    max_iter : int, default=1000
+        The most iterations of L-BFGS; a `ConvergenceWarning` says when they did not suffice.
+
+    warm_start : bool, default=False
+        Whether `fit` starts at the coefficients of the previous fit rather than at zero.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The classes: the sorted labels; for distributions ``arange(n_classes)``, or the columns of the DataFrame.
+
+    coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
+        Coefficients W, in the dtype of X. Two classes have one row, which belongs to the logit of ``classes_[1]``. With
+        more, each column sums to zero.
+
+    intercept_ : ndarray of shape (1,) or (n_classes,)
+        Intercepts b; zeros without `fit_intercept`.
+
+    n_features_in_ : int
+        Number of features seen during fit.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X had names that are all strings.
+
+    n_iter_ : int
+        Number of iterations of L-BFGS, with those for the start of a loss that is not convex.
+
+    converged_ : bool
+        Whether the iterations ended before `max_iter`, by `tol` or because float64 showed no further decrease.
+
+    objective_ : float
+        The objective above at the solution; the sum of the losses alone where C is infinite.
+
+    See Also
+    --------
+    sklearn.linear_model.LogisticRegression : The same optimum from labels, by several solvers.
+
+    Notes
+    -----
+    The objective and its gradient come from one pass over X, block by block, in float64 also where X is float32; X is
+    not copied if it is a C-ordered array, or a CSR matrix, of float32 or float64. Fits are deterministic: any number of
+    threads gives the same bits.
+
+    References
+    ----------
+    Nocedal & Wright (2006), Numerical Optimization, chapter 7 (L-BFGS).
+    Szegedy et al. (2016), Rethinking the Inception Architecture, arXiv:1512.00567, section 7 (label smoothing).
+    Menon et al. (2021), Long-tail Learning via Logit Adjustment, arXiv:2007.07314, section 4.2.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from xentropy import SoftmaxClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = SoftmaxClassifier().fit(X, y)
+    >>> clf.predict(X[[0, 60, 120]])
+    array([0, 1, 2])
+    >>> clf.predict_proba(X[[0, 60, 120]]).round(2)
+    array([[0.98, 0.02, 0.  ],
+           [0.06, 0.94, 0.01],
+           [0.  , 0.02, 0.98]])
+    >>> round(clf.score(X, y), 3)
+    0.973
+    """
+
+    # scikit-learn's HTML shows what a parameter means only where there is a link: an anchor, as the site has no address
+    _doc_link_module = "xentropy"
+    _doc_link_template = "#{estimator_module}.{estimator_name}"
+
+    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012 (scikit-learn's protocol)
+        "C": [Interval(Real, 0, None, closed="right")],
+        "l1_ratio": [Options(Real, {0})],
+        "loss": [StrOptions(set(LOSSES)), Loss],
+        "label_smoothing": [Interval(Real, 0, 1, closed="both")],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "logit_adjustment": [Interval(Real, 0, None, closed="left")],
+        "fit_intercept": ["boolean"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        *,
+        C=1.0,
+        l1_ratio=0.0,
+        loss="cross_entropy",
+        label_smoothing=0.0,
+        class_weight=None,
+        logit_adjustment=0.0,
+        fit_intercept=True,
+        tol=1e-4,
+        max_iter=1000,
+        warm_start=False,
+    ):
+        self.C = C
+        self.l1_ratio = l1_ratio
+        self.loss = loss
+        self.label_smoothing = label_smoothing
+        self.class_weight = class_weight
+        self.logit_adjustment = logit_adjustment
+        self.fit_intercept = fit_intercept
+        self.tol = tol
+        self.max_iter = max_iter
+        self.warm_start = warm_start
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training rows. C-ordered float32 or float64 arrays and CSR matrices are used without a copy.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_classes)
+            Class labels of any kind, or in each row a distribution over the classes, one-hot or soft. The columns of a
+            DataFrame name the classes.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row, 0 or more; a row of weight 0 counts for nothing.
+
+        Returns
+        -------
+        self : SoftmaxClassifier
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If X or y hold NaN or infinity, y has one class, a row of y is no distribution, weights are negative or all
+            zero, the shapes do not agree, or the loss is not defined for soft targets and y holds some.
+        """
+        if y is None:
+            raise ValueError(
+                f"This {type(self).__name__} estimator requires y to be passed, but the target y is None."
+            )
+        X = self._rows(X, reset=True)
+        target = learn_target(y)
+        check_consistent_length(X, target)
+        if target.n_classes < 2:
+            raise ValueError(
+                f"y holds one class, {target.classes[0]!r}, but a classifier needs samples of at least 2 classes"
+            )
+        sample_weight = _weights(sample_weight, X)
+        loss = check_loss(self.loss)
+        refuse_smoothing(loss, self.label_smoothing)
+        if loss.one_hot_only and target.distribution is not None:
+            raise ValueError(f"{loss} is not defined for soft targets: y must hold labels, or one-hot rows")
+        problem = {
+            "C": self.C,
+            "sample_weight": sample_weight,
+            "class_weight": _class_weights(self.class_weight, target, sample_weight),
+            "label_smoothing": self.label_smoothing,
+            "offset": _logit_offset(self.logit_adjustment, target, sample_weight),
+            "fit_intercept": self.fit_intercept,
+        }
+        objective = LinearObjective(X, target, loss=loss, **problem)
+        theta, n_iter = self._start(objective, target), 0
+        if not (loss.convex or (self.warm_start and hasattr(self, "coef_"))):
+            easier = LinearObjective(X, target, loss="cross_entropy", **problem)
+            solution = minimize_lbfgs(easier, theta, tol=self.tol, max_iter=self.max_iter)
+            theta, n_iter = solution.theta, solution.n_iter
+        solution = minimize_lbfgs(objective, theta, tol=self.tol, max_iter=self.max_iter)
+
+        coef, intercept = objective.unpack(solution.theta)
+        self.classes_ = target.classes
+        self.coef_ = coef.astype(X.dtype, copy=False)
+        self.intercept_ = intercept.astype(X.dtype, copy=False)
+        self.n_iter_ = n_iter + solution.n_iter
+        self.converged_ = solution.converged
+        self.objective_ = objective.unscaled(solution.value)
+        return self
+
+    def _start(self, objective: LinearObjective, target: Target) -> np.ndarray:
+        if not (self.warm_start and hasattr(self, "coef_")):
+            return np.zeros(objective.n_theta)
+        shape = (objective.n_outputs, objective.n_features)
+        if self.coef_.shape != shape or not np.array_equal(self.classes_, target.classes):
+            raise ValueError(
+                f"warm_start=True continues from coefficients of shape {self.coef_.shape} for the classes "
+                f"{self.classes_.tolist()}, but these data ask for shape {shape} and the classes "
+                f"{target.classes.tolist()}; set warm_start=False, or fit a clone"
+            )
+        return objective.pack(self._dense_coef(), self.intercept_)
+
+    def decision_function(self, X):
+        """Logits of each row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            For two classes the logit of ``classes_[1]``, else one for each class.
+        """
+        z = self._logits(X)
+        return z[:, 0] if z.shape[1] == 1 else z
+
+    def predict(self, X):
+        """The most probable class of each row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        z = self._logits(X)
+        return self.classes_[(z[:, 0] > 0).astype(np.intp) if z.shape[1] == 1 else z.argmax(axis=1)]
+
+    def predict_proba(self, X):
+        """Probability of each class, in the order of `classes_`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+        """
+        return softmax(self._class_logits(X), n_threads=effective_n_threads())
+
+    def predict_log_proba(self, X):
+        """Logarithm of the probability of each class, from the logits: finite where the probability underflows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+        """
+        return softmax(self._class_logits(X), log=True, n_threads=effective_n_threads())
+
+    def score(self, X, y, sample_weight=None):
+        """Accuracy: the mean share of each row's target that the predicted class holds.
+
+        For labels that is scikit-learn's accuracy; for distributions the expected accuracy under them.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        y : array-like of shape (n_samples,) or (n_samples, n_classes)
+            Labels or distributions, as for `fit`.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        float
+        """
+        if not is_distribution(y):
+            return super().score(X, y, sample_weight)
+        z = self._class_logits(X)
+        target = match_target(y, self.classes_)
+        check_consistent_length(z, target, sample_weight)
+        hit = target.distribution[np.arange(len(z)), z.argmax(axis=1)]
+        return float(np.average(hit, weights=sample_weight))
+
+    def sparsify(self):
+        """Turn `coef_` into a CSR matrix: smaller and faster where most coefficients are zero.
+
+        Returns
+        -------
+        self : SoftmaxClassifier
+        """
+        check_is_fitted(self)
+        self.coef_ = sp.csr_matrix(self.coef_)
+        return self
+
+    def densify(self):
+        """Turn `coef_` back into an array, after `sparsify`.
+
+        Returns
+        -------
+        self : SoftmaxClassifier
+        """
+        check_is_fitted(self)
+        self.coef_ = self._dense_coef()
+        return self
+
+    def to_sklearn(self):
+        """An equivalent fitted :class:`~sklearn.linear_model.LogisticRegression`.
+
+        It has the same coefficients and predictions, and no more of this class: for ONNX export, skops, and whatever
+        else knows scikit-learn's estimators.
+
+        Returns
+        -------
+        sklearn.linear_model.LogisticRegression
+        """
+        check_is_fitted(self)
+        model = LogisticRegression(C=self.C, fit_intercept=self.fit_intercept, tol=self.tol, max_iter=self.max_iter)
+        model.classes_ = self.classes_.copy()
+        model.coef_ = self._dense_coef().copy()
+        model.intercept_ = self.intercept_.copy()
+        model.n_iter_ = np.array([self.n_iter_], dtype=np.int32)
+        model.n_features_in_ = self.n_features_in_
+        if hasattr(self, "feature_names_in_"):
+            model.feature_names_in_ = self.feature_names_in_.copy()
+        return model
+
+    def _rows(self, X: Any, *, reset: bool) -> Any:
+        """X as the kernels read it: a C-ordered array or a CSR matrix, float64 or float32."""
+        if isinstance(X, np.ndarray) and X.dtype.kind == "f" and X.dtype.itemsize <= 4:
+            X = X.astype(np.float32, copy=False)  # float16, and the other byte order, would become float64
+        return validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=reset)
+
+    def _dense_coef(self) -> np.ndarray:
+        return self.coef_.toarray() if hasattr(self.coef_, "toarray") else self.coef_
+
+    def _logits(self, X: Any) -> np.ndarray:
+        check_is_fitted(self)
+        return safe_sparse_dot(self._rows(X, reset=False), self.coef_.T, dense_output=True) + self.intercept_
+
+    def _class_logits(self, X: Any) -> np.ndarray:
+        z = self._logits(X)
+        if z.shape[1] == 1:  # the first of two classes has the logit 0
+            z = np.hstack([np.zeros_like(z), z])
+        return np.ascontiguousarray(z)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _weights(sample_weight: Any, X: Any) -> np.ndarray | None:
+    if sample_weight is None:
+        return None
+    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    if not weights.any():
+        raise ValueError("sample_weight is zero for every row: there is nothing to fit")
+    return np.ascontiguousarray(weights)
+
+
+def _class_weights(class_weight: Any, target: Target, sample_weight: np.ndarray | None) -> np.ndarray | None:
+    """The weight of each class, (K,), or None where all are 1."""
+    if class_weight is None:
+        return None
+    if isinstance(class_weight, str):  # "balanced"
+        mass = target.class_mass(sample_weight)
+        if not mass.all():
+            missing = target.classes[mass == 0].tolist()
+            raise ValueError(
+                f"class_weight='balanced' has no weight for the classes {missing}, whose samples weigh nothing; drop "
+                f"them, or pass class_weight as a dict"
+            )
+        return mass.sum() / (target.n_classes * mass)
+    weights = np.ones(target.n_classes)
+    index = {c: k for k, c in enumerate(target.classes.tolist())}
+    unknown = [c for c in class_weight if c not in index]
+    if unknown:
+        raise ValueError(
+            f"class_weight names classes that are not in y: {unknown}; y holds {target.classes.tolist()}"
+        )
+    for c, weight in class_weight.items():
+        if not (np.isfinite(weight) and weight >= 0):
+            raise ValueError(f"class_weight[{c!r}]={weight!r} must be a finite number, 0 or more")
+        weights[index[c]] = weight
+    if not target.class_mass(sample_weight) @ weights > 0:
+        raise ValueError(f"class_weight={class_weight!r} leaves every row of y without weight: there is nothing to fit")
+    return weights
+
+
+def _logit_offset(tau: float, target: Target, sample_weight: np.ndarray | None) -> np.ndarray | None:
+    """tau log prior, for the logits of the fit: (K,), or (1,) for the sigmoid form."""
+    if tau == 0.0:
+        return None
+    mass = target.class_mass(sample_weight)
+    if not mass.all():
+        missing = target.classes[mass == 0].tolist()
+        raise ValueError(
+            f"logit_adjustment={tau} has no prior for the classes {missing}, whose samples weigh nothing; drop "
+            f"them, or set logit_adjustment=0"
+        )
+    offset = tau * np.log(mass / mass.sum())
+    return offset[1:] - offset[0] if target.n_classes == 2 else offset

@@ -1,1 +1,520 @@
-"""."""
+"""Log loss of probabilities: the metric, each row's share of it, and scorers for model selection."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils import check_array
+from sklearn.utils.metadata_routing import MetadataRequest
+
+from ._kernels._proba import mark_labels, proba_rows
+from ._kernels._threads import effective_n_threads
+from ._targets import (
+    CodedLabels,
+    check_distribution,
+    column_names,
+    is_distribution,
+    learn_classes,
+    learn_labels,
+    match_columns,
+    match_labels,
+)
+
+_BLOCK_VALUES = 1 << 18  # probabilities that are converted at a time, where they are not used in place
+
+
+def log_loss(
+    y_true: Any,
+    y_proba: Any,
+    *,
+    normalize: bool = True,
+    sample_weight: Any = None,
+    labels: Any = None,
+    eps: float | str = "auto",
+) -> float:
+    r"""Log loss: the mean cross-entropy of predicted probabilities.
+
+    .. math::
+        L = -\frac{1}{\sum_i s_i} \sum_i s_i \sum_k t_{ik} \log q_{ik}, \qquad
+        q = \min(\max(p, \varepsilon), 1 - \varepsilon)
+
+    where t is 1 for the true class and 0 for the others, or the target distribution. Wherever
+    :func:`sklearn.metrics.log_loss` gives a number this is that number, from one pass over `y_proba` in place.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n,) or (n, K)
+        Class labels of any kind; or, with two or more columns, a distribution over the classes in each row, one-hot
+        or soft. A matrix of integers or booleans that are 0 or 1 is a label indicator as in scikit-learn: the losses
+        of all classes that a row marks are added up.
+    y_proba : array-like of shape (n, K), (n, 1) or (n,)
+        Predicted probabilities; columns are the sorted classes. One column holds the probabilities of the second of
+        two classes. C-ordered float32 and float64 are read in place, all else is converted a block of rows at a time;
+        float16 is computed in float32.
+    normalize : bool, default=True
+        Whether to return the (weighted) mean, or the sum, of the rows' losses.
+    sample_weight : array-like of shape (n,), default=None
+        Weights of the rows, 0 or more. Nothing counts that a row of weight 0 holds in `y_proba`, not even NaN.
+    labels : array-like of shape (K,), default=None
+        All the classes, where `y_true` may not hold each of them; by default the classes of `y_true`. For a `y_true`
+        of several columns, what the columns stand for: a DataFrame whose columns are named is put in this order.
+    eps : "auto" or float in [0, 0.5), default="auto"
+        Probabilities are clipped to [eps, 1 - eps]. "auto" is the machine epsilon of the dtype of `y_proba`, as in
+        scikit-learn. With 0 nothing is clipped, and a probability of 0 for what happened costs infinity.
+
+    Returns
+    -------
+    float
+        The logarithm is natural.
+
+    Raises
+    ------
+    ValueError
+        If `y_proba` holds NaN or a number outside of [0, 1], if its columns are not the classes, if `y_true` holds a
+        label that is not in `labels`, only one class, or a row that is no distribution, if a weight is negative or NaN
+        or all are 0, or if shapes do not agree.
+
+    Warns
+    -----
+    UserWarning
+        If a row of `y_proba` does not sum to one (to the square root of the dtype's epsilon), or `labels` are not
+        sorted.
+
+    See Also
+    --------
+    log_loss_samples : The loss of each row.
+    neg_log_loss_scorer : For model selection: classes may be missing in a fold.
+
+    References
+    ----------
+    C. M. Bishop, *Pattern Recognition and Machine Learning*, Springer 2006, p. 209.
+
+    Examples
+    --------
+    >>> from xentropy import log_loss
+    >>> round(log_loss(["no", "yes"], [[0.9, 0.1], [0.3, 0.7]]), 4)
+    0.231
+    >>> round(log_loss([[0.8, 0.2], [0.5, 0.5]], [[0.9, 0.1], [0.3, 0.7]]), 4)
+    0.6626
+    """
+    if not isinstance(normalize, (bool, np.bool_)):
+        raise ValueError(f"normalize={normalize!r} is neither True nor False")
+    total, mass, _ = _evaluate(y_true, y_proba, labels=labels, eps=eps, sample_weight=sample_weight)
+    return total / mass if normalize else total
+
+
+def log_loss_samples(y_true: Any, y_proba: Any, *, labels: Any = None, eps: float | str = "auto") -> np.ndarray:
+    r"""Log loss of each row.
+
+    .. math::
+        L_i = -\sum_k t_{ik} \log q_{ik}, \qquad q = \min(\max(p, \varepsilon), 1 - \varepsilon)
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n,) or (n, K)
+        Class labels, or a distribution in each row, as in :func:`log_loss`.
+    y_proba : array-like of shape (n, K), (n, 1) or (n,)
+        Predicted probabilities, as in :func:`log_loss`.
+    labels : array-like of shape (K,), default=None
+        All the classes, where `y_true` may not hold each of them.
+    eps : "auto" or float in [0, 0.5), default="auto"
+        Probabilities are clipped to [eps, 1 - eps], as in :func:`log_loss`.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        Their mean is ``log_loss(y_true, y_proba)``.
+
+    Raises
+    ------
+    ValueError
+        As :func:`log_loss`.
+
+    See Also
+    --------
+    log_loss : Their mean, and the conventions.
+
+    Examples
+    --------
+    >>> from xentropy import log_loss_samples
+    >>> log_loss_samples([0, 1, 1], [0.1, 0.9, 0.1]).round(3)
+    array([0.105, 0.105, 2.303])
+    """
+    losses = _evaluate(y_true, y_proba, labels=labels, eps=eps, per_row=True)[2]
+    assert losses is not None
+    return losses
+
+
+class LogLossScorer:
+    """Minus the log loss of an estimator's `predict_proba`: what :func:`make_log_loss_scorer` returns."""
+
+    def __init__(self, eps: float | str = "auto"):
+        _check_eps(eps)
+        self.eps = eps
+        self._request = MetadataRequest(owner=type(self).__name__)
+        self._request.score.add_request(param="sample_weight", alias=None)
+
+    def __call__(self, estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Score a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : object
+            Fitted, with `predict_proba` and `classes_`.
+        X : array-like
+            What `predict_proba` takes.
+        y : array-like of shape (n,) or (n, K)
+            Labels; or distributions over `classes_`, one-hot or soft. Columns of a DataFrame that are named as the
+            classes are put in their order.
+        sample_weight : array-like of shape (n,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+            Minus the weighted mean loss: higher is better, never NaN.
+        """
+        classes, proba = _predict_proba(estimator, X)
+        weights, mass = _check_weights(sample_weight, len(proba))
+        target: CodedLabels | np.ndarray
+        if is_distribution(y):
+            target = match_columns(check_distribution(y, dtype=None), column_names(y), classes, name="y")
+        else:
+            target = match_labels(y, classes)
+        _check_lengths(proba, target)
+        total, unknown, _ = _total_loss(proba, len(classes), target, weights, _check_eps(self.eps, proba.dtype))
+        if isinstance(target, CodedLabels) and unknown >= 0:
+            _check_comparable(y, target, classes)
+        return -total / mass
+
+    def __repr__(self) -> str:
+        return f"make_log_loss_scorer({'' if self.eps == 'auto' else f'eps={self.eps!r}'})"
+
+    def set_score_request(self, *, sample_weight: bool | str | None) -> LogLossScorer:
+        """Ask for `sample_weight` where metadata routing is enabled.
+
+        Parameters
+        ----------
+        sample_weight : bool, str or None
+            True: pass it to this scorer; False: do not; None: raise if it is given; a string: the name that it has
+            among what is routed.
+
+        Returns
+        -------
+        LogLossScorer
+            This scorer, changed. Make one of your own with :func:`make_log_loss_scorer`, rather than changing
+            `neg_log_loss_scorer` for everyone.
+        """
+        self._request.score.add_request(param="sample_weight", alias=sample_weight)
+        return self
+
+    def get_metadata_routing(self) -> MetadataRequest:
+        """What this scorer asks of metadata routing."""
+        return self._request
+
+    def _accept_sample_weight(self) -> bool:
+        # GridSearchCV and cross_validate ask each scorer where metadata routing is off
+        return True
+
+
+def make_log_loss_scorer(*, eps: float | str = "auto") -> LogLossScorer:
+    """Make a scorer of minus the log loss, for any `scoring` of scikit-learn.
+
+    Where ``scoring="neg_log_loss"`` gives NaN or compares probabilities with the wrong class because a fold lacks a
+    class, this looks labels up in the estimator's `classes_`:
+
+    - the columns of `predict_proba` are those of `classes_`, in whatever order;
+    - a class that is absent from the test fold is no error;
+    - a row whose class the training fold did not hold was given the probability 0: it costs -log(eps), which is
+      36.04 in float64, and infinity where `eps` is 0.
+
+    Parameters
+    ----------
+    eps : "auto" or float in [0, 0.5), default="auto"
+        Probabilities are clipped to [eps, 1 - eps]; "auto" is the machine epsilon of their dtype.
+
+    Returns
+    -------
+    LogLossScorer
+        A callable ``scorer(estimator, X, y, sample_weight=None)``; higher is better. It takes distributions as `y`
+        too, and with metadata routing enabled asks for `sample_weight` as ``set_score_request`` says.
+
+    See Also
+    --------
+    neg_log_loss_scorer : The same, ready made.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.model_selection import KFold, cross_val_score
+    >>> from xentropy import make_log_loss_scorer
+    >>> X, y = load_iris(return_X_y=True)  # sorted by class: each of three folds is a class that training never saw
+    >>> clf = LogisticRegression(max_iter=1000)
+    >>> cross_val_score(clf, X, y, cv=KFold(3), scoring=make_log_loss_scorer(eps=1e-6)).round(1)
+    array([-13.8, -13.8, -13.8])
+    """
+    return LogLossScorer(eps)
+
+
+def _evaluate(
+    y_true: Any, y_proba: Any, *, labels: Any, eps: float | str, sample_weight: Any = None, per_row: bool = False
+) -> tuple[float, float, np.ndarray | None]:
+    """Weighted sum of the losses, sum of the weights, and each row's loss where asked."""
+    if y_true is None or np.ndim(y_true) == 0:
+        raise ValueError(f"y_true must hold a label or a distribution for each row; it is {y_true!r}")
+    proba = _check_proba(y_proba)
+    clip = _check_eps(eps, proba.dtype)
+    weights, mass = _check_weights(sample_weight, len(proba))
+    declared = None if labels is None else _check_classes(labels)
+    n_columns = 2 if proba.shape[1] == 1 else proba.shape[1]
+    target: CodedLabels | np.ndarray | None
+    if is_distribution(y_true):
+        target = _check_rows(y_true)
+        classes = np.arange(target.shape[1]) if declared is None else declared
+        target = match_columns(target, column_names(y_true), classes, name="y_true")
+    elif declared is None and (target := _as_column_numbers(y_true, n_columns)) is not None:
+        classes = np.arange(n_columns)
+    elif declared is None:
+        classes, target = learn_labels(y_true, name="y_true")
+        if len(classes) == 1:
+            raise ValueError(
+                f"y_true contains only one label ({classes[0]}). Please provide the list of all expected class labels "
+                f"explicitly through the labels argument."
+            )
+    else:
+        classes, target = declared, match_labels(y_true, declared, name="y_true")
+    if isinstance(y_true, list) and classes.dtype.kind == "U" and len({isinstance(v, str) for v in y_true}) > 1:
+        raise ValueError("Mix of label input types (string and number): y_true has both")
+    _check_lengths(proba, target)
+    if len(classes) != n_columns:
+        _raise_class_count(classes, n_columns, declared)
+    total, unknown, losses = _total_loss(proba, n_columns, target, weights, clip, per_row=per_row)
+    if unknown >= 0:
+        assert isinstance(target, CodedLabels)
+        if declared is None:
+            _raise_class_count(learn_labels(y_true)[0], n_columns, declared)
+        values = np.unique(np.asarray(y_true).ravel()[target.indices() < 0]).tolist()
+        raise ValueError(
+            f"y_true contains values {set(values)} not belonging to the passed labels {labels}: the first is in row "
+            f"{unknown}"
+        )
+    return total, mass, losses
+
+
+def _as_column_numbers(y_true: Any, n_columns: int) -> CodedLabels | None:
+    """Labels among which 0, ..., K - 1 all occur, which few of them show: the kernel will report any other."""
+    if type(y_true) is not np.ndarray or y_true.ndim != 1 or y_true.dtype.kind not in "iu":
+        return None
+    plain = y_true.dtype.isnative and y_true.flags.c_contiguous and y_true.flags.aligned
+    if not plain or not mark_labels(y_true, 0, n_columns).all():
+        return None
+    return CodedLabels(y_true, 0, np.arange(n_columns, dtype=np.int32))
+
+
+def _raise_class_count(classes: np.ndarray, n_columns: int, declared: np.ndarray | None) -> None:
+    if declared is None:
+        raise ValueError(
+            f"y_true and y_prob contain different number of classes: {len(classes)} vs {n_columns}. Please provide the "
+            f"true labels explicitly through the labels argument. Classes found in y_true: {classes}"
+        )
+    raise ValueError(
+        f"The number of classes in labels is different from that in y_prob. Classes found in labels: {classes}; "
+        f"y_proba has {n_columns} columns"
+    )
+
+
+def _total_loss(
+    proba: np.ndarray,
+    n_classes: int,
+    target: CodedLabels | np.ndarray,
+    weights: np.ndarray | None,
+    eps: float,
+    *,
+    per_row: bool = False,
+) -> tuple[float, int, np.ndarray | None]:
+    """Weighted sum of the losses, the first row whose label has no class or -1, and each row's loss where asked."""
+    n = len(proba)
+    losses = np.empty(n) if per_row else None
+    compute = np.dtype(np.float32 if proba.dtype.name in ("float16", "float32") else np.float64)
+    tolerance = float(np.sqrt(_epsilon(proba.dtype)))
+    in_place = _is_plain(proba, compute) and (isinstance(target, CodedLabels) or _is_plain(target))
+    step = n if in_place else max(1, _BLOCK_VALUES // proba.shape[1])
+    total, first_unknown, first_off_one = 0.0, -1, -1
+    for first in range(0, n, step):
+        rows = slice(first, first + step)
+        if isinstance(target, CodedLabels):
+            compared: dict[str, Any] = {"labels": target.values[rows], "low": target.low, "table": target.table}
+        else:
+            compared = {"distribution": target[rows] if in_place else _plain(target[rows])}
+        part, outside, off_one, unknown = proba_rows(
+            proba if in_place else np.array(proba[rows], dtype=compute, order="C"),
+            n_classes,
+            **compared,
+            sample_weight=None if weights is None else weights[rows],
+            eps=eps,
+            sum_tolerance=tolerance,
+            row_loss=None if losses is None else losses[rows],
+            n_threads=effective_n_threads(),
+        )
+        if outside >= 0:
+            _raise_outside(proba, weights)
+        total += part
+        if first_off_one < 0 <= off_one:
+            first_off_one = first + off_one
+        if first_unknown < 0 <= unknown:
+            first_unknown = first + unknown
+    if first_off_one >= 0:
+        warnings.warn(
+            f"The y_prob values do not sum to one. Make sure to pass probabilities. Row {first_off_one} sums to "
+            f"{proba[first_off_one].sum(dtype=np.float64):.10g}.",
+            UserWarning,
+            stacklevel=4,
+        )
+    return total, first_unknown, losses
+
+
+def _is_plain(a: np.ndarray, dtype: np.dtype | None = None) -> bool:
+    """Whether a kernel can read it in place."""
+    right_type = a.dtype in (np.float32, np.float64) if dtype is None else a.dtype == dtype
+    return right_type and a.flags.c_contiguous and a.flags.aligned
+
+
+def _plain(a: np.ndarray) -> np.ndarray:
+    return np.array(a, dtype=np.float32 if a.dtype == np.float32 else np.float64, order="C")
+
+
+def _epsilon(dtype: np.dtype) -> float:
+    return float(np.finfo(dtype if dtype.name in ("float16", "float32") else np.float64).eps)
+
+
+def _check_eps(eps: float | str, dtype: Any = np.float64) -> float:
+    if isinstance(eps, str) and eps == "auto":
+        return _epsilon(np.dtype(dtype))
+    if not isinstance(eps, Real) or isinstance(eps, bool) or not 0.0 <= eps < 0.5:
+        raise ValueError(f"eps={eps!r} is neither 'auto' nor a number in [0, 0.5)")
+    return float(eps)
+
+
+def _check_proba(y_proba: Any) -> np.ndarray:
+    """`y_proba` as a matrix of numbers whose values nobody looked at: (n, K), or (n, 1), the second of two classes."""
+    if type(y_proba) is not np.ndarray or y_proba.dtype.kind not in "fiub" or not y_proba.size or y_proba.ndim > 2:
+        if y_proba is None or isinstance(y_proba, str) or sp.issparse(y_proba) or np.ndim(y_proba) == 0:
+            raise ValueError(f"y_proba must be an array of probabilities, a row for each of y_true; it is {y_proba!r}")
+        y_proba = check_array(
+            y_proba,
+            dtype=[np.float64, np.float32, np.float16],
+            ensure_2d=False,
+            ensure_all_finite=False,
+            input_name="y_proba",
+        )
+    return y_proba[:, np.newaxis] if y_proba.ndim == 1 else y_proba
+
+
+def _check_weights(sample_weight: Any, n: int) -> tuple[np.ndarray | None, float]:
+    """The weights of n rows, and their sum."""
+    if sample_weight is None:
+        return None, float(n)
+    if np.ndim(sample_weight) != 1:
+        raise ValueError(f"sample_weight must be 1-D, a number for each row; it is {np.ndim(sample_weight)}-D")
+    weights = check_array(
+        sample_weight, dtype=np.float64, ensure_2d=False, ensure_all_finite=False, input_name="sample_weight"
+    )
+    if len(weights) != n:
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: sample_weight has {len(weights)}, y_proba {n}"
+        )
+    weights = np.require(weights, dtype=np.float64, requirements=["C", "A"])
+    mass = float(weights.sum())
+    if not (weights.min() >= 0.0 and np.isfinite(mass)):
+        bad = int(np.argmin((weights >= 0.0) & np.isfinite(weights)))
+        what = "NaN" if np.isnan(weights[bad]) else f"{weights[bad]!s}"
+        raise ValueError(f"Input sample_weight contains {what} in row {bad}; weights are finite numbers, 0 or more")
+    if mass == 0.0:
+        raise ValueError("Sample weights must contain at least one non-zero number: every row is ignored")
+    return weights, mass
+
+
+def _check_classes(labels: Any) -> np.ndarray:
+    """The classes that `labels` declares, sorted."""
+    if isinstance(labels, (str, set, frozenset, dict)) or np.ndim(labels) != 1:
+        raise ValueError(f"labels must be a list or a 1-D array of all the classes; it is {labels!r}")
+    if len(labels) == 0:
+        raise ValueError("labels is empty; pass all the classes")
+    classes, order = learn_classes(labels, name="labels")
+    if len(classes) == 1:
+        raise ValueError(f"The labels array needs to contain at least two labels, got {classes}.")
+    if len(order) != len(classes):
+        seen = np.bincount(order)
+        raise ValueError(f"labels holds {classes.tolist()[seen.argmax()]!r} {seen.max()} times; pass each class once")
+    if np.any(order[1:] < order[:-1]):
+        warnings.warn(
+            f"Labels passed were {labels}. But this function assumes labels are ordered lexicographically. Pass the "
+            f"ordered labels={classes.tolist()} and ensure that the columns of y_prob correspond to this ordering.",
+            UserWarning,
+            stacklevel=4,
+        )
+    return classes
+
+
+def _check_rows(y_true: Any) -> np.ndarray:
+    """A target of several columns: rows that are distributions, or a label indicator."""
+    if isinstance(y_true, np.ndarray) or not sp.issparse(y_true):
+        rows = check_array(y_true, dtype=None, ensure_all_finite=False, input_name="y_true")
+        if rows.dtype.kind in "biu" and rows.min() >= 0 and rows.max() <= 1:
+            return rows
+    return check_distribution(y_true, dtype=None, name="y_true")
+
+
+def _check_lengths(proba: np.ndarray, target: CodedLabels | np.ndarray) -> None:
+    if len(proba) != len(target):
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: y_true has {len(target)}, "
+            f"y_proba {len(proba)}"
+        )
+
+
+def _raise_outside(proba: np.ndarray, weights: np.ndarray | None) -> None:
+    counted = slice(None) if weights is None else weights > 0.0
+    rows = np.arange(len(proba))[counted]
+    with np.errstate(invalid="ignore"):
+        most, least = proba.max(axis=1)[counted], proba.min(axis=1)[counted]  # NaN where the row holds one
+    for what, bad in (("NaN", np.isnan(most)), ("infinity", np.isinf(most) | np.isinf(least))):
+        if bad.any():
+            row = rows[bad.argmax()]
+            raise ValueError(f"Input contains {what}: y_proba in row {row}; drop it, or give it sample_weight 0")
+    if most.max() > 1:
+        raise ValueError(f"y_prob contains values greater than 1: {most.max()} (row {rows[most.argmax()]})")
+    raise ValueError(f"y_prob contains values lower than 0: {least.min()} (row {rows[least.argmin()]})")
+
+
+def _check_comparable(y: Any, target: CodedLabels, classes: np.ndarray) -> None:
+    """A fold may hold none of the classes; but strings for numbers, or numbers for strings, are a mistake."""
+    labels = np.asarray(y).ravel()
+    if (labels.dtype.kind in "biuf") != (classes.dtype.kind in "biuf") and np.all(target.indices() < 0):
+        raise ValueError(f"y holds {labels.tolist()[0]!r} (row 0) and the like; the estimator's classes_ are {classes}")
+
+
+def _predict_proba(estimator: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The classes of a fitted estimator, and its probabilities: a column for each."""
+    name = type(estimator).__name__
+    if not hasattr(estimator, "predict_proba"):
+        raise AttributeError(f"{name} has no predict_proba, which the log loss needs: calibrate it, or score otherwise")
+    predicted = estimator.predict_proba(X)
+    classes = getattr(estimator, "classes_", None)
+    if classes is None:
+        raise AttributeError(f"{name} has no classes_, which say what the columns of its predict_proba are")
+    if isinstance(predicted, list) or (isinstance(classes, list) and np.ndim(classes[0]) > 0):
+        raise ValueError(f"{name} predicts several outputs at once; score each of them with its own log_loss")
+    classes = np.asarray(classes)
+    proba = _check_proba(predicted)
+    if proba.shape[1] != len(classes) and not (proba.shape[1] == 1 and len(classes) == 2):
+        raise ValueError(f"{name}.predict_proba gave {proba.shape[1]} columns for the {len(classes)} classes {classes}")
+    return classes, proba
+
+
+neg_log_loss_scorer = make_log_loss_scorer()

@@ -7,15 +7,17 @@ distribution over the classes in each row, one-hot or soft.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Number
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import assert_all_finite, check_array, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from ._kernels._pointwise import first_bad_distribution
+from ._kernels._proba import encode_labels, mark_labels
 
 # How far from 1 the sum of a row may be, by the precision that it was given in.
 SUM_RTOL = {"float64": 1e-6, "float32": 1e-3, "float16": 1e-2}
@@ -50,15 +52,39 @@ class Target:
         """Weight of each class, sum_i s_i y_ik: shape (K,), float64."""
         if self.labels is not None:
             return np.bincount(self.labels, sample_weight, minlength=self.n_classes).astype(np.float64)
-        s = np.ones(len(self)) if sample_weight is None else sample_weight
-        return s @ self.distribution
+        assert self.distribution is not None
+        if sample_weight is None:
+            return self.distribution.sum(axis=0, dtype=np.float64)
+        return sample_weight @ self.distribution
+
+
+@dataclass(frozen=True)
+class CodedLabels:
+    """Integer labels as they came, and the class of each: ``table[value - low]``.
+
+    Attributes
+    ----------
+    values : integer ndarray of shape (n,), C-ordered, in native byte order
+    low : int
+    table : int32 ndarray
+        Indices of classes; -1, or a place outside of it, stands for a label that has no class.
+    """
+
+    values: np.ndarray
+    low: int
+    table: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def indices(self) -> np.ndarray:
+        """The index of each label's class, or -1: shape (n,), int32."""
+        return encode_labels(self.values, self.low, self.table)
 
 
 def is_distribution(y: Any) -> bool:
     """Whether `y` holds a distribution per row rather than a label: it has two or more columns."""
-    shape = getattr(y, "shape", None)
-    if shape is None:
-        shape = np.shape(y)
+    shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
     return len(shape) == 2 and shape[1] != 1
 
 
@@ -69,52 +95,81 @@ def learn_target(y: Any, dtype: Any = np.float64) -> Target:
         names = column_names(y)
         classes = np.arange(distribution.shape[1]) if names is None else names
         return _plain_labels(Target(classes, distribution=distribution))
-    y = _label_column(y)
-    check_classification_targets(y)
+    y = _label_column(y, warn=True)
+    if y.dtype.kind not in "biu":  # what is no label at all cannot be an integer
+        check_classification_targets(y)
     classes, labels = _unique_labels(y)
-    return Target(classes, labels=labels)
+    if y.dtype.kind in "biu" and len(y) > 20 and len(classes) > len(y) // 2:
+        check_classification_targets(y)  # warns of integers that look like numbers of a regression
+    return Target(classes, labels=labels.indices())
+
+
+def learn_labels(y: Any, *, name: str = "y") -> tuple[np.ndarray, CodedLabels]:
+    """The sorted classes of a `y` of labels, and its labels."""
+    return _unique_labels(_check_labels(y, name))
+
+
+def learn_classes(labels: Any, *, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The sorted classes that a list of them declares, and the place of each entry among them."""
+    classes, coded = _unique_labels(_check_labels(labels, name))
+    return classes, coded.indices()
 
 
 def match_target(y: Any, classes: np.ndarray, dtype: Any = np.float64, *, name: str = "y") -> Target:
     """Encode `y` against known `classes`. A label that is not among them becomes -1: the caller says what it means."""
     if is_distribution(y):
         distribution = check_distribution(y, dtype=dtype, name=name)
-        if distribution.shape[1] != len(classes):
-            raise ValueError(
-                f"{name} has {distribution.shape[1]} columns, one for each class, but there are {len(classes)} classes: "
-                f"{_brief(classes)}"
-            )
-        names = column_names(y)
-        if names is not None and not np.array_equal(names, classes) and set(names) == set(classes):
-            order = [list(names).index(c) for c in classes]  # the same classes in another order
-            distribution = np.ascontiguousarray(distribution[:, order])
-        return Target(classes, distribution=distribution)
-    return Target(classes, labels=find_labels(_label_column(y, name=name), classes))
+        return Target(classes, distribution=match_columns(distribution, column_names(y), classes, name=name))
+    return Target(classes, labels=match_labels(y, classes, name=name).indices())
+
+
+def match_columns(distribution: np.ndarray, names: np.ndarray | None, classes: np.ndarray, *, name: str) -> np.ndarray:
+    """`distribution` with its columns, which may have `names`, in the order of `classes`."""
+    if distribution.shape[1] != len(classes):
+        raise ValueError(
+            f"{name} has {distribution.shape[1]} columns, one for each class, but there are {len(classes)} "
+            f"classes: {_brief(classes)}"
+        )
+    if names is not None and not np.array_equal(names, classes) and set(names) == set(classes):
+        order = [list(names).index(c) for c in classes]  # the same classes in another order
+        return np.ascontiguousarray(distribution[:, order])
+    return distribution
+
+
+def match_labels(y: Any, classes: np.ndarray, *, name: str = "y") -> CodedLabels:
+    """Labels against known `classes`; a label that is not among them has none: the caller says what it means."""
+    return code_labels(_check_labels(y, name), classes)
 
 
 def find_labels(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Index of each label in `classes`, or -1: shape (n,), int32."""
-    if y.dtype.kind in "biu" and classes.dtype.kind in "biu":
+    return code_labels(y, classes).indices()
+
+
+def code_labels(y: np.ndarray, classes: np.ndarray) -> CodedLabels:
+    """Labels against known `classes`; a label that is not among them has none."""
+    if y.dtype.kind in "biu" and classes.dtype.kind in "biu" and len(classes):
         low, high = int(classes.min()), int(classes.max())
-        if high - low < 4 * len(y) + 1000:  # a table: no comparison of labels
-            table = np.full(high - low + 2, -1, dtype=np.int32)  # its last entry is for labels out of range
-            table[classes.astype(np.int64) - low] = np.arange(len(classes), dtype=np.int32)
-            inside = (y >= low) & (y <= high)
-            if y.dtype.kind == "b":
-                y = y.astype(np.int8)
-            return table[np.where(inside, y, low).astype(np.int64) - low] * inside - ~inside
-    if y.dtype.kind != classes.dtype.kind and not (y.dtype.kind in "biuf" and classes.dtype.kind in "biuf"):
-        # labels of another kind, say numbers against strings: only equality is defined between them
+        # the table's arithmetic is that of 64 bits: an unsigned label that needs the last of them may look negative
+        fits = high < 1 << 63 and (y.dtype != np.uint64 or y.max(initial=0) < 1 << 63)
+        if fits and _is_table_size(high - low + 1, len(y)):
+            return _table(y, low, classes.astype(np.int64) - low)
+    ordered = (y.dtype.kind in "biuf" and classes.dtype.kind in "biuf") or y.dtype.kind == classes.dtype.kind == "U"
+    if not ordered:  # only equality is defined between objects, or between numbers and strings
         index = {c: k for k, c in enumerate(classes.tolist())}
-        return np.fromiter((index.get(v, -1) for v in y.tolist()), dtype=np.int32, count=len(y))
-    order = np.argsort(classes, kind="stable")
-    at = np.minimum(np.searchsorted(classes, y, sorter=order), len(classes) - 1)
-    found = order[at]
-    return np.where(classes[found] == y, found, -1).astype(np.int32)
+        found = np.fromiter((index.get(v, -1) for v in y.tolist()), dtype=np.int32, count=len(y))
+    else:
+        order = np.argsort(classes, kind="stable")
+        at = order[np.minimum(np.searchsorted(classes, y, sorter=order), len(classes) - 1)]
+        found = np.where(classes[at] == y, at, -1)
+    return _encoded(found, len(classes))
 
 
 def check_distribution(y: Any, *, dtype: Any = np.float64, name: str = "y") -> np.ndarray:
-    """`y` as a C-ordered (n, K) array of `dtype` whose rows are distributions, or a ValueError that names the row."""
+    """`y` as a C-ordered (n, K) array of `dtype` whose rows are distributions, or a ValueError that names the row.
+
+    With `dtype` None, float32 and float64 stay what they are, and all else becomes float64.
+    """
     if sp.issparse(y):
         raise ValueError(
             f"{name} is a sparse matrix; distributions must be dense: pass {name}.toarray(), or class labels"
@@ -128,19 +183,25 @@ def check_distribution(y: Any, *, dtype: Any = np.float64, name: str = "y") -> n
             raise ValueError(
                 f"{name} has {y.shape[1]} columns, one for each class, so it must hold numbers, not {y.dtype}"
             ) from None
+    if dtype is None:
+        dtype = np.float32 if y.dtype == np.float32 else np.float64
     y = np.ascontiguousarray(y, dtype=dtype)
     bad = first_bad_distribution(y, rtol)
     if bad >= 0:
-        row = y[bad]
-        if not np.all(row >= 0):
-            problem = f"{row[~(row >= 0)][0]!s} in row {bad}; probabilities are 0 or more"
-        else:
-            problem = f"row {bad} that sums to {row.sum():.10g}, not to 1"
-        raise ValueError(
-            f"{name} holds {problem}. With {y.shape[1]} columns each row is a distribution over the classes "
-            f"(one-hot or soft): divide the row by its sum, or drop it. For class labels pass one column."
-        )
+        raise bad_distribution(y[bad], name, f"row {bad}")
     return y
+
+
+def bad_distribution(row: np.ndarray, name: str, where: str) -> ValueError:
+    """The error for a row, at `where`, that is no distribution."""
+    if not np.all(row >= 0):
+        problem = f"holds {row[~(row >= 0)][0]!s} in {where}; probabilities are 0 or more"
+    else:
+        problem = f"sums to {row.sum(dtype=np.float64):.7g} in {where}, not to 1"
+    return ValueError(
+        f"{name} {problem}. With {len(row)} columns each row is a distribution over the classes (one-hot or soft): "
+        f"divide the row by its sum, or drop it. For class labels pass one column."
+    )
 
 
 def column_names(y: Any) -> np.ndarray | None:
@@ -158,29 +219,73 @@ def column_names(y: Any) -> np.ndarray | None:
     return out
 
 
-def _label_column(y: Any, *, name: str = "y") -> np.ndarray:
+def _label_column(y: Any, *, name: str = "y", warn: bool = True) -> np.ndarray:
     if y is None:
         raise ValueError(f"requires {name} to be passed, but the target {name} is None")
     if sp.issparse(y):
         raise ValueError(f"{name} is a sparse matrix; pass {name}.toarray(), or class labels")
-    y = column_or_1d(y, warn=True)
-    assert_all_finite(y, input_name=name)
+    if type(y) is not np.ndarray or y.ndim != 1 or y.dtype.kind not in "biu":
+        y = column_or_1d(y, warn=warn)
+        if y.dtype.kind == "O" and len(y):
+            y = _plain_objects(y, name)
+        assert_all_finite(y, input_name=name)
     return y
 
 
-def _unique_labels(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if y.dtype.kind in "iu" and len(y):
-        low, high = int(y.min()), int(y.max())
-        if high - low < 4 * len(y) + 1000:  # counting is linear in n where sorting is not
-            offset = (y.astype(np.int64) - low) if high <= np.iinfo(np.int64).max else (y - y.min()).astype(np.int64)
-            counts = np.bincount(offset)
-            present = np.flatnonzero(counts)
-            table = np.zeros(len(counts), dtype=np.int32)
-            table[present] = np.arange(len(present), dtype=np.int32)
-            return (present + low).astype(y.dtype), table[offset]
+def _check_labels(y: Any, name: str) -> np.ndarray:
+    y = _label_column(y, name=name, warn=False)
+    if y.dtype.kind not in "biuU" and (kind := type_of_target(y, input_name=name)) not in ("binary", "multiclass"):
+        raise ValueError(f"Unknown label type: {name} is {kind}; pass class labels, or a distribution in each row")
+    return y
+
+
+def _plain_objects(y: np.ndarray, name: str) -> np.ndarray:
+    """Numbers that came as objects, as numbers; strings as they are; a mixture has no order and is refused."""
+    if all(isinstance(v, Number) for v in y):
+        return np.asarray(y.tolist())
+    first = type(y[0])
+    for i, v in enumerate(y):
+        if v is None or v is not v or isinstance(v, str) != issubclass(first, str):
+            raise ValueError(
+                f"{name} contains {v!r} in row {i} beside {y[0]!r} in row 0; drop rows without a label, and use "
+                f"labels of one kind"
+            )
+    return y
+
+
+def _unique_labels(y: np.ndarray) -> tuple[np.ndarray, CodedLabels]:
+    if y.dtype.kind in "biuf" and len(y):
+        low, high = y.min(), y.max()
+        if low > -(1 << 62) and high < 1 << 62 and _is_table_size(int(high) - int(low) + 1, len(y)):
+            integers = y if y.dtype.kind != "f" else y.astype(np.int64)
+            if integers is y or np.array_equal(integers, y):
+                integers = _plain_integers(integers)
+                low = int(low)
+                present = np.flatnonzero(mark_labels(integers, low, int(high) - low + 1))
+                return (present + low).astype(y.dtype.newbyteorder("=")), _table(integers, low, present)
     encoder = LabelEncoder()
     labels = encoder.fit_transform(y)
-    return encoder.classes_, labels.astype(np.int32)
+    return encoder.classes_, _encoded(labels, len(encoder.classes_))
+
+
+def _is_table_size(size: int, n_labels: int) -> bool:
+    """Whether a table of `size` places is small beside `n_labels`: then looking up is faster than sorting."""
+    return size < 4 * n_labels + 1000
+
+
+def _table(integers: np.ndarray, low: int, places: np.ndarray) -> CodedLabels:
+    table = np.full(int(places.max()) + 1, -1, dtype=np.int32)
+    table[places] = np.arange(len(places), dtype=np.int32)
+    return CodedLabels(_plain_integers(integers), low, table)
+
+
+def _encoded(indices: np.ndarray, n_classes: int) -> CodedLabels:
+    return CodedLabels(indices.astype(np.int32, copy=False), 0, np.arange(n_classes, dtype=np.int32))
+
+
+def _plain_integers(y: np.ndarray) -> np.ndarray:
+    """Integers that a kernel can read: adjacent, aligned, in native byte order."""
+    return np.require(y, dtype=y.dtype.newbyteorder("="), requirements=["C", "A"])
 
 
 def _plain_labels(target: Target) -> Target:

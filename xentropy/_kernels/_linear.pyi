@@ -24,6 +24,8 @@ class LinearPass:
         sample_weight: NDArray[np.float64] | None = None,
         class_weight: NDArray[np.float64] | None = None,
         label_smoothing: float = 0.0,
+        loss: tuple[int, float, float] = (0, 0.0, 0.0),
+        scale: float = 1.0,
         sigmoid: bool = False,
         compute: str = "float64",
     ) -> None: ...
@@ -34,6 +36,8 @@ class LinearPass:
         grad_coef: NDArray[np.float64],
         grad_intercept: NDArray[np.float64],
         n_threads: int = 1,
+        row_loss: NDArray[np.float64] | None = None,
+        grad_input: NDArray[np.floating[Any]] | None = None,
     ) -> float: ...
 
 def linear_predict(

@@ -4,13 +4,262 @@
 import numpy as np
 from cython cimport floating
 from cython.parallel cimport prange
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from ._linear import ISA
-from .kernels cimport xe_choose_isa, xe_softmax_double, xe_softmax_float
+from ._linear import ISA as _ISA
+from .kernels cimport (
+    XE_BLEND,
+    XE_CROSS_ENTROPY,
+    XE_FOCAL,
+    XE_GENERALIZED,
+    xe_binary_double,
+    xe_binary_float,
+    xe_binary_target,
+    xe_choose_isa,
+    xe_loss,
+    xe_sigmoid_hessian_double,
+    xe_sigmoid_hessian_float,
+    xe_softmax_double,
+    xe_softmax_float,
+    xe_softmax_hessian_double,
+    xe_softmax_hessian_float,
+    xe_softmax_rows_double,
+    xe_softmax_rows_float,
+    xe_target,
+)
 
-xe_choose_isa(ISA.encode())  # each extension holds a copy of the kernels
+xe_choose_isa(_ISA.encode())  # each extension holds a copy of the kernels
 
-_ROWS = 256  # rows of a chunk: what a thread takes at a time
+ctypedef fused integer:
+    int8_t
+    int16_t
+    int32_t
+    int64_t
+    uint8_t
+    uint16_t
+    uint32_t
+    uint64_t
+
+# What a loss object hands to the kernels is one of these and two parameters: see phi.h.
+CROSS_ENTROPY, FOCAL, GENERALIZED, BLEND = XE_CROSS_ENTROPY, XE_FOCAL, XE_GENERALIZED, XE_BLEND
+
+# Rows are cut into chunks, a thread takes the next free one, and the chunks' sums are added in their order: so the
+# result does not depend on the number of threads.
+_CHUNK_VALUES = 1 << 14
+
+
+cdef class _Target:
+    """What rows of logits are compared with, bound for the kernels: see `softmax_loss`."""
+
+    cdef xe_target c
+    cdef object _keep  # whatever the pointers in `c` point to
+
+    def __init__(self, Py_ssize_t n_rows, Py_ssize_t n_classes, dtype, labels, distribution, sample_weight,
+                 class_weight, double label_smoothing, loss, double scale):
+        cdef const int32_t[::1] y
+        cdef const float[:, ::1] q_float
+        cdef const double[:, ::1] q_double
+        cdef const double[::1] s, w
+        self.c.n_classes, self.c.smoothing, self.c.scale = n_classes, label_smoothing, scale
+        self.c.loss = _loss(loss)
+        self._keep = labels, distribution, sample_weight, class_weight
+        if (labels is None) == (distribution is None):
+            raise ValueError("pass either labels or distribution")
+        if labels is not None:
+            y = labels
+            _check_shape("labels", labels, (n_rows,))
+            self.c.labels = &y[0] if n_rows else NULL
+        elif dtype == np.float32:
+            q_float = distribution
+            _check_shape("distribution", distribution, (n_rows, n_classes))
+            self.c.distribution = &q_float[0, 0] if n_rows else NULL
+        else:
+            q_double = distribution
+            _check_shape("distribution", distribution, (n_rows, n_classes))
+            self.c.distribution = &q_double[0, 0] if n_rows else NULL
+        if sample_weight is not None:
+            s = sample_weight
+            _check_shape("sample_weight", sample_weight, (n_rows,))
+            self.c.sample_weight = &s[0] if n_rows else NULL
+        if class_weight is not None:
+            w = class_weight
+            _check_shape("class_weight", class_weight, (n_classes,))
+            self.c.class_weight = &w[0]
+
+
+cdef xe_loss _loss(loss) except *:
+    cdef xe_loss c
+    c.kind, c.param[0], c.param[1] = loss
+    return c
+
+
+cdef int _check_shape(str name, array, tuple shape) except -1:
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}, not {shape}")
+    return 0
+
+
+def softmax_loss(const floating[:, ::1] logits, *, labels=None, distribution=None, sample_weight=None,
+                 class_weight=None, double label_smoothing=0.0, loss=(0, 0.0, 0.0), double scale=1.0,
+                 double[::1] row_loss=None, floating[:, ::1] grad=None, int n_threads=1):
+    """Sum of the losses of rows of logits, and where asked each row's loss and gradient.
+
+    Parameters
+    ----------
+    logits : array (n, K), K >= 1
+    labels : int32 ndarray (n,), optional
+        Class indices, in [0, K) as `encode_labels` made sure. Either these or `distribution`.
+    distribution : ndarray (n, K), C-ordered, in the dtype of `logits`, optional
+    sample_weight : float64 ndarray (n,), optional
+        A row of weight 0 is not looked at.
+    class_weight : float64 ndarray (K,), optional
+    label_smoothing : float, default=0.0
+    loss : (int, float, float)
+        Kind and parameters; the default is the cross-entropy.
+    scale : float, default=1.0
+        Every weight is multiplied by it.
+    row_loss : float64 array (n,), optional
+        Overwritten with the losses.
+    grad : array (n, K) of the dtype of `logits`, optional
+        Overwritten with the gradient.
+    n_threads : int, default=1
+        The result is the same, bit for bit, for any number.
+
+    Returns
+    -------
+    float
+    """
+    cdef Py_ssize_t n = logits.shape[0], n_classes = logits.shape[1]
+    cdef Py_ssize_t c, first, count
+    cdef Py_ssize_t step = max(1, _CHUNK_VALUES // max(1, n_classes)), n_chunks = (n + step - 1) // step
+    cdef double *losses = NULL
+    cdef floating *gradient = NULL
+    cdef _Target bound = _Target(n, n_classes, np.float32 if floating is float else np.float64, labels, distribution,
+                                 sample_weight, class_weight, label_smoothing, loss, scale)
+    cdef const xe_target *target = &bound.c
+    if row_loss is not None and row_loss.shape[0] != n:
+        raise ValueError(f"row_loss has {row_loss.shape[0]} entries for {n} rows")
+    if grad is not None and (grad.shape[0] != n or grad.shape[1] != n_classes):
+        raise ValueError(f"grad has shape ({grad.shape[0]}, {grad.shape[1]}), not ({n}, {n_classes})")
+    if n == 0:
+        return 0.0
+    if row_loss is not None:
+        losses = &row_loss[0]
+    if grad is not None:
+        gradient = &grad[0, 0]
+    cdef double[::1] sums = np.empty(n_chunks)
+    for c in prange(n_chunks, nogil=True, num_threads=max(1, min(n_threads, n_chunks)), schedule="dynamic"):
+        first = c * step
+        count = min(step, n - first)
+        if floating is float:
+            sums[c] = xe_softmax_rows_float(target, first, count, &logits[first, 0],
+                                            gradient + first * n_classes if gradient != NULL else NULL,
+                                            losses + first if losses != NULL else NULL)
+        else:
+            sums[c] = xe_softmax_rows_double(target, first, count, &logits[first, 0],
+                                             gradient + first * n_classes if gradient != NULL else NULL,
+                                             losses + first if losses != NULL else NULL)
+    return _total(sums)
+
+
+def binary_loss(const floating[::1] logits, const floating[::1] y, *, const double[::1] sample_weight=None,
+                Py_ssize_t run=1, const double[::1] pos_weight=None, double label_smoothing=0.0,
+                loss=(0, 0.0, 0.0), double scale=1.0, double[::1] element_loss=None, floating[::1] grad=None,
+                int n_threads=1):
+    """Sum of the losses of independent binary targets, and where asked each element's loss and gradient.
+
+    Parameters
+    ----------
+    logits, y : arrays (n,)
+        Logit of class 1, and its target in [0, 1].
+    sample_weight : float64 array (n / run,), optional
+        Each weight serves `run` successive elements; elements of weight 0 are not looked at.
+    pos_weight : float64 array, optional
+        Weight of class 1, repeated along the elements.
+    label_smoothing, loss, scale, element_loss, grad, n_threads
+        As in `softmax_loss`.
+
+    Returns
+    -------
+    float
+    """
+    cdef Py_ssize_t n = logits.shape[0], c, first, count, step = _CHUNK_VALUES, n_chunks = (n + step - 1) // step
+    cdef double *losses = NULL
+    cdef floating *gradient = NULL
+    cdef xe_binary_target binary
+    cdef const xe_binary_target *target = &binary
+    if y.shape[0] != n or (element_loss is not None and element_loss.shape[0] != n) or (
+            grad is not None and grad.shape[0] != n):
+        raise ValueError(f"y, element_loss and grad must have {n} entries, as logits has")
+    if sample_weight is not None and sample_weight.shape[0] * run != n:
+        raise ValueError(f"sample_weight has {sample_weight.shape[0]} entries, each for {run} of {n} elements")
+    if pos_weight is not None and pos_weight.shape[0] < 1:
+        raise ValueError("pos_weight is empty")
+    if n == 0:
+        return 0.0
+    binary.loss, binary.scale, binary.smoothing, binary.y = _loss(loss), scale, label_smoothing, &y[0]
+    binary.sample_weight, binary.run = &sample_weight[0] if sample_weight is not None else NULL, run
+    binary.pos_weight, binary.period = NULL, 1
+    if pos_weight is not None:
+        binary.pos_weight, binary.period = &pos_weight[0], pos_weight.shape[0]
+    if element_loss is not None:
+        losses = &element_loss[0]
+    if grad is not None:
+        gradient = &grad[0]
+    cdef double[::1] sums = np.empty(n_chunks)
+    for c in prange(n_chunks, nogil=True, num_threads=max(1, min(n_threads, n_chunks)), schedule="dynamic"):
+        first = c * step
+        count = min(step, n - first)
+        if floating is float:
+            sums[c] = xe_binary_float(target, first, count, &logits[first],
+                                      gradient + first if gradient != NULL else NULL,
+                                      losses + first if losses != NULL else NULL)
+        else:
+            sums[c] = xe_binary_double(target, first, count, &logits[first],
+                                       gradient + first if gradient != NULL else NULL,
+                                       losses + first if losses != NULL else NULL)
+    return _total(sums)
+
+
+cdef double _total(const double[::1] sums) noexcept:
+    cdef double total = 0.0
+    cdef Py_ssize_t c
+    for c in range(sums.shape[0]):
+        total += sums[c]
+    return total
+
+
+def hessian_product(const floating[:, ::1] logits, const floating[:, ::1] v, *, bint sigmoid=False, labels=None,
+                    distribution=None, sample_weight=None, class_weight=None, double label_smoothing=0.0,
+                    loss=(0, 0.0, 0.0), double scale=1.0):
+    """The Hessian of each row's loss with respect to its logits, times that row of `v`: a new array of their shape.
+
+    Parameters
+    ----------
+    logits, v : arrays (n, K), or (n, 1) where `sigmoid` is true
+    sigmoid : bool, default=False
+        Two classes and one column, the logit of class 1.
+    labels, distribution, sample_weight, class_weight, label_smoothing, loss, scale
+        As in `softmax_loss`.
+    """
+    cdef Py_ssize_t n = logits.shape[0], n_classes = 2 if sigmoid else logits.shape[1]
+    dtype = np.float32 if floating is float else np.float64
+    out = np.empty((n, logits.shape[1]), dtype=dtype)
+    cdef floating[:, ::1] result = out
+    cdef _Target target = _Target(n, n_classes, dtype, labels, distribution, sample_weight, class_weight,
+                                  label_smoothing, loss, scale)
+    if v.shape[0] != n or v.shape[1] != logits.shape[1] or (sigmoid and v.shape[1] != 1):
+        raise ValueError(f"v has shape ({v.shape[0]}, {v.shape[1]}), logits ({n}, {logits.shape[1]})")
+    if n == 0:
+        return out
+    with nogil:
+        if floating is float:
+            (xe_sigmoid_hessian_float if sigmoid else xe_softmax_hessian_float)(
+                &target.c, 0, n, &logits[0, 0], &v[0, 0], &result[0, 0])
+        else:
+            (xe_sigmoid_hessian_double if sigmoid else xe_softmax_hessian_double)(
+                &target.c, 0, n, &logits[0, 0], &v[0, 0], &result[0, 0])
+    return out
 
 
 def softmax(const floating[:, ::1] logits, *, bint log=False, int n_threads=1):
@@ -18,13 +267,14 @@ def softmax(const floating[:, ::1] logits, *, bint log=False, int n_threads=1):
 
     A row that holds NaN or +inf, or -inf in every class, has no distribution and gives NaN.
     """
-    cdef Py_ssize_t n = logits.shape[0], n_classes = logits.shape[1], c, first, step = _ROWS
+    cdef Py_ssize_t n = logits.shape[0], n_classes = logits.shape[1], c, first
+    cdef Py_ssize_t step = max(1, _CHUNK_VALUES // max(1, n_classes)), n_chunks = (n + step - 1) // step
     dtype = np.float32 if floating is float else np.float64
     out = np.empty((n, n_classes), dtype=dtype)
     cdef floating[:, ::1] result = out
     if n == 0 or n_classes == 0:
         return out
-    for c in prange((n + step - 1) // step, nogil=True, num_threads=n_threads, schedule="dynamic"):
+    for c in prange(n_chunks, nogil=True, num_threads=max(1, min(n_threads, n_chunks)), schedule="dynamic"):
         first = c * step
         if floating is float:
             xe_softmax_float(&logits[first, 0], min(step, n - first), n_classes, log, &result[first, 0])
@@ -33,18 +283,118 @@ def softmax(const floating[:, ::1] logits, *, bint log=False, int n_threads=1):
     return out
 
 
-def first_bad_distribution(const floating[:, ::1] y, double rtol):
-    """Index of the first row with a negative or NaN entry, or a sum further than `rtol` from 1; -1 if there is none."""
+def encode_labels(const integer[::1] y, Py_ssize_t n_classes, ignore, sample_weight,
+                  const double[::1] class_weight=None):
+    """Class indices as int32, and what they weigh.
+
+    Parameters
+    ----------
+    y : integer array (n,)
+    n_classes : int
+        Labels must lie in [0, n_classes), in rows that are not ignored.
+    ignore : int or None
+        A label that is in no class; it takes a `sample_weight`.
+    sample_weight : float64 array (n,) or None
+        Rows of weight 0 are ignored, whatever their label. With `ignore`, overwritten with 0 where that is the label.
+    class_weight : float64 array (n_classes,) or None
+
+    Returns
+    -------
+    labels : int32 ndarray (n,)
+        0 in ignored rows.
+    mass : float
+        sum_i s_i w_{y_i}
+    bad : int
+        The first row with a label out of range, or -1; the rest is unfinished if there is one.
+    """
+    cdef Py_ssize_t i, n = y.shape[0], bad = -1
+    cdef integer skip = 0
+    cdef bint has_ignore = False, weighted = sample_weight is not None, by_class = class_weight is not None
+    cdef double mass = 0.0, s
+    cdef const double[::1] weights = sample_weight
+    cdef double[::1] marked
+    if weighted:
+        _check_shape("sample_weight", sample_weight, (n,))
+    if by_class and class_weight.shape[0] != n_classes:
+        raise ValueError(f"class_weight has {class_weight.shape[0]} entries for {n_classes} classes")
+    out = np.empty(n, dtype=np.int32)
+    cdef int32_t[::1] labels = out
+    if ignore is not None:
+        if not weighted:
+            raise ValueError("labels to ignore are marked in sample_weight")
+        marked = sample_weight
+        try:
+            skip = ignore
+            has_ignore = True
+        except OverflowError:  # this dtype cannot hold it, so no label is equal to it
+            pass
+    with nogil:
+        for i in range(n):
+            labels[i] = 0
+            if has_ignore and y[i] == skip:
+                marked[i] = 0.0
+            s = weights[i] if weighted else 1.0
+            if s == 0.0:
+                continue
+            if <uint64_t> y[i] >= <uint64_t> n_classes:  # a negative label becomes a large one
+                bad = i
+                break
+            labels[i] = <int32_t> y[i]
+            mass = mass + (s * class_weight[labels[i]] if by_class else s)
+    return out, mass, bad
+
+
+def first_bad_distribution(const floating[:, ::1] y, double rtol, const double[::1] sample_weight=None):
+    """Index of the first row with a negative or NaN entry, or a sum further than `rtol` from 1; -1 if there is none.
+
+    Rows of weight 0 are not looked at.
+    """
     cdef Py_ssize_t i, k, n = y.shape[0], n_classes = y.shape[1], bad = -1
+    cdef bint weighted = sample_weight is not None
     cdef double total, least
     with nogil:
         for i in range(n):
+            if weighted and sample_weight[i] == 0.0:
+                continue
             total, least = 0.0, 0.0
             for k in range(n_classes):
                 total = total + y[i, k]
                 least = min(least, <double> y[i, k])
             # written so that NaN fails
             if not (least >= 0.0 and total >= 1.0 - rtol and total <= 1.0 + rtol):
+                bad = i
+                break
+    return bad
+
+
+def distribution_mass(const floating[:, ::1] y, const double[::1] sample_weight=None,
+                      const double[::1] class_weight=None):
+    """sum_i s_i sum_k w_k y_ik over the rows of weight other than 0."""
+    cdef Py_ssize_t i, k, n = y.shape[0]
+    cdef bint weighted = sample_weight is not None, by_class = class_weight is not None
+    cdef double mass = 0.0, row, s
+    with nogil:
+        for i in range(n):
+            s = sample_weight[i] if weighted else 1.0
+            if s == 0.0:
+                continue
+            row = 0.0
+            for k in range(y.shape[1]):
+                row = row + (class_weight[k] * y[i, k] if by_class else y[i, k])
+            mass = mass + s * row
+    return mass
+
+
+def first_outside_unit(const floating[::1] y, const double[::1] sample_weight=None, Py_ssize_t run=1):
+    """Index of the first entry that is not in [0, 1], NaN included; -1 if there is none.
+
+    Each sample weight serves `run` successive entries; entries of weight 0 are not looked at.
+    """
+    cdef Py_ssize_t i, n = y.shape[0], bad = -1
+    cdef bint weighted = sample_weight is not None
+    with nogil:
+        for i in range(n):
+            if not (y[i] >= 0.0 and y[i] <= 1.0) and not (weighted and sample_weight[i // run] == 0.0):
                 bad = i
                 break
     return bad

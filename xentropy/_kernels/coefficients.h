@@ -1,4 +1,4 @@
-/* Written by generate_coefficients.py: do not edit. */
+/* Written by tools/generate_coefficients.py: do not edit. */
 #ifndef XENTROPY_COEFFICIENTS_H
 #define XENTROPY_COEFFICIENTS_H
 

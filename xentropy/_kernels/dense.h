@@ -411,6 +411,39 @@ static size_t XE(dense_scratch)(const xe_linear *p)
     return (size_t)(BLOCK_BYTES(stride) + stride * values * (ptrdiff_t)sizeof(REAL));
 }
 
+/* Where the losses of the rows from first on are asked for, or NULL */
+static inline double *XE(losses_of)(const xe_linear *p, ptrdiff_t first)
+{
+    return p->row_loss ? p->row_loss + first : NULL;
+}
+
+/* The losses of n rows, where they are asked for */
+static void XE(keep_losses)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, const XE(block) * b)
+{
+    if (p->row_loss) memcpy(p->row_loss + first, b->loss, (size_t)n * sizeof(double));
+}
+
+/* grad_X (n_rows, d) = G W; g of row r and output k lies at g + r g_row + k / VL g_tile + k % VL g_class */
+static void XE(input_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, const REAL *g, ptrdiff_t g_row,
+                               ptrdiff_t g_tile, ptrdiff_t g_class)
+{
+    const ptrdiff_t d = p->n_features, R = p->n_outputs, stride = XE(padded)(d);
+    const int few = XE(is_few)(p);
+    for (ptrdiff_t r = 0; r < n_rows; r++) {
+        REAL *to = (REAL *)p->grad_x + (first + r) * d;
+        ptrdiff_t q = 0;
+        memset(to, 0, (size_t)d * sizeof(REAL));
+        for (ptrdiff_t k = 0; k < R; k++) {
+            const REAL g_k = g[r * g_row + k / VL * g_tile + k % VL * g_class];
+            /* coefficient j of output k, in the order of dense_pack */
+            while (!few && XE(panel)(R, q + 1) <= k) q++;
+            const ptrdiff_t panel = XE(panel)(R, q), step = few ? 1 : XE(panel)(R, q + 1) - panel;
+            const REAL *w = (const REAL *)p->packed + (few ? k * stride : panel * d + k - panel);
+            for (ptrdiff_t j = 0; j < d; j++) to[j] += g_k * w[j * step];
+        }
+    }
+}
+
 static double XE(few_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *grad)
 {
     const ptrdiff_t stride = XE(block_stride)(p), R = p->n_outputs;
@@ -424,20 +457,22 @@ static double XE(few_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, v
         const XE(rows) x = XE(dense_block)(p, first, n, R > 2, rows);
         XE(few_logits)(p, first, x, n, rows, z, stride);
         if (sigmoid) {
-            sum += XE(sigmoid_rows)(&p->target, first, n, z, g, NULL);
+            sum += XE(sigmoid_rows)(&p->target, first, n, z, g, XE(losses_of)(p, first));
         } else if (plain) {
             XE(bind_rows)(&p->target, first, n, padded, &b);
             XE(exp_columns)(R, padded, z, g, stride, &b);
             sum += XE(finish_rows)(padded, &b);
             XE(scale_columns)(R, padded, g, stride, &b);
+            XE(keep_losses)(p, first, n, &b);
         } else {
             for (ptrdiff_t r = 0; r < n; r++)
                 for (ptrdiff_t k = 0; k < R; k++) z_rows[r * R + k] = z[k * stride + r];
-            sum += XE(xe_softmax_rows)(&p->target, first, n, z_rows, g_rows, NULL);
+            sum += XE(xe_softmax_rows)(&p->target, first, n, z_rows, g_rows, XE(losses_of)(p, first));
             for (ptrdiff_t r = 0; r < n; r++)
                 for (ptrdiff_t k = 0; k < R; k++) g[k * stride + r] = g_rows[r * R + k];
         }
         XE(few_gradient)(p, x, n, g, stride, grad);
+        if (p->grad_x) XE(input_gradient)(p, first, n, g, 1, VL * stride, stride);
     }
     return sum;
 }
@@ -465,16 +500,18 @@ static double XE(many_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, 
             for (ptrdiff_t r = n; r < padded; r++) b.rest[r] = b.gap[r] = 0.0;
             sum += XE(finish_rows)(padded, &b);
             for (ptrdiff_t r = 0; r < n; r++) XE(scale_row)(columns, g + r * VL, g_tile, y[r], r, &b);
+            XE(keep_losses)(p, first, n, &b);
         } else {
             for (ptrdiff_t r = 0; r < n; r++)
                 memcpy(z_rows + r * R, z + r * columns, (size_t)R * sizeof(REAL));
-            sum += XE(xe_softmax_rows)(&p->target, first, n, z_rows, g_rows, NULL);
+            sum += XE(xe_softmax_rows)(&p->target, first, n, z_rows, g_rows, XE(losses_of)(p, first));
             for (ptrdiff_t k = 0; k < columns; k += VL)
                 for (ptrdiff_t r = 0; r < n; r++)
                     XE(store)(g + k * n + r * VL, R - k >= VL ? XE(load)(g_rows + r * R + k)
                                                               : XE(load_some)(g_rows + r * R + k, R - k));
         }
         XE(many_gradient)(p, x, n, g, g_tile, x_tile, grad);
+        if (p->grad_x) XE(input_gradient)(p, first, n, g, VL, g_tile, 1);
     }
     return sum;
 }

@@ -1,6 +1,7 @@
 /* Every kernel for one instruction set: XE_ISA names it, the compiler's flags decide it. */
 #include "coefficients.h"
 #include "kernels.h"
+#include "phi.h"
 
 #include <math.h>
 #include <string.h>

@@ -83,6 +83,21 @@ static double XE(any_sigmoid_rows)(XE_ROWS_ARGS(void))
     return XE(sigmoid_rows)(target, first, n_rows, z, grad, row_loss);
 }
 
+static double XE(any_binary)(XE_BINARY_ARGS(void))
+{
+    return XE(xe_binary)(target, first, n, z, grad, element_loss);
+}
+
+static void XE(any_softmax_hessian)(XE_HESSIAN_ARGS(void))
+{
+    XE(xe_softmax_hessian)(target, first, n_rows, z, v, out);
+}
+
+static void XE(any_sigmoid_hessian)(XE_HESSIAN_ARGS(void))
+{
+    XE(xe_sigmoid_hessian)(target, first, n_rows, z, v, out);
+}
+
 static void XE(any_softmax)(const void *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int kind, void *out)
 {
     XE(softmax)(z, n_rows, n_classes, kind, out);
@@ -101,8 +116,8 @@ static void XE(any_log1p)(const double *x, ptrdiff_t n, double *out)
 
 const xe_kernels XE(xe_kernels) = {
     XE(linear_packed),  XE(linear_pack),      XE(linear_scratch),    XE(linear_partial),   XE(linear_rows),
-    XE(linear_combine), XE(linear_predict),   XE(any_softmax_rows),  XE(any_sigmoid_rows), XE(any_softmax),
-    XE(any_exp),        XE(any_log1p),
+    XE(linear_combine), XE(linear_predict),   XE(any_softmax_rows),  XE(any_sigmoid_rows), XE(any_binary),
+    XE(any_softmax_hessian), XE(any_sigmoid_hessian), XE(any_softmax), XE(any_exp), XE(any_log1p),
 };
 
 #undef V

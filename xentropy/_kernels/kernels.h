@@ -12,10 +12,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A loss of the family, L = sum_k a_k phi(-log p_k): phi.h has the formulas. All zero is the cross-entropy. */
+enum { XE_CROSS_ENTROPY, XE_FOCAL, XE_GENERALIZED, XE_BLEND };
+typedef struct {
+    int kind;
+    double param[2];
+} xe_loss;
+
 /* What the rows are compared with. Row i asks for the weighted, smoothed target
- *     a_k = s_i w_k t_k,   t_k = (1 - smoothing) y_ik + smoothing / K.
+ *     a_k = scale s_i w_k t_k,   t_k = (1 - smoothing) y_ik + smoothing / K.
  */
 typedef struct {
+    xe_loss loss;
+    double scale;                 /* 1, or 1 / (sum of the weights): the loss and its gradient are then means */
     ptrdiff_t n_classes;          /* K */
     const int32_t *labels;        /* (n) in [0, K), or NULL */
     const void *distribution;     /* (n, K) REAL, where labels is NULL */
@@ -23,6 +32,19 @@ typedef struct {
     const double *class_weight;   /* (K), or NULL: all one */
     double smoothing;             /* in [0, 1] */
 } xe_target;
+
+/* Independent binary targets: element i asks for class 1 with weight a_1 = scale s c t and for class 0 with
+ * a_0 = scale s (1 - t), where t = (1 - smoothing) y_i + smoothing / 2. */
+typedef struct {
+    xe_loss loss;
+    double scale;
+    const void *y;                /* (n) REAL in [0, 1] */
+    const double *sample_weight;  /* (n / run), or NULL: all one. Elements of weight 0 are never looked at */
+    ptrdiff_t run;                /* successive elements that share a sample weight */
+    const double *pos_weight;     /* c: (period), repeated along the elements; or NULL: all one */
+    ptrdiff_t period;
+    double smoothing;
+} xe_binary_target;
 
 /* A linear model on one data set: logits z = x W^T + b. One output is the sigmoid form: z = logit of class 1. */
 typedef struct {
@@ -37,12 +59,23 @@ typedef struct {
     const void *indptr;     /* CSR: (n + 1) */
     const void *packed;     /* what linear_pack made of the coefficients */
     xe_target target;
+    double *row_loss;       /* OUT (n), or NULL: the loss of each row */
+    void *grad_x;           /* OUT (n, d) REAL, or NULL: the gradient with respect to dense X, G W */
 } xe_linear;
 
 /* Rows first..first + n_rows of a target against their logits. Writes, where not NULL, each row's loss and its
  * gradient with respect to its logits (grad never overlaps z), and returns the sum of the losses. */
 #define XE_ROWS_ARGS(REAL) \
     const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const REAL *z, REAL *grad, double *row_loss
+
+/* The same for elements of a binary target. */
+#define XE_BINARY_ARGS(REAL) \
+    const xe_binary_target *target, ptrdiff_t first, ptrdiff_t n, const REAL *z, REAL *grad, double *element_loss
+
+/* Rows of H v, the Hessian of each row's loss with respect to its logits times a vector, into out: (n, K) for softmax,
+ * (n) for the sigmoid form. */
+#define XE_HESSIAN_ARGS(REAL) \
+    const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const REAL *z, const REAL *v, REAL *out
 
 /* What linear_predict and softmax write. */
 enum { XE_LOGITS, XE_PROBABILITIES, XE_LOG_PROBABILITIES };
@@ -70,6 +103,9 @@ typedef struct {
 
     double (*softmax_rows)(XE_ROWS_ARGS(void));
     double (*sigmoid_rows)(XE_ROWS_ARGS(void));
+    double (*binary)(XE_BINARY_ARGS(void));
+    void (*softmax_hessian)(XE_HESSIAN_ARGS(void));
+    void (*sigmoid_hessian)(XE_HESSIAN_ARGS(void));
     /* of rows of K logits into out (which may be z) */
     void (*softmax)(const void *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int kind, void *out);
     /* elementwise, so that tests can measure them: exp, and log1p of doubles >= 0 */
@@ -97,6 +133,13 @@ double xe_softmax_rows_float(XE_ROWS_ARGS(float));
 double xe_softmax_rows_double(XE_ROWS_ARGS(double));
 double xe_sigmoid_rows_float(XE_ROWS_ARGS(float));
 double xe_sigmoid_rows_double(XE_ROWS_ARGS(double));
+
+double xe_binary_float(XE_BINARY_ARGS(float));
+double xe_binary_double(XE_BINARY_ARGS(double));
+void xe_softmax_hessian_float(XE_HESSIAN_ARGS(float));
+void xe_softmax_hessian_double(XE_HESSIAN_ARGS(double));
+void xe_sigmoid_hessian_float(XE_HESSIAN_ARGS(float));
+void xe_sigmoid_hessian_double(XE_HESSIAN_ARGS(double));
 
 /* Softmax of rows of K logits, or its logarithm, into out (which may be z). */
 void xe_softmax_float(const float *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int log, float *out);

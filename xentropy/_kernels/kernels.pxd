@@ -1,12 +1,33 @@
 from libc.stdint cimport int32_t
 
 cdef extern from "kernels.h" nogil:
+    enum: XE_CROSS_ENTROPY
+    enum: XE_FOCAL
+    enum: XE_GENERALIZED
+    enum: XE_BLEND
+
+    ctypedef struct xe_loss:
+        int kind
+        double param[2]
+
     ctypedef struct xe_target:
+        xe_loss loss
+        double scale
         ptrdiff_t n_classes
         const int32_t *labels
         const void *distribution
         const double *sample_weight
         const double *class_weight
+        double smoothing
+
+    ctypedef struct xe_binary_target:
+        xe_loss loss
+        double scale
+        const void *y
+        const double *sample_weight
+        ptrdiff_t run
+        const double *pos_weight
+        ptrdiff_t period
         double smoothing
 
     ctypedef struct xe_linear:
@@ -21,6 +42,8 @@ cdef extern from "kernels.h" nogil:
         const void *indptr
         const void *packed
         xe_target target
+        double *row_loss
+        void *grad_x
 
     ctypedef enum:
         XE_LOGITS
@@ -57,6 +80,20 @@ cdef extern from "kernels.h" nogil:
                                  float *grad, double *row_loss)
     double xe_sigmoid_rows_double(const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const double *z,
                                   double *grad, double *row_loss)
+
+    double xe_binary_float(const xe_binary_target *target, ptrdiff_t first, ptrdiff_t n, const float *z, float *grad,
+                           double *element_loss)
+    double xe_binary_double(const xe_binary_target *target, ptrdiff_t first, ptrdiff_t n, const double *z,
+                            double *grad, double *element_loss)
+
+    void xe_softmax_hessian_float(const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const float *z,
+                                  const float *v, float *out)
+    void xe_softmax_hessian_double(const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const double *z,
+                                   const double *v, double *out)
+    void xe_sigmoid_hessian_float(const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const float *z,
+                                  const float *v, float *out)
+    void xe_sigmoid_hessian_double(const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const double *z,
+                                   const double *v, double *out)
 
     void xe_softmax_float(const float *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int log, float *out)
     void xe_softmax_double(const double *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int log, double *out)

@@ -27,8 +27,9 @@ static inline char *XE(carve)(char *scratch, ptrdiff_t stride, XE(block) * b)
 static void XE(bind_rows)(const xe_target *t, ptrdiff_t first, ptrdiff_t n, ptrdiff_t padded, const XE(block) * b)
 {
     const int32_t *y = t->labels + first;
-    for (ptrdiff_t r = 0; r < n; r++) b->label[r] = (REAL)y[r], b->weight[r] = 1.0;
-    if (t->sample_weight) memcpy(b->weight, t->sample_weight + first, (size_t)n * sizeof(double));
+    for (ptrdiff_t r = 0; r < n; r++) b->label[r] = (REAL)y[r], b->weight[r] = t->scale;
+    if (t->sample_weight)
+        for (ptrdiff_t r = 0; r < n; r++) b->weight[r] *= t->sample_weight[first + r];
     if (t->class_weight)
         for (ptrdiff_t r = 0; r < n; r++) b->weight[r] *= t->class_weight[y[r]];
     for (ptrdiff_t r = n; r < padded; r++) b->label[r] = 0, b->weight[r] = 0.0;
@@ -184,7 +185,7 @@ XE_HOT void XE(scale_row)(ptrdiff_t n_classes, REAL *e, ptrdiff_t e_step, ptrdif
 
 static inline int XE(is_plain)(const xe_target *t)
 {
-    return t->labels && t->smoothing == 0.0;
+    return t->loss.kind == XE_CROSS_ENTROPY && t->labels && t->smoothing == 0.0;
 }
 
 #define FEW_CLASSES 24 /* up to here, a lane is a row */
@@ -251,11 +252,13 @@ XE_HOT double XE(sigmoid_rows)(XE_ROWS_ARGS(REAL))
     enum { N = LOGIT_ROWS };
     const double keep = 1.0 - target->smoothing, share = 0.5 * target->smoothing;
     const double *s = target->sample_weight, *w = target->class_weight;
-    const double w0 = w ? w[0] : 1.0, w1 = w ? w[1] : 1.0;
+    const double w0 = target->scale * (w ? w[0] : 1.0), w1 = target->scale * (w ? w[1] : 1.0);
     const VD zero = XE_DOUBLE(all)(0.0);
     double z_wide[N], a0[N], a1[N], loss[N];
     REAL g[N];
     VD sum = zero;
+    if (target->loss.kind != XE_CROSS_ENTROPY)
+        return XE(xe_sigmoid_rows)(target, first, n_rows, z, grad, row_loss);
     for (ptrdiff_t done = 0; done < n_rows; done += N) {
         const ptrdiff_t n = n_rows - done < N ? n_rows - done : N, padded = (n + VLD - 1) / VLD * VLD;
         const ptrdiff_t i = first + done;

@@ -189,7 +189,7 @@ static double XE(sparse_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end
         const ptrdiff_t n = end - first < p->block_rows ? end - first : p->block_rows, padded = XE(padded)(n);
         XE(sparse_block)(p, first, n, 1, z, z_stride, NULL);
         if (sigmoid) {
-            sum += XE(sigmoid_rows)(&p->target, first, n, z, g, NULL);
+            sum += XE(sigmoid_rows)(&p->target, first, n, z, g, XE(losses_of)(p, first));
         } else if (plain && R > 1) {
             const int32_t *y = p->target.labels + first;
             XE(bind_rows)(&p->target, first, n, padded, &b);
@@ -198,9 +198,10 @@ static double XE(sparse_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end
             for (ptrdiff_t r = n; r < padded; r++) b.rest[r] = b.gap[r] = 0.0;
             sum += XE(finish_rows)(padded, &b);
             for (ptrdiff_t r = 0; r < n; r++) XE(scale_row)(z_stride, g + r * z_stride, VL, y[r], r, &b);
+            XE(keep_losses)(p, first, n, &b);
         } else {
             for (ptrdiff_t r = 0; r < n; r++) memcpy(z_rows + r * R, z + r * z_stride, (size_t)R * sizeof(REAL));
-            sum += XE(xe_softmax_rows)(&p->target, first, n, z_rows, g_rows, NULL);
+            sum += XE(xe_softmax_rows)(&p->target, first, n, z_rows, g_rows, XE(losses_of)(p, first));
             for (ptrdiff_t r = 0; r < n; r++) {
                 memcpy(g + r * z_stride, g_rows + r * R, (size_t)R * sizeof(REAL));
                 for (ptrdiff_t k = R; k < z_stride; k++) g[r * z_stride + k] = 0;

@@ -1,6 +1,6 @@
 """Writes coefficients.h: the polynomials and constants behind simd.h's exp and log1p.
 
-    python generate_coefficients.py > coefficients.h        (needs mpmath)
+    python tools/generate_coefficients.py > xentropy/_kernels/coefficients.h        (needs mpmath)
 
 Both reductions are the classical ones (W. J. Cody and W. Waite, Software Manual for the Elementary Functions, 1980;
 P. T. P. Tang, ACM TOMS 15(2), 1989 and 16(4), 1990); the polynomials are minimax, found by Remez' exchange.
@@ -55,7 +55,7 @@ def define(name, value):
 
 
 def main():
-    print("/* Written by generate_coefficients.py: do not edit. */")
+    print("/* Written by tools/generate_coefficients.py: do not edit. */")
     print("#ifndef XENTROPY_COEFFICIENTS_H\n#define XENTROPY_COEFFICIENTS_H\n")
     half = log(2) / 2 * mpf("1.0001")  # the rounding of x / log 2 is not exact
 

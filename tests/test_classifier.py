@@ -1,0 +1,461 @@
+"""SoftmaxClassifier: the optimum of LogisticRegression, from every kind of target, weight and storage."""
+
+import gc
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import reference
+import scipy.sparse as sp
+import sklearn
+from scipy.special import log_expit
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from xentropy import SoftmaxClassifier
+
+LOADERS = {"iris": load_iris, "wine": load_wine, "breast_cancer": load_breast_cancer, "digits": load_digits}
+sklearn_version = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
+
+TIGHT = {"tol": 1e-9, "max_iter": 10_000}
+
+
+def standardised(name, n_classes=None):
+    X, y = LOADERS[name](return_X_y=True)
+    keep = slice(None) if n_classes is None else y < n_classes
+    return StandardScaler().fit_transform(X[keep]), y[keep]
+
+
+def peer(X, y, sample_weight=None, **params):
+    """LogisticRegression at its own optimum: by Newton steps, far below the tolerance of the comparison."""
+    return LogisticRegression(solver="newton-cholesky", tol=1e-12, max_iter=1000, **params).fit(X, y, sample_weight)
+
+
+@pytest.fixture(scope="module")
+def iris():
+    return standardised("iris")
+
+
+# the optimum
+
+
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("name", "n_classes"),
+    [("iris", None), ("iris", 2), ("wine", None), ("wine", 2), ("breast_cancer", 2), ("digits", None), ("digits", 2)],
+)
+def test_same_optimum_as_logistic_regression(name, n_classes, weighted, class_weight):
+    X, y = standardised(name, n_classes)
+    sample_weight = np.random.default_rng(0).uniform(0, 2, len(y)) if weighted else None
+    expected = peer(X, y, sample_weight, class_weight=class_weight)
+    for dtype in (np.float64, np.float32):
+        clf = SoftmaxClassifier(**TIGHT, class_weight=class_weight).fit(X.astype(dtype), y, sample_weight)
+        assert clf.coef_.dtype == clf.intercept_.dtype == dtype
+        np.testing.assert_allclose(clf.coef_, expected.coef_, atol=2e-5, rtol=0)
+        np.testing.assert_allclose(clf.intercept_, expected.intercept_, atol=1e-4, rtol=0)
+        assert clf.converged_
+
+
+@pytest.mark.parametrize("C", [1e-3, 0.1, 10.0])
+def test_penalty_and_intercept_as_logistic_regression(C, iris):
+    X, y = iris
+    for target in (y, y == 1):
+        for fit_intercept in (True, False):
+            expected = peer(X, target, C=C, fit_intercept=fit_intercept)
+            clf = SoftmaxClassifier(C=C, fit_intercept=fit_intercept, **TIGHT).fit(X, target)
+            np.testing.assert_allclose(clf.coef_, expected.coef_, atol=2e-5, rtol=0)
+            np.testing.assert_allclose(clf.intercept_, expected.intercept_, atol=2e-5, rtol=0)
+            if not fit_intercept:
+                assert not clf.intercept_.any()
+
+
+@pytest.mark.parametrize("name", ["iris", "wine", "digits"])
+def test_class_weight_as_a_dict(name):
+    X, y = standardised(name)
+    class_weight = {0: 2.0, 2: 0.5}
+    expected = peer(X, y, class_weight=class_weight)
+    clf = SoftmaxClassifier(class_weight=class_weight, **TIGHT).fit(X, y)
+    np.testing.assert_allclose(clf.coef_, expected.coef_, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_soft_targets_equal_rows_repeated_with_the_probabilities_as_weights(n_classes, iris):
+    X, _ = iris
+    rng = np.random.default_rng(1)
+    y = rng.dirichlet(np.ones(n_classes), size=len(X))
+    s = rng.uniform(0.5, 2, len(X))
+    repeated = np.repeat(X, n_classes, axis=0)
+    labels = np.tile(np.arange(n_classes), len(X))
+    expected = peer(repeated, labels, (s[:, None] * y).ravel())
+    clf = SoftmaxClassifier(**TIGHT).fit(X, y, s)
+    np.testing.assert_allclose(clf.coef_, expected.coef_, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(clf.intercept_, expected.intercept_, atol=1e-5, rtol=0)
+    # so does label smoothing, which is a soft target
+    eps = 0.2
+    labels = rng.integers(0, n_classes, len(X))
+    smooth = SoftmaxClassifier(label_smoothing=eps, **TIGHT).fit(X, labels)
+    spelled_out = SoftmaxClassifier(**TIGHT).fit(X, reference.smoothed(reference.one_hot(labels, n_classes), eps))
+    np.testing.assert_allclose(smooth.coef_, spelled_out.coef_, atol=1e-7, rtol=0)
+
+
+def test_balanced_soft_targets_equal_balanced_repeated_rows(iris):
+    X, _ = iris
+    y = np.random.default_rng(2).dirichlet([1.0, 3.0, 0.5], size=len(X))
+    labels = np.tile(np.arange(3), len(X))
+    mass = y.sum(axis=0)
+    weights = (y * (mass.sum() / (3 * mass))).ravel()
+    expected = peer(np.repeat(X, 3, axis=0), labels, weights)
+    clf = SoftmaxClassifier(class_weight="balanced", **TIGHT).fit(X, y)
+    np.testing.assert_allclose(clf.coef_, expected.coef_, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("two", [False, True])
+def test_one_hot_targets_equal_labels(two, iris):
+    X, y = iris
+    y = (y == 1).astype(int) if two else y
+    from_labels = SoftmaxClassifier().fit(X, y)
+    for one_hot in (reference.one_hot(y, y.max() + 1), np.eye(y.max() + 1, dtype=int)[y], np.eye(y.max() + 1)[y] == 1):
+        clf = SoftmaxClassifier().fit(X, one_hot)
+        np.testing.assert_array_equal(clf.coef_, from_labels.coef_)
+        np.testing.assert_array_equal(clf.classes_, from_labels.classes_)
+
+
+def test_objective_is_the_formula(iris):
+    X, y = iris
+    clf = SoftmaxClassifier(C=0.7, label_smoothing=0.1).fit(X, y)
+    expected = reference.objective(
+        X, reference.one_hot(y, 3), clf.coef_, clf.intercept_, C=0.7, label_smoothing=0.1
+    )
+    assert clf.objective_ == pytest.approx(expected, rel=1e-12)
+    worse = SoftmaxClassifier(C=0.7, label_smoothing=0.1, tol=0.1).fit(X, y)
+    assert worse.objective_ > clf.objective_
+
+
+def test_columns_of_coef_sum_to_zero():
+    X, y = standardised("digits")
+    clf = SoftmaxClassifier().fit(X, y)
+    np.testing.assert_allclose(clf.coef_.sum(axis=0), 0, atol=1e-10)
+    assert abs(clf.intercept_.sum()) < 1e-10
+
+
+# storage, threads, determinism
+
+
+def test_sparse_equals_dense():
+    X, y = load_digits(return_X_y=True)
+    X, y = X[:600] / 16, y[:600]
+    dense = SoftmaxClassifier(**TIGHT).fit(X, y)
+    csr = sp.csr_array(X)
+    wide = sp.csr_array((csr.data, csr.indices.astype(np.int64), csr.indptr.astype(np.int64)), X.shape)
+    for stored in (csr, sp.csr_matrix(X), sp.csc_array(X), sp.coo_array(X), sp.lil_array(X), wide):
+        clf = SoftmaxClassifier(**TIGHT).fit(stored, y)
+        np.testing.assert_allclose(clf.coef_, dense.coef_, atol=1e-5, rtol=0)
+        np.testing.assert_allclose(clf.predict_proba(stored), clf.predict_proba(X), atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_any_layout_of_X_gives_the_same_bits(dtype, iris, tmp_path):
+    X = iris[0].astype(dtype)
+    y = iris[1]
+    expected = SoftmaxClassifier().fit(X, y)
+    spaced = np.zeros((2 * len(X), 8), dtype=dtype)[::2, ::2]
+    spaced[:] = X
+    frozen = X.copy()
+    frozen.setflags(write=False)
+    mapped = np.memmap(tmp_path / "X", dtype=dtype, shape=X.shape, mode="w+")
+    mapped[:] = X
+    swapped = X.astype(X.dtype.newbyteorder(">"))
+    for stored in (np.asfortranarray(X), spaced, frozen, mapped, swapped, X.tolist() if dtype is np.float64 else X):
+        before = np.array(stored, copy=True)
+        clf = SoftmaxClassifier().fit(stored, y)
+        np.testing.assert_array_equal(clf.coef_, expected.coef_)
+        np.testing.assert_array_equal(clf.predict_proba(stored), expected.predict_proba(X))
+        np.testing.assert_array_equal(stored, before)
+
+
+def test_float16_is_taken_as_float32_and_integers_as_float64(iris):
+    X, y = iris
+    half = X.astype(np.float16)
+    expected = SoftmaxClassifier().fit(half.astype(np.float32), y)
+    clf = SoftmaxClassifier().fit(half, y)
+    assert clf.coef_.dtype == clf.predict_proba(half).dtype == np.float32
+    np.testing.assert_array_equal(clf.coef_, expected.coef_)
+    whole = np.round(X * 10)
+    expected = SoftmaxClassifier().fit(whole, y)
+    np.testing.assert_array_equal(SoftmaxClassifier().fit(whole.astype(int), y).coef_, expected.coef_)
+
+
+def test_any_number_of_threads_gives_the_same_bits():
+    from threadpoolctl import threadpool_limits
+
+    X, y = standardised("digits")
+    fits = []
+    for n in (1, 2, 3):
+        with threadpool_limits(limits=n, user_api="openmp"):
+            fits.append(SoftmaxClassifier().fit(X, y).coef_)
+    np.testing.assert_array_equal(fits[0], fits[1])
+    np.testing.assert_array_equal(fits[0], fits[2])
+
+
+# labels
+
+
+@pytest.mark.parametrize("names", [["no", "yes"], [False, True], [-1, 1], ["a", "b", "c"], [10, 20, 30]])
+def test_classes_are_given_back_in_their_own_kind(names, iris):
+    X, y = iris
+    names = np.asarray(names)
+    labels = names[y % len(names)]
+    clf = SoftmaxClassifier().fit(X, labels)
+    np.testing.assert_array_equal(clf.classes_, names)
+    assert clf.predict(X).dtype == names.dtype
+    assert clf.score(X, labels) == np.mean(clf.predict(X) == labels)
+
+
+def test_pandas_in_and_names_of_classes_and_features(iris):
+    pd = pytest.importorskip("pandas")
+    X, y = iris
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    for labels in (np.array(["x", "y", "z"])[y], pd.Series(y, dtype="category"), pd.Series(y, dtype="Int64")):
+        clf = SoftmaxClassifier().fit(frame, labels)
+        assert clf.feature_names_in_.tolist() == list("abcd")
+        assert set(clf.predict(frame)) <= set(labels)
+    soft = pd.DataFrame(reference.smoothed(reference.one_hot(y, 3), 0.1), columns=["red", "green", "blue"])
+    clf = SoftmaxClassifier().fit(frame, soft)
+    assert clf.classes_.tolist() == ["red", "green", "blue"]
+    assert clf.predict(frame[:1]).tolist() == ["red"]
+    assert clf.score(frame, soft[["blue", "red", "green"]]) == clf.score(frame, soft)
+    with pytest.raises(ValueError, match="feature names"):
+        clf.predict(frame.rename(columns={"a": "A"}))
+
+
+def test_score_of_soft_targets_is_the_mass_on_the_predicted_class(iris):
+    X, y = iris
+    rng = np.random.default_rng(0)
+    soft = rng.dirichlet(np.ones(3), size=len(X))
+    clf = SoftmaxClassifier().fit(X, y)
+    s = rng.uniform(size=len(X))
+    expected = np.average([soft[i, k] for i, k in enumerate(clf.predict(X))], weights=s)
+    assert clf.score(X, soft, s) == pytest.approx(expected)
+    assert clf.score(X, reference.one_hot(y, 3)) == pytest.approx(clf.score(X, y))
+
+
+# predictions
+
+
+def test_log_proba_is_finite_where_probabilities_underflow(iris):
+    X, y = iris
+    for labels in (y, y == 1):
+        clf = SoftmaxClassifier().fit(X, labels)
+        clf.coef_ = clf.coef_ * 1e4
+        far = clf.predict_log_proba(X)
+        assert np.all(np.isfinite(far))
+        assert far.min() < -1000
+        assert clf.predict_proba(X).min() == 0
+        np.testing.assert_allclose(np.exp(far), clf.predict_proba(X), rtol=1e-12)
+
+
+def test_predictions_agree_with_each_other_and_with_the_oracle(iris):
+    X, y = iris
+    clf = SoftmaxClassifier().fit(X, y)
+    np.testing.assert_allclose(
+        clf.predict_log_proba(X), reference.log_softmax(clf.decision_function(X)).astype(float), rtol=1e-13
+    )
+    np.testing.assert_allclose(clf.predict_proba(X).sum(axis=1), 1, rtol=1e-15)
+    np.testing.assert_array_equal(clf.predict(X), clf.predict_proba(X).argmax(axis=1))
+    two = SoftmaxClassifier().fit(X, y == 1)
+    z = two.decision_function(X)
+    assert z.shape == (len(X),)
+    np.testing.assert_allclose(
+        two.predict_log_proba(X), np.column_stack([log_expit(-z), log_expit(z)]), rtol=1e-13
+    )
+    np.testing.assert_array_equal(two.predict(X), z > 0)
+
+
+# parameters, state
+
+
+def test_warm_start_continues(iris):
+    X, y = iris
+    for labels in (y, y == 1):
+        cold = SoftmaxClassifier(tol=1e-8).fit(X, labels)
+        warm = SoftmaxClassifier(tol=1e-8, warm_start=True).fit(X, labels)
+        assert warm.n_iter_ == cold.n_iter_ > 3
+        warm.fit(X, labels)
+        assert warm.n_iter_ <= 3
+        np.testing.assert_allclose(warm.coef_, cold.coef_, atol=1e-6)
+        with pytest.raises(ValueError, match="warm_start"):
+            warm.fit(X[:, :2], labels)
+        with pytest.raises(ValueError, match="warm_start"):
+            warm.fit(X, np.where(labels == labels.max(), 7, labels))
+
+
+def test_warning_at_max_iter_says_what_to_do(iris):
+    X, y = iris
+    with pytest.warns(ConvergenceWarning, match="Increase max_iter"):
+        clf = SoftmaxClassifier(max_iter=2).fit(X, y)
+    assert not clf.converged_
+    assert clf.n_iter_ == 2
+
+
+def test_sparsify_and_densify(iris):
+    X, y = iris
+    clf = SoftmaxClassifier().fit(X, y)
+    dense = clf.coef_
+    proba = clf.predict_proba(X)
+    assert sp.issparse(clf.sparsify().coef_)
+    np.testing.assert_allclose(clf.predict_proba(X), proba, rtol=1e-13)
+    np.testing.assert_allclose(clf.predict_proba(sp.csr_array(X)), proba, rtol=1e-13)
+    np.testing.assert_array_equal(clf.to_sklearn().coef_, dense)
+    np.testing.assert_array_equal(clf.densify().coef_, dense)
+
+
+def test_pickle_and_clone(iris):
+    X, y = iris
+    clf = SoftmaxClassifier(C=0.5).fit(X, y)
+    again = pickle.loads(pickle.dumps(clf))
+    np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
+    assert clone(clf).get_params() == clf.get_params()
+
+
+def test_repr_documents_the_parameters():
+    html = SoftmaxClassifier(C=0.5)._repr_html_()
+    assert "label_smoothing" in html
+    assert "href" not in html.replace('href="#xentropy.SoftmaxClassifier', "")  # no page of another project
+    if sklearn_version >= (1, 8):
+        assert "Inverse of the strength" in html
+    assert repr(SoftmaxClassifier(C=0.5)) == "SoftmaxClassifier(C=0.5)"
+
+
+# weights
+
+
+def test_rows_of_weight_zero_count_for_nothing(iris):
+    X, y = iris
+    s = (np.arange(len(X)) % 3 > 0).astype(float)
+    kept = SoftmaxClassifier(**TIGHT).fit(X[s > 0], y[s > 0])
+    clf = SoftmaxClassifier(**TIGHT).fit(X, y, s)
+    np.testing.assert_allclose(clf.coef_, kept.coef_, atol=1e-6)
+
+
+def test_integer_weights_repeat_rows_and_scale_with_C(iris):
+    X, y = iris
+    s = np.arange(len(X)) % 3 + 1
+    repeated = SoftmaxClassifier(**TIGHT).fit(np.repeat(X, s, axis=0), np.repeat(y, s))
+    clf = SoftmaxClassifier(**TIGHT).fit(X, y, s)
+    np.testing.assert_allclose(clf.coef_, repeated.coef_, atol=1e-5)
+    scaled = SoftmaxClassifier(C=0.25, **TIGHT).fit(X, y, 4 * s)
+    np.testing.assert_allclose(scaled.coef_, clf.coef_, atol=1e-6)
+
+
+# wrong input
+
+
+@pytest.mark.parametrize(
+    ("params", "X", "y", "sample_weight", "message"),
+    [
+        ({}, [[1.0], [2.0]], [1, 1], None, "one class"),
+        ({}, [[1.0], [2.0]], None, None, "target y is None"),
+        ({}, [[1.0], [2.0]], [0, 1, 1], None, "inconsistent numbers of samples"),
+        ({}, [[1.0], [np.nan]], [0, 1], None, "NaN"),
+        ({}, [[1.0], [np.inf]], [0, 1], None, "infinity"),
+        ({}, np.empty((0, 2)), [], None, "0 sample"),
+        ({}, np.empty((2, 0)), [0, 1], None, "0 feature"),
+        ({}, [[1.0], [2.0]], [0.5, 0.7], None, "Unknown label type"),
+        ({}, [[1.0], [2.0]], [[0.5, 0.6], [1, 0]], None, "sums to 1.1 in row 0"),
+        ({}, [[1.0], [2.0]], [[1.5, -0.5], [1, 0]], None, "holds -0.5 in row 0"),
+        ({}, [[1.0], [2.0]], ["a", None], None, "contains None in row 1"),
+        ({}, [[1.0], [2.0]], [0, 1], [1.0, -1.0], "[Nn]egative"),
+        ({}, [[1.0], [2.0]], [0, 1], [1.0, np.nan], "NaN"),
+        ({}, [[1.0], [2.0]], [0, 1], [0.0, 0.0], "[Ss]ample.weight"),
+        ({}, [[1.0], [2.0]], [0, 1], [1.0], "sample_weight.shape"),
+        ({"class_weight": {2: 1.0}}, [[1.0], [2.0]], [0, 1], None, r"not in y: \[2\]"),
+        ({"class_weight": {1: -1.0}}, [[1.0], [2.0]], [0, 1], None, r"class_weight\[1\]"),
+        ({"class_weight": {0: 0, 1: 0}}, [[1.0], [2.0]], [0, 1], None, "without weight"),
+        ({"class_weight": "balanced"}, [[1.0], [2.0]], [0, 1], [1.0, 0.0], "weigh nothing"),
+        ({"C": 0}, [[1.0], [2.0]], [0, 1], None, "'C' parameter"),
+        ({"C": np.nan}, [[1.0], [2.0]], [0, 1], None, "'C' parameter"),
+        ({"label_smoothing": 1.1}, [[1.0], [2.0]], [0, 1], None, "'label_smoothing' parameter"),
+        ({"tol": -1}, [[1.0], [2.0]], [0, 1], None, "'tol' parameter"),
+        ({"max_iter": 1.5}, [[1.0], [2.0]], [0, 1], None, "'max_iter' parameter"),
+        ({"class_weight": "equal"}, [[1.0], [2.0]], [0, 1], None, "'class_weight' parameter"),
+    ],
+)
+def test_wrong_input_is_named(params, X, y, sample_weight, message):
+    with pytest.raises(ValueError, match=message):
+        SoftmaxClassifier(**params).fit(X, y, sample_weight)
+
+
+def test_sparse_indices_out_of_range_are_never_read():
+    X = sp.csr_matrix(np.eye(3))
+    for attribute, value in (("indices", 3), ("indices", -1), ("indices", 10**6), ("indptr", 10**6), ("indptr", -1)):
+        broken = X.copy()
+        getattr(broken, attribute)[1] = value
+        with pytest.raises(ValueError, match=r"X\.ind"):
+            SoftmaxClassifier().fit(broken, [0, 1, 0])
+
+
+def test_before_fit(iris):
+    for method in ("predict", "predict_proba", "predict_log_proba", "decision_function"):
+        with pytest.raises(NotFittedError):
+            getattr(SoftmaxClassifier(), method)(iris[0])
+    for method in ("sparsify", "densify", "to_sklearn"):
+        with pytest.raises(NotFittedError):
+            getattr(SoftmaxClassifier(), method)()
+
+
+def test_soft_target_of_another_number_of_classes(iris):
+    clf = SoftmaxClassifier().fit(*iris)
+    with pytest.raises(ValueError, match=r"y has 2 columns.*3 classes"):
+        clf.score(iris[0], np.full((len(iris[0]), 2), 0.5))
+
+
+# shapes at the edge
+
+
+@pytest.mark.filterwarnings("ignore:The number of unique classes is greater than 50%")
+@pytest.mark.parametrize("n_classes", [2, 3, 17, 300])
+def test_one_row_a_class(n_classes):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n_classes, 5))
+    expected = peer(X, np.arange(n_classes), C=0.1)
+    clf = SoftmaxClassifier(C=0.1, **TIGHT).fit(X, np.arange(n_classes))
+    np.testing.assert_allclose(clf.coef_, expected.coef_, atol=2e-5, rtol=0)
+
+
+def test_one_row_with_a_soft_target():
+    clf = SoftmaxClassifier(C=100.0, **TIGHT).fit([[1.0]], [[0.25, 0.75]])
+    np.testing.assert_allclose(clf.predict_proba([[1.0]]), [[0.25, 0.75]], atol=1e-6)
+
+
+def test_constant_and_duplicated_columns(iris):
+    X, y = iris
+    X = np.column_stack([X, X[:, 0], np.zeros(len(X)), np.full(len(X), 3.0)])
+    expected = peer(X, y)
+    clf = SoftmaxClassifier(**TIGHT).fit(X, y)
+    np.testing.assert_allclose(clf.coef_[:, 4], clf.coef_[:, 0], atol=2e-5)
+    np.testing.assert_allclose(clf.coef_[:, 5:], 0, atol=2e-5)
+    np.testing.assert_allclose(clf.coef_, expected.coef_, atol=2e-5)
+
+
+def test_a_thousand_fits_do_not_grow_memory(iris):
+    resource = pytest.importorskip("resource")
+    X, y = iris[0][::4], iris[1][::4]
+    targets = (y, reference.one_hot(y, 3) * 0.9 + 0.1 / 3)
+    sparse = sp.csr_array(X)
+
+    def fits(n):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            for i in range(n):
+                clf = SoftmaxClassifier(max_iter=3).fit((X, sparse)[i % 2], targets[i // 2 % 2])
+                clf.predict_proba(X)
+        gc.collect()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    settled = fits(200)
+    assert fits(1000) - settled < 4000  # kB: 4 kB a fit would show

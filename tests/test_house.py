@@ -1,0 +1,199 @@
+"""The rules of the house, checked: what imports what, what is packaged, what the stubs and the README promise."""
+
+import ast
+import importlib.metadata
+import inspect
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import xentropy
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "xentropy"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+COMPILED = sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in PACKAGE.rglob("*.pyx"))
+
+# Each module stands on a floor, and imports from the floors below only.
+FLOORS = [
+    {"_kernels"},
+    {"_config", "_losses", "_read_csv", "_solver", "_targets"},
+    {"_objective"},
+    {"_classifier", "_functional", "_metrics"},
+    {"_classifier_cv", "_display", "_report"},
+    {"__init__"},
+    {"__main__"},
+]
+
+
+def floor(module: str) -> int:
+    found = [i for i, modules in enumerate(FLOORS) if module in modules]
+    assert found, f"xentropy/{module}.py stands on no floor: give it one in FLOORS"
+    return found[0]
+
+
+def imported_modules(path: Path) -> set[str]:
+    """The modules of ours that a file in xentropy/ imports, at any depth of its code."""
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == "xentropy"):
+            inside = (node.module or "").split(".")[0 if node.level else 1 :]
+            names = [inside[0]] if inside and inside[0] else [alias.name for alias in node.names]
+            ours = {path.stem for path in PACKAGE.iterdir()}
+            modules.update(name if name in ours else "__init__" for name in names)
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                parts = alias.name.split(".")
+                if parts[0] == "xentropy":
+                    modules.add(parts[1] if len(parts) > 1 else "__init__")
+    return modules
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if p.parent == PACKAGE], ids=lambda path: path.name)
+def test_imports_go_down(path):
+    for imported in imported_modules(path):
+        assert floor(imported) < floor(path.stem), f"{path.name} imports {imported}, which is not on a floor below"
+
+
+def test_kernels_import_nothing_of_ours_from_above():
+    for path in (PACKAGE / "_kernels").glob("*.py*"):
+        assert not re.search(r"^\s*(from|import)\s+(\.\.|xentropy)", path.read_text(), flags=re.MULTILINE), path.name
+
+
+def test_imported_modules_sees_every_form(tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text(
+        "from . import _targets, SoftmaxClassifier\nfrom ._kernels._linear import LinearPass\nimport xentropy._solver\n"
+        "def f():\n    from xentropy._metrics import log_loss\n    import numpy\n"
+    )
+    assert imported_modules(path) == {"_targets", "__init__", "_kernels", "_solver", "_metrics"}
+
+
+@pytest.mark.parametrize("folder", [PACKAGE, PACKAGE / "_kernels"], ids=lambda path: path.name)
+def test_meson_installs_each_file(folder):
+    build = (folder / "meson.build").read_text()
+    for path in folder.iterdir():
+        if path.suffix in {".py", ".pyi"} or path.name == "py.typed":
+            assert f"'{path.name}'" in build, f"{folder.name}/meson.build does not install {path.name}"
+        elif path.suffix == ".pyx":
+            assert f"'{path.stem}'" in build, f"{folder.name}/meson.build does not compile {path.name}"
+            assert path.with_suffix(".pyi").exists(), f"{path.name} has no stub"
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_compiled_modules_declare_free_threading(name):
+    module = importlib.import_module(name)
+    assert module.__file__.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES))
+    assert "freethreading_compatible=True" in (PACKAGE / "_kernels" / "meson.build").read_text()
+
+
+def is_fused(function) -> bool:
+    return "fused" in type(function).__name__
+
+
+def test_stubs_agree_with_the_compiled_modules(tmp_path):
+    pytest.importorskip("mypy")
+    allowed = [r".*\.__test__", r".*\.__(reduce|setstate)_cython__"]  # what Cython adds to every module and class
+    for name in COMPILED:
+        module = importlib.import_module(name)
+        # Cython 3.3 gives keyword-only defaults of fused functions to the wrong parameters: see the next test
+        allowed += [re.escape(f"{name}.{function}") for function, it in vars(module).items() if is_fused(it)]
+    (tmp_path / "allowed").write_text("\n".join(allowed))
+    (tmp_path / "mypy.ini").write_text("[mypy]\nfollow_imports = skip\n")
+    # the modules are the installed ones (hence another folder), the stubs those of the repository, which mypy finds
+    # also where the package is installed for editing
+    result = subprocess.run(
+        [
+            *(sys.executable, "-m", "mypy.stubtest", "--ignore-disjoint-bases", "--ignore-unused-allowlist"),
+            *("--allowlist", "allowed", "--mypy-config-file", "mypy.ini"),
+            *COMPILED,
+        ],
+        cwd=tmp_path,
+        env=os.environ | {"MYPYPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_stubs_of_fused_functions(name):
+    module = importlib.import_module(name)
+    stub = ast.parse((ROOT / Path(*name.split("."))).with_suffix(".pyi").read_text())
+    stubbed = {node.name: node.args for node in stub.body if isinstance(node, ast.FunctionDef)}
+    for function, it in vars(module).items():
+        if is_fused(it) and not function.startswith("_"):
+            of_kind = {kind: [] for kind in ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY")}
+            for parameter in inspect.signature(it).parameters.values():
+                of_kind[parameter.kind.name].append(parameter.name)
+            args = stubbed[function]
+            assert [a.arg for a in args.posonlyargs] == of_kind["POSITIONAL_ONLY"]
+            assert [a.arg for a in args.args] == of_kind["POSITIONAL_OR_KEYWORD"]
+            assert [a.arg for a in args.kwonlyargs] == of_kind["KEYWORD_ONLY"]
+
+
+def test_version_has_one_home():
+    (version,) = re.findall(r"^  version: '(.+)',$", (ROOT / "meson.build").read_text(), flags=re.MULTILINE)
+    assert xentropy.__version__ == importlib.metadata.version("xentropy") == version
+    assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_readme_names_what_is_public():
+    table = (ROOT / "README.md").read_text().partition("## Public names")[2].partition("\n## ")[0]
+    named = re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)
+    assert sorted(named) == sorted(xentropy.__all__)
+
+
+def test_public_names_exist_and_are_documented():
+    assert len(set(xentropy.__all__)) == len(xentropy.__all__)
+    for name in xentropy.__all__:
+        public = getattr(xentropy, name)
+        if callable(public) and (inspect.isclass(public) or inspect.isfunction(public)):
+            assert public.__doc__, name
+            assert "Examples\n    --------" in public.__doc__, f"{name} has no example"
+
+
+def test_readme_has_two_commands():
+    commands = re.findall(r"^python3 -m venv --without-pip .*$", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+    # .ci/run runs these two as they are
+    assert [command.rpartition(" && ")[2] for command in commands] == [".venv/bin/xentropy", ".venv/bin/pytest -q"]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_importing_needs_only_the_declared_dependencies(path):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert [re.match(r"[\w.-]+", needed)[0] for needed in project["dependencies"]] == ["numpy", "scipy", "scikit-learn"]
+    allowed = {"numpy", "scipy", "sklearn", "joblib", "threadpoolctl", "xentropy"} | sys.stdlib_module_names
+    imported = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            imported.update(alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            imported.add(node.module.split(".")[0])
+    assert imported <= allowed
+
+
+def test_tests_are_no_package():
+    assert not (ROOT / "tests" / "__init__.py").exists()  # it would import the source folder, which holds no modules
+
+
+def test_source_folder_without_compiled_modules_says_how_to_install(tmp_path):
+    for path in SOURCES:
+        copy = tmp_path / path.relative_to(ROOT)
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    code = (
+        "import sys\n"
+        # an editable install answers for xentropy before any folder does
+        "sys.meta_path = [finder for finder in sys.meta_path if 'editable' not in type(finder).__module__]\n"
+        "import xentropy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "ImportError: xentropy was imported from" in done.stderr
+    assert "pip install ." in done.stderr

@@ -1,0 +1,90 @@
+"""The objective against an extended-precision oracle, and its gradient against central differences of that oracle."""
+
+import numpy as np
+import pytest
+import reference
+import scipy.sparse as sp
+
+from xentropy._objective import LinearObjective
+from xentropy._targets import learn_target
+
+N, D = 41, 7
+
+
+def problem(n_classes, *, soft, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(N, D)) * (rng.random((N, D)) < 0.7)
+    y = rng.dirichlet(np.ones(n_classes), size=N) if soft else np.arange(N) % n_classes
+    n_outputs = 1 if n_classes == 2 else n_classes
+    coef = rng.normal(size=(n_outputs, D))
+    intercept = rng.normal(size=n_outputs)
+    return X, y, coef, intercept, rng
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("soft", [True, False])
+@pytest.mark.parametrize("n_classes", [2, 3, 17])
+def test_value_and_gradient(n_classes, soft, label_smoothing, weighted, fit_intercept):
+    X, y, coef, intercept, rng = problem(n_classes, soft=soft)
+    if not fit_intercept:
+        intercept = np.zeros_like(intercept)
+    weights = {"sample_weight": None, "class_weight": None}
+    if weighted:
+        weights = {"sample_weight": rng.integers(0, 3, N) * 0.7, "class_weight": rng.uniform(0.1, 2, n_classes)}
+    options = {"C": 0.3, "label_smoothing": label_smoothing, **weights}
+    objective = LinearObjective(X, learn_target(y), fit_intercept=fit_intercept, **options)
+    distribution = y if soft else reference.one_hot(y, n_classes)
+
+    value, grad = objective(objective.pack(coef, intercept))
+    expected = reference.objective(X, distribution, coef, intercept, **options)
+    assert objective.unscaled(value) == pytest.approx(expected, rel=1e-13)
+
+    scale = objective.unscaled(1.0)
+    grad_coef = reference.central_difference(
+        lambda w: reference.objective(X, distribution, w, intercept, **options), coef
+    )
+    np.testing.assert_allclose(grad[: coef.size].reshape(D, -1).T * scale, grad_coef, rtol=1e-7, atol=1e-8)
+    if fit_intercept:
+        grad_intercept = reference.central_difference(
+            lambda b: reference.objective(X, distribution, coef, b, **options), intercept
+        )
+        np.testing.assert_allclose(grad[coef.size :] * scale, grad_intercept, rtol=1e-7, atol=1e-8)
+    else:
+        assert grad.size == coef.size
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_any_storage_of_X_gives_the_same_numbers(n_classes):
+    X, y, coef, intercept, _ = problem(n_classes, soft=False)
+    X = X.astype(np.float32).astype(np.float64)
+    target = learn_target(y)
+    theta = LinearObjective(X, target).pack(coef, intercept)
+    value, grad = LinearObjective(X, target)(theta)
+    shuffled = sp.csr_array(X)
+    wide = sp.csr_array((shuffled.data, shuffled.indices.astype(np.int64), shuffled.indptr.astype(np.int64)), X.shape)
+    for stored in (X.astype(np.float32), sp.csr_array(X), sp.csr_matrix(X), sp.csr_array(X.astype(np.float32)), wide):
+        other_value, other_grad = LinearObjective(stored, target)(theta)
+        assert other_value == pytest.approx(value, rel=1e-14)
+        np.testing.assert_allclose(other_grad, grad, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_no_penalty(n_classes):
+    X, y, coef, intercept, _ = problem(n_classes, soft=False)
+    objective = LinearObjective(X, learn_target(y), C=np.inf)
+    value, _ = objective(objective.pack(coef, intercept))
+    full = (coef, intercept) if n_classes > 2 else reference.two_columns(coef, intercept)
+    expected = reference.linear_loss(X, reference.one_hot(y, n_classes), *full)
+    assert objective.unscaled(value) == pytest.approx(float(expected), rel=1e-13)
+
+
+def test_unpack_centres_the_classes_and_keeps_the_probabilities():
+    X, y, coef, intercept, _ = problem(4, soft=False)
+    objective = LinearObjective(X, learn_target(y))
+    centred, shift = objective.unpack(objective.pack(coef, intercept))
+    np.testing.assert_allclose(centred.sum(axis=0), 0, atol=1e-14)
+    np.testing.assert_allclose(
+        reference.log_softmax(X @ centred.T + shift), reference.log_softmax(X @ coef.T + intercept), atol=1e-13
+    )

@@ -1,0 +1,150 @@
+"""Every kind of y, and every kind of wrong y."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from xentropy._targets import check_distribution, find_labels, is_distribution, learn_target, match_target
+
+INTEGER_DTYPES = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
+
+
+@pytest.mark.parametrize("dtype", [*INTEGER_DTYPES, "float64", "object", "str", ">i4"])
+def test_labels_of_any_dtype(dtype):
+    y = np.array([5, 3, 5, 9]).astype(dtype)
+    target = learn_target(y)
+    assert target.labels.dtype == np.int32
+    np.testing.assert_array_equal(target.classes[target.labels], y)
+    np.testing.assert_array_equal(target.classes, np.unique(y))
+
+
+def test_labels_of_other_kinds():
+    pd = pytest.importorskip("pandas")
+    for y in (
+        [True, False, True],
+        ["no", "yes", "no"],
+        pd.Series(["no", "yes", "no"]),
+        pd.Series(["no", "yes", "no"], dtype="category"),
+        pd.Series([2, 1, 2], dtype="Int64"),
+        pd.Series([2, 1, 2], name="y"),
+        np.array(["no", "yes", "no"], dtype=object),
+        [-(2**62), 2**62, 5],
+        np.array([2**64 - 1, 2**63, 2**64 - 1], dtype=np.uint64),
+    ):
+        target = learn_target(y)
+        assert target.classes[target.labels].tolist() == list(y)
+        assert target.classes.tolist() == sorted(set(y))
+
+
+def test_a_column_of_labels_is_ravelled_with_a_warning():
+    with pytest.warns(UserWarning, match="column-vector"):
+        target = learn_target(np.array([[1], [0], [1]]))
+    np.testing.assert_array_equal(target.labels, [1, 0, 1])
+
+
+def test_rank_decides_between_labels_and_distributions():
+    assert is_distribution([[0.5, 0.5]])
+    assert not is_distribution([[1], [2]])
+    assert not is_distribution([0.5, 0.5])
+
+
+def test_soft_rows_are_kept_and_one_hot_rows_become_labels():
+    soft = np.array([[0.25, 0.75], [1.0, 0.0]])
+    np.testing.assert_array_equal(learn_target(soft).distribution, soft)
+    one_hot = learn_target(np.array([[0, 1, 0], [1, 0, 0]]))
+    assert one_hot.distribution is None
+    np.testing.assert_array_equal(one_hot.labels, [1, 0])
+    np.testing.assert_array_equal(one_hot.classes, [0, 1, 2])  # a column that no row uses is a class
+
+
+def test_columns_of_a_dataframe_name_the_classes():
+    pd = pytest.importorskip("pandas")
+    y = pd.DataFrame({"sun": [0.5, 0.1], "rain": [0.5, 0.9]})
+    target = learn_target(y)
+    assert target.classes.tolist() == ["sun", "rain"]
+    # the same classes in another order are put in order
+    np.testing.assert_allclose(match_target(y[["rain", "sun"]], target.classes).distribution, target.distribution)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ([0.5, 0.6], r"y sums to 1.1 in row 2, not to 1"),
+        ([0.0, 0.0], r"y sums to 0 in row 2, not to 1"),
+        ([-0.5, 1.5], r"y holds -0.5 in row 2"),
+        ([np.nan, 1.0], r"y holds nan in row 2"),
+        ([np.inf, 0.0], r"y sums to inf in row 2"),
+        ([1.0, 1.0], r"y sums to 2 in row 2"),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_no_distribution_is_named(row, message, dtype):
+    y = np.array([[1, 0], [0.5, 0.5], row, [0, 1]], dtype=dtype)
+    with pytest.raises(ValueError, match=message):
+        learn_target(y)
+
+
+def test_rounding_of_the_type_is_allowed_and_no_more():
+    third = np.full((1, 3), 1 / 3)
+    check_distribution(third.astype(np.float32))
+    check_distribution(third.astype(np.float16))
+    check_distribution(third * (1 + 5e-7))
+    with pytest.raises(ValueError, match="row 0"):
+        check_distribution(third * (1 + 5e-6))
+    check_distribution((third * (1 + 5e-4)).astype(np.float32))
+    with pytest.raises(ValueError, match="row 0"):
+        check_distribution((third * (1 + 5e-3)).astype(np.float32))
+
+
+def test_words_or_sparse_matrices_are_no_distribution():
+    with pytest.raises(ValueError, match="must hold numbers"):
+        learn_target([["a", "b"], ["c", "d"]])
+    with pytest.raises(ValueError, match="sparse"):
+        learn_target(sp.csr_array(np.eye(3)))
+
+
+def test_regression_targets_are_refused():
+    with pytest.raises(ValueError, match="Unknown label type"):
+        learn_target([0.1, 1.7, 2.2])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_missing_labels_are_refused(bad):
+    with pytest.raises(ValueError, match="y contains"):
+        learn_target([0.0, 1.0, bad])
+
+
+@pytest.mark.parametrize(
+    ("classes", "y", "expected"),
+    [
+        ([3, 5, 9], [3, 7, 5, -9, 2**40], [0, -1, 1, -1, -1]),
+        ([9, 3, 5], [3, 9], [1, 0]),
+        ([0, 10**12], [10**12, 5, 0], [1, -1, 0]),
+        (["a", "b"], ["b", "zz", "a", ""], [1, -1, 0, -1]),
+        ([False, True], [True, False, True], [1, 0, 1]),
+        ([0, 1], [True, False], [1, 0]),
+        ([0.0, 1.5], [1.5, 1.0], [1, -1]),
+        ([0, 1], ["0", "1"], [-1, -1]),
+        (["0", "1"], [0, 1], [-1, -1]),
+        (np.array([1, "a"], dtype=object), np.array(["a", 1, "b"], dtype=object), [1, 0, -1]),
+    ],
+)
+def test_find_labels(classes, y, expected):
+    found = find_labels(np.asarray(y), np.asarray(classes))
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_find_labels_of_every_integer_pair():
+    for kind in INTEGER_DTYPES:
+        for other in INTEGER_DTYPES:
+            found = find_labels(np.array([0, 100, 3, 1], dtype=kind), np.array([1, 3], dtype=other))
+            np.testing.assert_array_equal(found, [-1, -1, 1, 0])
+    np.testing.assert_array_equal(find_labels(np.array([2**64 - 1], dtype=np.uint64), np.array([-1, 3])), [-1])
+
+
+def test_class_mass():
+    s = np.array([1.0, 2.0, 4.0])
+    np.testing.assert_allclose(learn_target(["b", "a", "b"]).class_mass(s), [2, 5])
+    np.testing.assert_allclose(learn_target([[0.5, 0.5], [1, 0], [0, 1]]).class_mass(s), [2.5, 4.5])
+    np.testing.assert_allclose(learn_target([[0.5, 0.5], [1, 0], [0, 1]]).class_mass(), [1.5, 1.5])

@@ -1,0 +1,681 @@
+"""Losses of logits, and their gradients: for neural networks, sequences, or any model of one's own."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral
+from typing import Any, Literal
+
+import numpy as np
+import scipy.sparse as sp
+
+from ._kernels import _pointwise as kernels
+from ._kernels._linear import LinearPass
+from ._kernels._threads import effective_n_threads
+from ._losses import Loss, check_loss, refuse_smoothing
+from ._targets import SUM_RTOL, bad_distribution
+
+Reduction = Literal["mean", "sum", "none"]
+
+
+def cross_entropy(
+    y_true: Any,
+    logits: Any,
+    *,
+    sample_weight: Any = None,
+    class_weight: Any = None,
+    label_smoothing: float = 0.0,
+    loss: str | Loss = "cross_entropy",
+    ignore_index: int | None = None,
+    reduction: Reduction = "mean",
+    return_grad: bool = False,
+) -> Any:
+    r"""Cross-entropy of softmax probabilities, or another loss of the family, from logits.
+
+    With logits z, :math:`\ell_k = -\log p_k = \log \sum_j e^{z_j} - z_k` and a target distribution y, a row's loss is
+
+    .. math:: L = s \sum_k w_k t_k\, \phi(\ell_k), \qquad t_k = (1 - \epsilon)\, y_k + \epsilon / K
+
+    with its sample weight s, class weights w and label smoothing :math:`\epsilon`; :math:`\phi(\ell) = \ell` is the
+    cross-entropy. Smoothing mass goes to the classes whose logit is not -inf. Nothing is rounded to 0 or overflows on
+    the way: a loss of 1e-30 is 1e-30, in float32 too.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (...) or (..., K)
+        Class indices in [0, K), of any integer dtype; or distributions over the classes, one-hot or soft. The rank
+        decides.
+
+    logits : array-like of shape (..., K)
+        Classes on the last axis, any leading axes. C-ordered float32 and float64 arrays are not copied. float16 is
+        computed in float32, integers in float64.
+
+    sample_weight : array-like, default=None
+        Weights, 0 or more, of the shape (...), or of its first axes: (batch,) for logits (batch, time, K). A row of
+        weight 0 is not looked at: it may hold NaN, and its label may be anything.
+
+    class_weight : array-like of shape (K,), default=None
+        Weights of the classes, 0 or more.
+
+    label_smoothing : float, default=0.0
+        Share, in [0, 1], of each target that is spread evenly over the classes.
+
+    loss : str or loss object, default="cross_entropy"
+        One of the names "cross_entropy", "focal", "generalized", "poly", "symmetric", or an object that holds
+        parameters, such as ``FocalLoss(gamma=2.0)``.
+
+    ignore_index : int, default=None
+        A label whose rows are left out, as if their weight were 0: padding, for instance.
+
+    reduction : {"mean", "sum", "none"}, default="mean"
+        "mean" divides the sum by the weights of the rows, :math:`\sum_i s_i \sum_k w_k y_{ik}` (y unsmoothed); if they
+        sum to 0, say because every row is ignored or there is none, value and gradient are 0.
+
+    return_grad : bool, default=False
+        Whether to return the gradient with respect to the logits as well; it comes from the same pass.
+
+    Returns
+    -------
+    value : float, or float64 ndarray of shape (...) for reduction="none"
+
+    grad : ndarray of the shape of `logits`, float32 or float64 as they are
+        Only with `return_grad`. For reduction="none" it is the gradient of each row's own loss.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not agree, a label is out of range or no integer, a row of `y_true` is no distribution, a weight is
+        negative or NaN, or the loss is not defined for the targets.
+
+    See Also
+    --------
+    binary_cross_entropy : Independent binary targets, elementwise.
+    linear_cross_entropy : The same loss of ``X @ coef.T + intercept`` without forming these logits.
+
+    Notes
+    -----
+    A row with a NaN or +inf logit, or with -inf in every class, has no distribution: its loss and gradient are NaN. A
+    class with a logit of -inf is masked: probability and gradient 0, and the loss is +inf if it is the target (a
+    bounded loss is at its bound). The result is the same, bit for bit, for any number of threads.
+
+    References
+    ----------
+    Goodfellow, Bengio & Courville (2016), Deep Learning, sections 6.2.2.3 (softmax units) and 7.5.1 (label smoothing).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xentropy as xe
+    >>> logits = np.array([[2.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    >>> value, grad = xe.cross_entropy([0, 1], logits, return_grad=True)
+    >>> round(value, 6)
+    0.895495
+    >>> grad.round(3)
+    array([[-0.107,  0.053,  0.053],
+           [ 0.106, -0.394,  0.288]])
+
+    Soft targets, and rows of padding:
+
+    >>> round(xe.cross_entropy([[0.5, 0.5, 0.0], [0.0, 1.0, 0.0]], logits), 6)
+    1.395495
+    >>> xe.cross_entropy([0, -1], logits, ignore_index=-1, reduction="none").round(6)
+    array([0.239545, 0.      ])
+
+    From 20 on float32 cannot tell a probability from 1, but it can tell the loss from 0:
+
+    >>> print(f"{xe.cross_entropy([0], np.array([[40.0, 0.0]], dtype=np.float32)):.4g}")
+    4.248e-18
+    """
+    z = _float_array(logits, "logits")
+    if z.ndim == 0 or z.shape[-1] == 0:
+        raise ValueError(f"logits has shape {z.shape}; its last axis must hold the classes")
+    shape, lead, n_classes = z.shape, z.shape[:-1], z.shape[-1]
+    z = z.reshape(math.prod(lead), n_classes)
+    target = _target(
+        y_true,
+        lead,
+        n_classes,
+        z.dtype,
+        sample_weight=sample_weight,
+        class_weight=class_weight,
+        label_smoothing=label_smoothing,
+        loss=loss,
+        ignore_index=ignore_index,
+        reduction=reduction,
+    )
+    row_loss = np.empty(len(z)) if reduction == "none" else None
+    grad = np.empty_like(z) if return_grad else None
+    value = kernels.softmax_loss(z, **target, row_loss=row_loss, grad=grad, n_threads=effective_n_threads())
+    result = value if row_loss is None else row_loss.reshape(lead)
+    return result if grad is None else (result, grad.reshape(shape))
+
+
+def binary_cross_entropy(
+    y_true: Any,
+    logits: Any,
+    *,
+    sample_weight: Any = None,
+    pos_weight: Any = None,
+    label_smoothing: float = 0.0,
+    loss: str | Loss = "cross_entropy",
+    reduction: Reduction = "mean",
+    return_grad: bool = False,
+) -> Any:
+    r"""Cross-entropy of independent binary targets, or another loss of the family, from logits: elementwise.
+
+    With a logit z, a target y in [0, 1] and :math:`p = 1 / (1 + e^{-z})`, an element's loss is
+
+    .. math:: L = s\, \bigl(c\, t\, \phi(-\log p) + (1 - t)\, \phi(-\log (1 - p))\bigr),
+              \qquad t = (1 - \epsilon)\, y + \epsilon / 2
+
+    with its sample weight s, positive weight c and label smoothing :math:`\epsilon`; :math:`\phi(\ell) = \ell` is the
+    cross-entropy. One vector is a binary problem, ``(n, n_labels)`` a multilabel one, images are the reconstruction
+    loss of a variational autoencoder.
+
+    Parameters
+    ----------
+    y_true : array-like of the shape of `logits`
+        Targets in [0, 1]: 0 and 1, or probabilities.
+
+    logits : array-like of any shape
+        C-ordered float32 and float64 arrays are not copied. float16 is computed in float32, integers in float64.
+
+    sample_weight : array-like, default=None
+        Weights, 0 or more, of the shape of `logits`, or of its first axes: (n,) for logits (n, n_labels). Elements of
+        weight 0 are not looked at: they may hold NaN.
+
+    pos_weight : float or array-like, default=None
+        Weight c of the positive side, 0 or more; it broadcasts against `logits`: (n_labels,) for logits (n, n_labels).
+        It is part of the loss, so the mean does not divide by it.
+
+    label_smoothing : float, default=0.0
+        Share, in [0, 1], of each target that is spread evenly over its two sides.
+
+    loss : str or loss object, default="cross_entropy"
+        As for `cross_entropy`.
+
+    reduction : {"mean", "sum", "none"}, default="mean"
+        "mean" divides the sum by the sum of the elements' sample weights: their number if there are none. If that is 0,
+        value and gradient are 0.
+
+    return_grad : bool, default=False
+        Whether to return the gradient with respect to the logits as well; it comes from the same pass.
+
+    Returns
+    -------
+    value : float, or float64 ndarray of the shape of `logits` for reduction="none"
+
+    grad : ndarray of the shape of `logits`, float32 or float64 as they are
+        Only with `return_grad`. For reduction="none" it is the gradient of each element's own loss.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not agree, a target is not in [0, 1], a weight is negative or NaN, or the loss is not defined for
+        the targets.
+
+    See Also
+    --------
+    cross_entropy : One of K classes in each row.
+
+    Notes
+    -----
+    Logits of +-inf are sure of their side: the loss is 0 if that is the target, +inf where any of the target lies on
+    the other (a bounded loss is at its bound). A logit of NaN gives NaN.
+
+    References
+    ----------
+    Bishop (2006), Pattern Recognition and Machine Learning, section 4.3.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xentropy as xe
+    >>> value, grad = xe.binary_cross_entropy([1, 0, 1], [3.0, -2.0, -1.0], return_grad=True)
+    >>> round(value, 6)
+    0.496259
+    >>> grad.round(3)
+    array([-0.016,  0.04 , -0.244])
+
+    Several labels, each with its own positive weight:
+
+    >>> xe.binary_cross_entropy([[1, 0], [0, 1]], np.zeros((2, 2)), pos_weight=[1.0, 3.0], reduction="none").round(3)
+    array([[0.693, 0.693],
+           [0.693, 2.079]])
+    """
+    z = _float_array(logits, "logits")
+    y_given = np.asarray(y_true)
+    if y_given.shape != z.shape:
+        raise ValueError(
+            f"y_true has shape {y_given.shape}, logits {z.shape}: binary targets are elementwise, so the shapes must "
+            f"be equal; reshape one of them, say logits[:, 0]"
+        )
+    y = _float_array(y_given, "y_true", dtype=z.dtype)
+    checked = _check_options(loss, label_smoothing, reduction)
+    s, run = _leading_weights(sample_weight, z.shape)
+    bad = kernels.first_outside_unit(y.ravel(), s, run)
+    if bad < 0 and checked.one_hot_only:
+        soft = (y.ravel() != 0) & (y.ravel() != 1)
+        if s is not None:
+            soft &= np.repeat(s, run) != 0
+        if soft.any():
+            raise ValueError(
+                f"{checked} is not defined for soft targets, but y_true holds {y.flat[soft.argmax()]} "
+                f"({_where(soft.argmax(), y.shape)}); use targets of 0 and 1, or another loss"
+            )
+    if bad >= 0:
+        raise ValueError(
+            f"y_true holds {y_given.flat[bad]} ({_where(bad, y.shape)}), outside of [0, 1]; give elements to leave out "
+            f"sample_weight 0"
+        )
+    scale = 1.0
+    if reduction == "mean":
+        with np.errstate(over="ignore"):
+            scale = _inverse(float(z.size) if s is None else float(s.sum()) * run)
+    element_loss = np.empty(z.size) if reduction == "none" else None
+    grad = np.empty_like(z) if return_grad else None
+    value = kernels.binary_loss(
+        z.ravel(),
+        y.ravel(),
+        sample_weight=s,
+        run=run,
+        pos_weight=_pos_weight(pos_weight, z.shape),
+        label_smoothing=label_smoothing,
+        loss=checked.kernel(),
+        scale=scale,
+        element_loss=element_loss,
+        grad=None if grad is None else grad.ravel(),
+        n_threads=effective_n_threads(),
+    )
+    result = value if element_loss is None else element_loss.reshape(z.shape)
+    return result if grad is None else (result, grad)
+
+
+def linear_cross_entropy(
+    X: Any,
+    y_true: Any,
+    coef: Any,
+    intercept: Any = None,
+    *,
+    sample_weight: Any = None,
+    class_weight: Any = None,
+    label_smoothing: float = 0.0,
+    loss: str | Loss = "cross_entropy",
+    ignore_index: int | None = None,
+    reduction: Reduction = "mean",
+    return_grad: bool = False,
+    return_input_grad: bool = False,
+) -> Any:
+    r"""`cross_entropy` of the logits ``X @ coef.T + intercept``, which are never stored.
+
+    The logits of a block of rows are formed in cache, turned into losses and into the block's share of the gradient,
+    and forgotten, so memory does not grow with rows times classes: the last layer of a language model, or a linear
+    model fitted by an optimiser of one's own.
+
+    .. math:: z_i = W x_i + b, \quad g_i = \partial L / \partial z_i, \quad
+              \partial L / \partial W = \sum_i g_i x_i^\top, \quad \partial L / \partial b = \sum_i g_i, \quad
+              \partial L / \partial x_i = W^\top g_i
+
+    Parameters
+    ----------
+    X : array-like of shape (..., d), or sparse matrix of shape (n, d)
+        Inputs. C-ordered float32 and float64 arrays, and such CSR matrices, are not copied; the arithmetic is in their
+        dtype.
+
+    y_true : array-like of shape (...) or (..., K)
+        Class indices or distributions, as for `cross_entropy`.
+
+    coef : array-like of shape (K, d), or (1, d)
+        Coefficients W. One row is the sigmoid form of two classes: z is the logit of class 1.
+
+    intercept : array-like of shape (K,) or (1,), default=None
+        Intercept b; None means zeros.
+
+    sample_weight, class_weight, label_smoothing, loss, ignore_index, reduction
+        As for `cross_entropy`. A row of X of weight 0 may hold NaN.
+
+    return_grad : bool, default=False
+        Whether to return the gradients with respect to `coef` and `intercept` as well. They are sums over rows, so
+        there are none for reduction="none".
+
+    return_input_grad : bool, default=False
+        Whether to return the gradient with respect to X too; it implies `return_grad`. X must be dense: the gradient
+        with respect to a sparse X is not sparse.
+
+    Returns
+    -------
+    value : float, or float64 ndarray of shape (...) for reduction="none"
+
+    grad : tuple ``(grad_coef, grad_intercept)``, or ``(grad_coef, grad_intercept, grad_X)``
+        Only with `return_grad` or `return_input_grad`. In the shapes of `coef`, its rows, and X; the first two in the
+        dtype of `coef`, the last in that of X. `grad_intercept` is there without an `intercept` too.
+
+    Raises
+    ------
+    ValueError
+        As `cross_entropy`; if a gradient is asked for with reduction="none", or that of X where X is sparse.
+
+    See Also
+    --------
+    cross_entropy : From logits.
+    SoftmaxClassifier : Fits `coef` and `intercept`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xentropy as xe
+    >>> X = np.array([[1.0, 2.0], [3.0, 0.0]])
+    >>> W = np.array([[0.5, 0.0], [0.0, 0.5], [0.0, 0.0]])
+    >>> value, (grad_W, grad_b) = xe.linear_cross_entropy(X, [1, 0], W, return_grad=True)
+    >>> round(value, 6) == round(xe.cross_entropy([1, 0], X @ W.T), 6)
+    True
+    >>> grad_W.shape, grad_b.shape
+    ((3, 2), (3,))
+    """
+    return_grad = return_grad or return_input_grad
+    if return_grad and reduction == "none":
+        raise ValueError(
+            "reduction='none' has a gradient of coef for every row; ask for 'sum' or 'mean', or for return_grad=False"
+        )
+    is_sparse = bool(sp.issparse(X))
+    if is_sparse:
+        if return_input_grad:
+            raise ValueError("return_input_grad=True needs dense X: the gradient with respect to a sparse X is dense")
+        if X.ndim != 2:
+            raise ValueError(f"X is sparse of shape {X.shape}; it must have two axes")
+        rows = X.tocsr()
+        if rows.dtype not in (np.float32, np.float64):
+            rows = rows.astype(np.float64)
+        lead = rows.shape[:1]
+    else:
+        X = _float_array(X, "X")
+        if X.ndim == 0:
+            raise ValueError("X is a number; its last axis must hold the features")
+        lead = X.shape[:-1]
+        rows = X.reshape(math.prod(lead), X.shape[-1])
+    W = _float_array(coef, "coef")
+    if W.ndim != 2 or W.shape[0] == 0 or W.shape[1] != rows.shape[1]:
+        raise ValueError(
+            f"coef has shape {W.shape}, X {X.shape}; coef must be (n_classes, {rows.shape[1]}), or "
+            f"(1, {rows.shape[1]}) for the sigmoid form of two classes"
+        )
+    n_outputs = W.shape[0]
+    b = np.zeros(n_outputs) if intercept is None else _float_array(intercept, "intercept", dtype=np.float64)
+    if b.shape != (n_outputs,):
+        raise ValueError(f"intercept has shape {b.shape}, coef {W.shape}; intercept must be ({n_outputs},)")
+    n_classes = max(2, n_outputs)
+    target = _target(
+        y_true,
+        lead,
+        n_classes,
+        rows.dtype,
+        sample_weight=sample_weight,
+        class_weight=class_weight,
+        label_smoothing=label_smoothing,
+        loss=loss,
+        ignore_index=ignore_index,
+        reduction=reduction,
+    )
+    fused = LinearPass(rows, n_classes, **target, sigmoid=n_outputs == 1, compute=rows.dtype.name)
+    grad_coef = np.empty((rows.shape[1], n_outputs))
+    grad_intercept = np.empty(n_outputs)
+    row_loss = np.empty(rows.shape[0]) if reduction == "none" else None
+    grad_input = np.empty_like(rows) if return_input_grad else None
+    value = fused.loss_gradient(
+        np.ascontiguousarray(W.T, dtype=np.float64),
+        b,
+        grad_coef,
+        grad_intercept,
+        effective_n_threads(),
+        row_loss=row_loss,
+        grad_input=grad_input,
+    )
+    result = value if row_loss is None else row_loss.reshape(lead)
+    if not return_grad:
+        return result
+    grad: tuple[np.ndarray, ...] = (np.ascontiguousarray(grad_coef.T, dtype=W.dtype), grad_intercept.astype(W.dtype))
+    if grad_input is not None:
+        grad += (grad_input.reshape(X.shape),)
+    return result, grad
+
+
+def softmax(logits: Any) -> np.ndarray:
+    r"""Probabilities :math:`p_k = e^{z_k} / \sum_j e^{z_j}` over the last axis.
+
+    Parameters
+    ----------
+    logits : array-like of shape (..., K)
+
+    Returns
+    -------
+    ndarray of the shape of `logits`, float32 or float64 as they are
+        NaN in a row with a NaN or +inf logit, or with -inf in every class.
+
+    Raises
+    ------
+    ValueError
+        If `logits` has no axis, or holds no numbers.
+
+    References
+    ----------
+    Bridle (1990), Probabilistic Interpretation of Feedforward Classification Network Outputs, Neurocomputing 68.
+
+    Examples
+    --------
+    >>> import xentropy as xe
+    >>> xe.softmax([1.0, 1.0, -float("inf")])
+    array([0.5, 0.5, 0. ])
+    """
+    return _softmax(logits, log=False)
+
+
+def log_softmax(logits: Any) -> np.ndarray:
+    r"""Log-probabilities :math:`\log p_k = z_k - \log \sum_j e^{z_j}` over the last axis.
+
+    They are finite where a probability underflows, and other than 0 where it rounds to 1.
+
+    Parameters
+    ----------
+    logits : array-like of shape (..., K)
+
+    Returns
+    -------
+    ndarray of the shape of `logits`, float32 or float64 as they are
+        NaN in a row with a NaN or +inf logit, or with -inf in every class.
+
+    Raises
+    ------
+    ValueError
+        If `logits` has no axis, or holds no numbers.
+
+    References
+    ----------
+    Blanchard, Higham & Higham (2021), Accurately computing the log-sum-exp and softmax functions, IMA J. Numer. Anal.
+    41(4), section 4.
+
+    Examples
+    --------
+    >>> import xentropy as xe
+    >>> xe.log_softmax([1000.0, 0.0])
+    array([    0., -1000.])
+    """
+    return _softmax(logits, log=True)
+
+
+def _softmax(logits: Any, *, log: bool) -> np.ndarray:
+    z = _float_array(logits, "logits")
+    if z.ndim == 0:
+        raise ValueError("logits is a number; its last axis must hold the classes")
+    rows = z.reshape(math.prod(z.shape[:-1]), z.shape[-1])
+    return kernels.softmax(rows, log=log, n_threads=effective_n_threads()).reshape(z.shape)
+
+
+def _float_array(a: Any, name: str, *, dtype: Any = None) -> np.ndarray:
+    """`a` as an aligned, C-ordered float32 or float64 array in native byte order: itself where it is one."""
+    if sp.issparse(a):
+        raise ValueError(f"{name} is a sparse matrix; pass {name}.toarray()")
+    a = np.asarray(a)
+    if a.dtype.kind not in "biuf":
+        try:
+            a = a.astype(np.float64) if a.dtype.kind == "O" else None
+        except (TypeError, ValueError):
+            a = None
+        if a is None:
+            raise ValueError(f"{name} must hold real numbers")
+    if dtype is None:
+        dtype = np.float32 if a.dtype.kind == "f" and a.dtype.itemsize <= 4 else np.float64
+    return np.require(a, dtype, ["C", "A"])
+
+
+def _check_options(loss: str | Loss, label_smoothing: float, reduction: str) -> Loss:
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"label_smoothing={label_smoothing!r} is not in [0, 1]")
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction={reduction!r} is none of 'mean', 'sum' and 'none'")
+    checked = check_loss(loss)
+    refuse_smoothing(checked, label_smoothing)
+    return checked
+
+
+def _target(
+    y_true: Any,
+    lead: tuple[int, ...],
+    n_classes: int,
+    dtype: Any,
+    *,
+    sample_weight: Any,
+    class_weight: Any,
+    label_smoothing: float,
+    loss: str | Loss,
+    ignore_index: int | None,
+    reduction: str,
+) -> dict[str, Any]:
+    """What rows of logits of the shape (*lead, n_classes) are compared with, as the kernels take it."""
+    checked = _check_options(loss, label_smoothing, reduction)
+    n = math.prod(lead)
+    s, run = _leading_weights(sample_weight, lead)
+    if s is not None and run != 1:
+        s = np.repeat(s, run)
+    w = None if class_weight is None else _weights(class_weight, "class_weight")
+    if w is not None and w.shape != (n_classes,):
+        raise ValueError(f"class_weight has shape {w.shape}; it must be ({n_classes},), one weight for each class")
+    target: dict[str, Any] = {}
+    y = np.asarray(y_true)
+    if y.shape == lead:
+        if ignore_index is not None:
+            if not isinstance(ignore_index, Integral):
+                raise TypeError(f"ignore_index={ignore_index!r} must be an integer or None")
+            s = np.ones(n) if s is None else s.copy()
+        labels, mass, bad = kernels.encode_labels(_integers(y, s), n_classes, ignore_index, s, w)
+        if bad >= 0:
+            raise ValueError(
+                f"y_true holds {y.flat[bad]} ({_where(bad, lead)}), outside of [0, {n_classes}): there are {n_classes} "
+                f"classes; pass ignore_index={y.flat[bad]} if it marks rows to leave out"
+            )
+        target["labels"] = labels
+    elif y.shape == (*lead, n_classes):
+        if ignore_index is not None:
+            raise ValueError(
+                f"ignore_index={ignore_index} is a label, but y_true holds distributions; give rows to leave out "
+                f"sample_weight 0"
+            )
+        rtol = SUM_RTOL.get(y.dtype.name, SUM_RTOL["float64"])
+        q = _float_array(y, "y_true", dtype=dtype).reshape(n, n_classes)
+        bad = kernels.first_bad_distribution(q, rtol, s)
+        if bad >= 0:
+            raise bad_distribution(q[bad], "y_true", _where(bad, lead))
+        if checked.one_hot_only:
+            soft = ((q != 0) & (q != 1)).any(axis=1)
+            if s is not None:
+                soft &= s != 0
+            if soft.any():
+                raise ValueError(
+                    f"{checked} is not defined for soft targets, but y_true is soft in "
+                    f"{_where(soft.argmax(), lead)}; pass labels, or use another loss"
+                )
+        mass = kernels.distribution_mass(q, s, w)
+        target["distribution"] = q
+    else:
+        hint = "; pass y_true[..., 0]" if y.shape == (*lead, 1) else ""
+        raise ValueError(
+            f"y_true has shape {y.shape}; for {n_classes} classes it must be {lead} (class indices) or "
+            f"{(*lead, n_classes)} (distributions){hint}"
+        )
+    return target | {
+        "sample_weight": s,
+        "class_weight": w,
+        "label_smoothing": label_smoothing,
+        "loss": checked.kernel(),
+        "scale": _inverse(mass) if reduction == "mean" else 1.0,
+    }
+
+
+def _integers(y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
+    """Class indices as a contiguous integer array; those of rows of weight 0 need not be any."""
+    if y.dtype.kind == "O":
+        y = np.asarray(y.tolist())
+    if y.dtype.kind == "f":
+        whole = np.isfinite(y) & (y == np.trunc(y))
+        bad = ~whole.ravel() if sample_weight is None else ~whole.ravel() & (sample_weight != 0)
+        if bad.any():
+            at = bad.argmax()
+            raise ValueError(f"y_true holds {y.flat[at]} ({_where(at, y.shape)}); class indices are integers")
+        y = np.clip(np.where(whole, y, 0), -(2.0**62), 2.0**62).astype(np.int64)
+    if y.dtype.kind == "b":
+        y = y.astype(np.uint8)
+    if y.dtype.kind not in "iu":
+        raise ValueError(
+            f"y_true must hold class indices, not {y.dtype}; np.unique(y, return_inverse=True) makes them from other "
+            f"labels"
+        )
+    return np.require(y, y.dtype.newbyteorder("="), ["C", "A"]).reshape(-1)
+
+
+def _weights(weights: Any, name: str) -> np.ndarray:
+    weights = _float_array(weights, name, dtype=np.float64)
+    bad = ~((weights >= 0) & (weights < np.inf)).ravel()
+    if bad.any():
+        at = bad.argmax()
+        raise ValueError(
+            f"{name} holds {weights.flat[at]} ({_where(at, weights.shape)}); weights are finite and 0 or more"
+        )
+    return weights
+
+
+def _leading_weights(sample_weight: Any, shape: tuple[int, ...]) -> tuple[np.ndarray | None, int]:
+    """Weights of the first axes of `shape`, flat, and how many elements in a row share one."""
+    if sample_weight is None:
+        return None, 1
+    s = _weights(sample_weight, "sample_weight")
+    if s.shape != shape[: s.ndim]:
+        raise ValueError(f"sample_weight has shape {s.shape}; it must be {shape}, or the first axes of it")
+    return s.ravel(), math.prod(shape[s.ndim :])
+
+
+def _pos_weight(pos_weight: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Weights of the positive side, flat, to be repeated along the flat logits."""
+    if pos_weight is None:
+        return None
+    c = _weights(pos_weight, "pos_weight")
+    try:
+        if np.broadcast_shapes(c.shape, shape) != shape:
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"pos_weight has shape {c.shape}, which does not broadcast to {shape}") from None
+    return np.ascontiguousarray(np.broadcast_to(c, shape[len(shape) - c.ndim :])).ravel()
+
+
+def _inverse(mass: float) -> float:
+    """1 / mass; 0 where nothing has weight: then value and gradient are 0."""
+    if mass == 0.0:
+        return 0.0
+    inverse = 1.0 / mass
+    if not 0.0 < inverse < math.inf:
+        raise ValueError(f"the weights sum to {mass}, by which no mean can be divided; scale them")
+    return inverse
+
+
+def _where(index: int, shape: tuple[int, ...]) -> str:
+    if len(shape) < 2:
+        return f"row {index}"
+    return f"position {tuple(int(i) for i in np.unravel_index(index, shape))}"

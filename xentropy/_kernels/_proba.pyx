@@ -1,0 +1,169 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True
+"""Rows of probabilities against labels or distributions, and integer labels in a table of classes."""
+
+import numpy as np
+from cython cimport floating
+from cython.parallel cimport prange
+from libc.stdint cimport int32_t, int64_t
+
+from .proba cimport (
+    xe_encode_labels,
+    xe_labels,
+    xe_mark_labels,
+    xe_proba,
+    xe_proba_flaws,
+    xe_proba_rows_double,
+    xe_proba_rows_float,
+)
+
+# Partitions depend on the shape alone, and their sums are added in their order: the same bits for any number of threads
+_MAX_PARTITIONS = 32
+_MIN_VALUES = 1 << 15  # probabilities that are worth a partition of their own
+
+
+def mark_labels(labels, low, Py_ssize_t size):
+    """Which of the integers low, ..., low + size - 1 occur among `labels`: uint8 array (size,).
+
+    It stops reading where all have been seen.
+    """
+    cdef Py_ssize_t n = len(labels), first = 0, step = max(4096, size)
+    seen = np.zeros(size, dtype=np.uint8)
+    cdef unsigned char[::1] out = seen
+    cdef xe_labels source
+    _keep = _bind_labels(&source, labels, low, None)
+    source.table_size = size
+    while first < n and size:
+        xe_mark_labels(&source, first, min(step, n - first), &out[0])
+        first += step
+        if seen.all():
+            break
+    return seen
+
+
+def encode_labels(labels, low, const int32_t[::1] table not None):
+    """``table[label - low]`` of each integer label, -1 where that lies outside of the table: int32 array (n,)."""
+    cdef Py_ssize_t n = len(labels)
+    out = np.empty(n, dtype=np.int32)
+    cdef int32_t[::1] indices = out
+    cdef xe_labels source
+    _keep = _bind_labels(&source, labels, low, table)
+    if n:
+        with nogil:
+            xe_encode_labels(&source, 0, n, &indices[0])
+    return out
+
+
+def proba_rows(const floating[:, ::1] proba, Py_ssize_t n_classes, *, labels=None, low=0,
+               const int32_t[::1] table=None, distribution=None, const double[::1] sample_weight=None,
+               double eps, double sum_tolerance, double[::1] row_loss=None, int n_threads=1):
+    """Sum of the weighted cross-entropies of rows of probabilities, and the rows that are no probabilities.
+
+    Parameters
+    ----------
+    proba : float32 or float64 array (n, K)
+        Probabilities; or (n, 1) where `n_classes` is 2: those of class 1.
+    n_classes : int
+        K.
+    labels : integer array (n,), any width
+        A label is class ``table[label - low]``; -1, or a place outside of the table, is a class of probability 0.
+    low : int
+    table : int32 array
+        Entries in [-1, K).
+    distribution : float32 or float64 array (n, K), C-ordered
+        Target probabilities, instead of labels.
+    sample_weight : float64 array (n,), optional
+        Nothing that a row of weight 0 holds counts.
+    eps : float
+        Probabilities are clipped to [eps, 1 - eps].
+    sum_tolerance : float
+        How far the sum of a row may be from 1.
+    row_loss : float64 array (n,), optional
+        Overwritten with each row's own loss, unweighted.
+    n_threads : int, default=1
+        The result is the same, bit for bit, for any number.
+
+    Returns
+    -------
+    total : float
+    outside, off_one, unknown_label : int
+        The first row that holds NaN or a number outside of [0, 1] (`total` is NaN then), that does not sum to one, and
+        whose label has no class; -1 where there is none.
+    """
+    cdef Py_ssize_t n = proba.shape[0], n_columns = proba.shape[1], q, i
+    cdef Py_ssize_t n_partitions = max(1, min(_MAX_PARTITIONS, n, n * n_columns // _MIN_VALUES))
+    cdef xe_proba model
+    cdef double sums[32]  # _MAX_PARTITIONS
+    cdef xe_proba_flaws flaws[32]
+    cdef double *losses = NULL
+    if n == 0:
+        return 0.0, -1, -1, -1
+    if n_columns != n_classes and not (n_columns == 1 and n_classes == 2) or n_classes < 1:
+        raise ValueError(f"proba has {n_columns} columns for {n_classes} classes")
+    if sample_weight is not None and sample_weight.shape[0] != n or row_loss is not None and row_loss.shape[0] != n:
+        raise ValueError(f"sample_weight and row_loss must have {n} entries")
+    if (labels is None) == (distribution is None) or labels is not None and (len(labels) != n or table is None):
+        raise ValueError(f"pass either {n} labels and their table, or a distribution")
+    model.n_classes, model.n_columns = n_classes, n_columns
+    model.proba = &proba[0, 0]
+    model.distribution = NULL
+    model.eps, model.sum_tolerance = eps, sum_tolerance
+    model.sample_weight = NULL  # no conditional expression: its temporary would drop the const
+    if sample_weight is not None:
+        model.sample_weight = &sample_weight[0]
+    if row_loss is not None:
+        losses = &row_loss[0]
+    if labels is not None:
+        for i in range(table.shape[0]):
+            if not -1 <= table[i] < n_classes:
+                raise ValueError(f"table holds {table[i]}, outside of [-1, {n_classes})")
+        _keep = _bind_labels(&model.labels, labels, low, table)
+    elif distribution.dtype == np.float32:
+        _keep = _bind_distribution[float](&model, distribution, n)
+        model.distribution_is_float = 1
+    else:
+        _keep = _bind_distribution[double](&model, distribution, n)
+        model.distribution_is_float = 0
+    for q in range(n_partitions):
+        flaws[q].outside = flaws[q].off_one = flaws[q].unknown_label = -1
+    n_threads = max(1, min(n_threads, n_partitions))
+    for q in prange(n_partitions, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
+        if floating is float:
+            sums[q] = xe_proba_rows_float(&model, n * q // n_partitions, n * (q + 1) // n_partitions, losses,
+                                          &flaws[q])
+        else:
+            sums[q] = xe_proba_rows_double(&model, n * q // n_partitions, n * (q + 1) // n_partitions, losses,
+                                           &flaws[q])
+    cdef double total = 0.0
+    cdef xe_proba_flaws first
+    first.outside = first.off_one = first.unknown_label = -1
+    for q in range(n_partitions):
+        total += sums[q]
+        if first.outside < 0:
+            first.outside = flaws[q].outside
+        if first.off_one < 0:
+            first.off_one = flaws[q].off_one
+        if first.unknown_label < 0:
+            first.unknown_label = flaws[q].unknown_label
+    return total, first.outside, first.off_one, first.unknown_label
+
+
+cdef object _bind_labels(xe_labels *source, labels, low, const int32_t[::1] table):
+    """Point `source` to integer `labels`; returns what must be kept alive meanwhile."""
+    if labels.dtype.kind not in "biu" or not labels.dtype.isnative:
+        raise ValueError(f"labels of dtype {labels.dtype} are no integers in the machine's byte order")
+    cdef const unsigned char[::1] raw = labels.view(np.uint8)
+    source.labels = &raw[0] if raw.shape[0] else NULL
+    source.item_size = labels.dtype.itemsize
+    source.is_signed = labels.dtype.kind == "i"
+    source.low = <int64_t> (int(low) - (1 << 64) if low >= 1 << 63 else int(low))
+    source.table_size = 0 if table is None else table.shape[0]
+    source.table = &table[0] if source.table_size else NULL
+    return raw
+
+
+cdef object _bind_distribution(xe_proba *model, const floating[:, ::1] distribution, Py_ssize_t n):
+    if distribution.shape[0] != n or distribution.shape[1] != model.n_classes:
+        raise ValueError(f"distribution has shape ({distribution.shape[0]}, {distribution.shape[1]}), not "
+                         f"({n}, {model.n_classes})")
+    model.distribution = &distribution[0, 0]
+    return distribution

@@ -1,0 +1,47 @@
+/* Probabilities against labels or distributions: the seam between Cython and proba.c, with the rules of kernels.h. */
+#ifndef XENTROPY_PROBA_H
+#define XENTROPY_PROBA_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Labels as they came: n integers of any width. Label v is class table[v - low], or none where that is -1 or outside. */
+typedef struct {
+    const void *labels;
+    int item_size;         /* bytes: 1, 2, 4 or 8 */
+    int is_signed;
+    int64_t low;           /* of unsigned 64-bit labels: the same 64 bits */
+    ptrdiff_t table_size;
+    const int32_t *table;  /* (table_size) in [-1, K) */
+} xe_labels;
+
+ptrdiff_t xe_encode_labels(const xe_labels *t, ptrdiff_t first, ptrdiff_t n, int32_t *out);
+void xe_mark_labels(const xe_labels *t, ptrdiff_t first, ptrdiff_t n, unsigned char *seen);
+
+/* Probabilities, and what they are compared with. */
+typedef struct {
+    ptrdiff_t n_classes;          /* K */
+    ptrdiff_t n_columns;          /* K; or 1 where K = 2: the probability of class 1 */
+    const void *proba;            /* (n, n_columns) REAL */
+    xe_labels labels;             /* (n), where distribution is NULL */
+    const void *distribution;     /* (n, K), or NULL */
+    int distribution_is_float;
+    const double *sample_weight;  /* (n), or NULL: all one. Nothing that a row of weight 0 holds counts */
+    double eps;                   /* p is clipped to [eps, 1 - eps] */
+    double sum_tolerance;         /* how far the sum of a row may be from 1 */
+} xe_proba;
+
+/* The first row of each kind, or -1. */
+typedef struct {
+    ptrdiff_t outside;        /* holds a NaN, or a number outside of [0, 1] */
+    ptrdiff_t off_one;        /* does not sum to 1 */
+    ptrdiff_t unknown_label;  /* its label has no class: p = 0 */
+} xe_proba_flaws;
+
+/* Rows begin..end: returns their weighted loss (NaN where one is outside), notes their flaws, and writes each row's own
+ * loss, unweighted, where row_loss (n) is not NULL. */
+double xe_proba_rows_float(const xe_proba *m, ptrdiff_t begin, ptrdiff_t end, double *row_loss, xe_proba_flaws *flaws);
+double xe_proba_rows_double(const xe_proba *m, ptrdiff_t begin, ptrdiff_t end, double *row_loss,
+                            xe_proba_flaws *flaws);
+
+#endif
