@@ -28,6 +28,7 @@ cdef Py_ssize_t _MIN_UPDATES = 16  # of each number of a gradient that are worth
 cdef Py_ssize_t _PARTIAL_BYTES = 1 << 26  # of all partitions' gradients together
 cdef Py_ssize_t _BLOCK_BYTES = 1 << 17  # of X and its logits in a block of rows: they stay in a core's own cache
 cdef Py_ssize_t _BYTES_PER_ROW = 1 << 15  # of a gradient of many outputs, that are worth one more row in a block
+cdef Py_ssize_t _FEW = 24  # beyond so many outputs, a block has more rows to share the reading of the coefficients
 cdef Py_ssize_t _MIN_SHARED = 1 << 16  # coefficients that are worth threads when they are packed and summed
 cdef Py_ssize_t _SHARE = 64  # features of the coefficients that a thread packs or sums at a time
 
@@ -128,7 +129,7 @@ cdef class _Model:
         cdef Py_ssize_t fitting = _BLOCK_BYTES // (real * (d + 2 * R))
         # each block reads the coefficients and updates their gradient once: the larger they are, the more rows share it
         cdef Py_ssize_t sharing = 8 * d * R // _BYTES_PER_ROW
-        self.model.block_rows = max(512 // real if R > 24 else 32, min(256, fitting), min(192, sharing)) // 16 * 16
+        self.model.block_rows = max(512 // real if R > _FEW else 32, min(256, fitting), min(192, sharing)) // 16 * 16
         self._scratch = np.empty((0, 0), dtype=np.uint8)
         self._packed = _aligned(self.kernels.linear_packed(&self.model))
         self.model.packed = <void *> <size_t> self._packed.ctypes.data
