@@ -50,8 +50,8 @@ def literal(x, is_float):
     return float(x).hex()
 
 
-def define(name, value):
-    print(f"#define {name} {value}")
+def define(name, *values):
+    print(f"#define {name}", ", \\\n    ".join(values))
 
 
 def main():
@@ -64,8 +64,7 @@ def main():
         q, error = remez(lambda r: (exp(r) - 1 - r) / r**2, lambda r: r**2 / exp(r), -half, half, degree)
         print(f"/* {real}: relative error of the polynomial 2^{float(log(error, 2)):.1f} */")
         is_float = real == "float"
-        terms = ", ".join(literal(c, is_float) for c in reversed(q))
-        define(f"XE_EXP_POLY_{real}", terms)
+        define(f"XE_EXP_POLY_{real}", *(literal(c, is_float) for c in reversed(q)))
         high = head(log(2), head_bits)
         define(f"XE_LN2_HIGH_{real}", literal(high, is_float))
         define(f"XE_LN2_LOW_{real}", literal(log(2) - high, is_float))
@@ -81,7 +80,7 @@ def main():
 
     q, error = remez(series, lambda z: z / 2, mpf(0), top, 6)
     print(f"/* log1p, double: relative error of the polynomial 2^{float(log(error, 2)):.1f} */")
-    define("XE_LOG_POLY", ", ".join(literal(c, False) for c in reversed(q)))
+    define("XE_LOG_POLY", *(literal(c, False) for c in reversed(q)))
     print("\n#endif")
 
 

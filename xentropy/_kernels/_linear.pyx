@@ -20,12 +20,15 @@ ctypedef fused index_t:
 # Rows are cut into partitions, a thread takes the next free one, and the partitions' sums are added in their order: so
 # the result does not depend on the number of threads, and one slow thread delays the rest by one partition at most.
 cdef Py_ssize_t _MAX_PARTITIONS = 32
-cdef Py_ssize_t _MIN_WORK = 1 << 15  # multiply-adds that are worth a partition of their own
+# Work that is worth a partition of its own, some 50 microseconds, in multiply-adds, where reading a value is worth
+# _READING. A region of two threads waits for the slower: a time slice, milliseconds, if another process has its core.
+cdef Py_ssize_t _MIN_WORK = 1 << 21
+cdef Py_ssize_t _READING = 8
 cdef Py_ssize_t _MIN_UPDATES = 16  # of each number of a gradient that are worth zeroing and adding one more of it
 cdef Py_ssize_t _PARTIAL_BYTES = 1 << 26  # of all partitions' gradients together
 cdef Py_ssize_t _BLOCK_BYTES = 1 << 17  # of X and its logits in a block of rows: they stay in a core's own cache
 cdef Py_ssize_t _BYTES_PER_ROW = 1 << 15  # of a gradient of many outputs, that are worth one more row in a block
-cdef Py_ssize_t _THREAD_WORK = 1 << 20  # multiply-adds of the logits that are worth waking a thread: about 0.1 ms
+cdef Py_ssize_t _FEW = 24  # beyond so many outputs, a block has more rows to share the reading of the coefficients
 cdef Py_ssize_t _MIN_SHARED = 1 << 16  # coefficients that are worth threads when they are packed and summed
 cdef Py_ssize_t _SHARE = 64  # features of the coefficients that a thread packs or sums at a time
 
@@ -126,7 +129,7 @@ cdef class _Model:
         cdef Py_ssize_t fitting = _BLOCK_BYTES // (real * (d + 2 * R))
         # each block reads the coefficients and updates their gradient once: the larger they are, the more rows share it
         cdef Py_ssize_t sharing = 8 * d * R // _BYTES_PER_ROW
-        self.model.block_rows = max(512 // real if R > 24 else 32, min(256, fitting), min(192, sharing)) // 16 * 16
+        self.model.block_rows = max(512 // real if R > _FEW else 32, min(256, fitting), min(192, sharing)) // 16 * 16
         self._scratch = np.empty((0, 0), dtype=np.uint8)
         self._packed = _aligned(self.kernels.linear_packed(&self.model))
         self.model.packed = <void *> <size_t> self._packed.ctypes.data
@@ -226,7 +229,6 @@ cdef class LinearPass(_Model):
     cdef readonly Py_ssize_t n_partitions
     cdef double[::1] _partials
     cdef double[::1] _sums
-    cdef Py_ssize_t _worth_threads
 
     def __init__(self, X, Py_ssize_t n_classes, *, labels=None, distribution=None, sample_weight=None,
                  class_weight=None, double label_smoothing=0.0, loss=(0, 0.0, 0.0), double scale=1.0,
@@ -256,12 +258,12 @@ cdef class LinearPass(_Model):
 
         cdef Py_ssize_t size = self.kernels.linear_partial(&self.model)
         cdef Py_ssize_t stored = X.size if isinstance(X, np.ndarray) else X.data.shape[0]
-        cdef Py_ssize_t most = min(_MAX_PARTITIONS, _PARTIAL_BYTES // (8 * size),
-                                   stored * self.model.n_outputs // max(_MIN_WORK, _MIN_UPDATES * size))
+        cdef Py_ssize_t most = min(_MAX_PARTITIONS, stored * (self.model.n_outputs + _READING) // _MIN_WORK,
+                                   stored * self.model.n_outputs // (_MIN_UPDATES * size),
+                                   _PARTIAL_BYTES // (8 * size))
         self.n_partitions = 1
         while 2 * self.n_partitions <= most:  # a power of two, so that usual numbers of threads get equal shares
             self.n_partitions *= 2
-        self._worth_threads = min(self.n_partitions, stored * self.model.n_outputs // _THREAD_WORK)
         self._partials = _aligned(8 * size * self.n_partitions).view(np.float64)
         self._sums = np.empty(self.n_partitions)
 
@@ -319,7 +321,7 @@ cdef class LinearPass(_Model):
         grad_coef, grad_intercept : float64 arrays of the same shapes
             Overwritten.
         n_threads : int, default=1
-            At most so many, and fewer where there is little to do. The result is the same, bit for bit, for any number.
+            The result is the same, bit for bit, for any number.
         row_loss : float64 array (n,), optional
             Overwritten with the loss of each row.
         grad_input : array (n, d), C-ordered, in the dtype that `compute` names, optional
@@ -335,7 +337,7 @@ cdef class LinearPass(_Model):
         cdef const xe_kernels *kernels = self.kernels
         self._check(coef.shape[0], coef.shape[1], intercept.shape[0])
         self._check(grad_coef.shape[0], grad_coef.shape[1], grad_intercept.shape[0])
-        n_threads = max(1, min(n_threads, self._worth_threads))
+        n_threads = max(1, min(n_threads, n_partitions))
         self.model.row_loss = self._bind_row_loss(row_loss)
         if kernels == xe_kernels_float():
             self.model.grad_x = self._bind_grad_input[float](grad_input)
@@ -404,7 +406,7 @@ def linear_predict(X, const double[:, ::1] coef, const double[::1] intercept, *,
     cdef void *to = <void *> <size_t> out.ctypes.data
     cdef Py_ssize_t rows = max(bound.model.block_rows, 256), n_chunks = (n + rows - 1) // rows
     cdef Py_ssize_t stored = X.size if isinstance(X, np.ndarray) else X.data.shape[0]
-    n_threads = max(1, min(n_threads, n_chunks, stored * bound.model.n_outputs // (2 * _THREAD_WORK)))
+    n_threads = max(1, min(n_threads, n_chunks, stored * (bound.model.n_outputs + _READING) // _MIN_WORK))
     cdef unsigned char[:, ::1] scratch = bound._scratch_of(n_threads)
     cdef const xe_linear *model = &bound.model
     cdef const xe_kernels *kernels = bound.kernels

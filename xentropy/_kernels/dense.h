@@ -8,8 +8,8 @@
  * a blocked matrix product, a lane being a class, kept row after row.
  */
 
-/* Tiles that fit the register file: 32 registers of AVX-512 and arm64, 16 of AVX2 and SSE2. A tile of the gradient has n
- * outputs and v vectors of features: TILE(n, v). */
+/* Tiles that fit the register file: 32 registers of AVX-512 and arm64, 16 of AVX2 and SSE2. A tile of the gradient has
+ * n outputs and v vectors of features: TILE(n, v). */
 #if XE_BYTES == 64 || defined(__aarch64__)
 #define MAX_OUTPUTS 12
 #define GRADIENT_TILES                                                                                             \
@@ -45,8 +45,10 @@ static inline ptrdiff_t XE(panel)(ptrdiff_t n_outputs, ptrdiff_t q)
     return XE(padded)(n_outputs) / VL * q / XE(n_panels)(n_outputs) * VL;
 }
 
-/* ---- coefficients, packed once an evaluation, features begin..end at a time: few: (R, d') and b (R); many: panels of
- * classes, feature after feature, and b (R'), where a padding class has b = -inf: its exp and its gradient are 0 ---- */
+/* ---- coefficients, packed once an evaluation, features begin..end at a time ----
+ *
+ * Few: (R, d') and b (R). Many: panels of classes, feature after feature, and b (R'); a padding class has b = -inf, so
+ * that its exp and its gradient are 0. */
 
 static size_t XE(dense_packed)(const xe_linear *p)
 {
@@ -105,7 +107,7 @@ static XE(rows) XE(dense_block)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n
     const double *s = p->target.sample_weight;
     const char *x = (const char *)p->x + first * d * size;
     int in_place = p->x_is_float == XE_IS_FLOAT && !p->shift && (XE_BYTES > 16 || stride == d);
-    if (often && XE_BYTES && ((uintptr_t)x | (uintptr_t)(d * size)) % XE_BYTES) in_place = 0;
+    if (often && ((uintptr_t)x | (uintptr_t)(d * size)) % sizeof(V)) in_place = 0;
     for (ptrdiff_t r = 0; s && r < n_rows; r++) in_place &= s[first + r] != 0.0;
     const XE(rows) here = {(const REAL *)(const void *)x, d, d, x + n_rows * d * size};
     const XE(rows) copy = {scratch, stride, stride, here.ahead};

@@ -15,7 +15,8 @@
 #define XE_COEFFICIENTS(name) XE_COEFFICIENTS__(name, REAL)
 
 /* Width of a vector in bytes; 0 where the compiler has no vector extensions. */
-#if !defined(__has_builtin)
+#if defined(XE_BYTES) /* -DXE_BYTES=0: the code of other compilers, to test it with this one */
+#elif !defined(__has_builtin)
 #define XE_BYTES 0
 #elif !__has_builtin(__builtin_shufflevector)
 #define XE_BYTES 0

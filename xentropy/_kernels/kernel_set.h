@@ -117,8 +117,7 @@ static void XE(any_log1p)(const double *x, ptrdiff_t n, double *out)
 const xe_kernels XE(xe_kernels) = {
     XE(linear_packed),  XE(linear_pack),      XE(linear_scratch),    XE(linear_partial),   XE(linear_rows),
     XE(linear_combine), XE(linear_predict),   XE(any_softmax_rows),  XE(any_sigmoid_rows), XE(any_binary),
-    XE(any_softmax_hessian), XE(any_sigmoid_hessian), XE(any_softmax),
-    XE(any_exp), XE(any_log1p),
+    XE(any_softmax_hessian), XE(any_sigmoid_hessian), XE(any_softmax), XE(any_exp), XE(any_log1p),
 };
 
 #undef V

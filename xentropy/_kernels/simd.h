@@ -274,7 +274,7 @@ XE_INLINE REAL XE(top)(V a)
 #define ROWS 4
 #endif
 
-/* to[i] = *start (or what was in to[i], where it is NULL) + sum of the lanes of a[i], i < ROWS, in log2 steps: each adds
+/* to[i] = *start (or to[i], where that is NULL) + the sum of the lanes of a[i], i < ROWS. In log2 steps: each adds
  * neighbours of two vectors into one. */
 XE_INLINE void XE(sums)(const V *a, const REAL *start, REAL *to)
 {
@@ -308,7 +308,8 @@ XE_INLINE void XE(sums)(const V *a, const REAL *start, REAL *to)
 #define EVEN 0, 4, 2, 6
 #define ODD 1, 5, 3, 7
     const V ab = PAIR(a[0], a[1]), cd = PAIR(a[2], a[3]);
-    XE(store)(to, __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7) + (start ? XE(all)(*start) : XE(load)(to)));
+    const V sum = __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+    XE(store)(to, sum + (start ? XE(all)(*start) : XE(load)(to)));
 #elif XE_BYTES == 16 && XE_IS_FLOAT
 #define EVEN 0, 2, 4, 6
 #define ODD 1, 3, 5, 7

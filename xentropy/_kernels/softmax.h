@@ -116,7 +116,7 @@ XE_HOT void XE(scale_columns)(ptrdiff_t n_classes, ptrdiff_t padded, REAL *e, pt
 
 /* ---- many classes: a row at a time, a lane is a class ----
  *
- * Vector v of row r of e lies at e + r e_row + v e_step: rows one after the other, or tiles of one vector of classes. */
+ * Vector v of a row of e lies at e + v e_step: rows one after the other, or tiles of one vector of classes. */
 
 /* exp(z - m) into e where it is not NULL, m into top; returns rest */
 XE_HOT double XE(exp_wide)(const REAL *z, ptrdiff_t n_classes, REAL *e, ptrdiff_t e_step, double *top)

@@ -52,7 +52,8 @@ XE_INLINE REAL XE(value)(const void *x, const int is_float, ptrdiff_t t)
     return is_float ? (REAL)((const float *)x)[t] : (REAL)((const double *)x)[t];
 }
 
-/* One row, n_v vectors of outputs (0: one output): z = b + sum_t x_t w_t, in two sums to halve the chain of additions */
+/* One row, n_v vectors of outputs (0: one output): z = b + sum_t x_t w_t, in two sums to halve the chain of additions.
+ * Columns may repeat. */
 XE_INLINE void XE(sparse_dot)(const int n_v, const int is_64, const int is_float, const void *x, const void *columns,
                               ptrdiff_t begin, ptrdiff_t end, ptrdiff_t stride, const REAL *w, const REAL *b, REAL *z)
 {
@@ -86,7 +87,7 @@ XE_INLINE void XE(sparse_dot)(const int n_v, const int is_64, const int is_float
     for (int v = 0; v < n_v; v++) XE(store)(z + v * VL, even[v] + odd[v]);
 }
 
-/* One row, n_v vectors of doubles: to_t += x_t g. Below a whole vector (narrow > 0) only that many lanes are written. */
+/* One row, n_v vectors of doubles: to_t += x_t g. Below a whole vector, narrow > 0 is the number of lanes to write. */
 XE_INLINE void XE(sparse_update)(const int n_v, const int is_64, const int is_float, const void *x,
                                  const void *columns, ptrdiff_t begin, ptrdiff_t end,
                                  ptrdiff_t stride, ptrdiff_t narrow, const REAL *g, double *to)
