@@ -8,6 +8,7 @@ from ._config import show_config
 from ._functional import binary_cross_entropy, cross_entropy, linear_cross_entropy, log_softmax, softmax
 from ._losses import CrossEntropy, FocalLoss, GeneralizedCrossEntropy, PolyLoss, SymmetricCrossEntropy
 from ._metrics import log_loss, log_loss_samples, make_log_loss_scorer, neg_log_loss_scorer
+from ._report import cross_entropy_report
 
 __version__ = _version("xentropy")
 
@@ -21,6 +22,7 @@ __all__ = [
     "SymmetricCrossEntropy",
     "binary_cross_entropy",
     "cross_entropy",
+    "cross_entropy_report",
     "linear_cross_entropy",
     "log_loss",
     "log_loss_samples",
