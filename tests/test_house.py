@@ -27,8 +27,8 @@ FLOORS = [
     {"_watch"},
     {"_classifier", "_functional", "_metrics"},
     {"_classifier_cv", "_scored"},
-    {"_display", "_findings"},
-    {"_report"},
+    {"_drawing", "_findings"},
+    {"_loss_by_class", "_loss_curve", "_reliability", "_report"},
     {"__init__"},
     {"__main__"},
 ]
