@@ -83,10 +83,12 @@ def test_loss_curve_of_validation_losses_that_are_nan():
 
 
 def test_loss_curve_of_an_estimator_and_of_a_pipeline(iris):
-    clf = SoftmaxClassifier().fit(*iris)
-    clf.history_ = {"loss": np.array([1.0, 0.3]), "validation_loss": np.array([0.9, 0.4])}
+    X, y = iris
+    clf = SoftmaxClassifier().fit(X[::2], y[::2], X_val=X[1::2], y_val=y[1::2])
     display = LossCurveDisplay.from_estimator(clf, name="mine", color="k")
-    assert display.validation_loss.tolist() == [0.9, 0.4]
+    np.testing.assert_array_equal(display.line_.get_ydata(), clf.history_["loss"])
+    np.testing.assert_array_equal(display.validation_line_.get_ydata(), clf.history_["validation_loss"])
+    assert len(display.loss) == clf.n_iter_
     assert display.line_.get_color() == "k"
     assert display.line_.get_label() == "mine: training"
     pipeline = make_pipeline(StandardScaler(), clf)

@@ -8,6 +8,7 @@ cross-entropy is minus the logarithm of what the cat got.
 
 import numpy as np
 from matplotlib import pyplot as plt
+from sklearn.datasets import make_blobs
 
 import xentropy as xe
 
@@ -67,3 +68,16 @@ axes[1].set(xlabel="step", ylabel="loss (nats)", ylim=(0, None))
 for ax in axes:
     ax.spines[["top", "right"]].set_visible(False)
 plt.show()
+
+# %%
+# A thousand pictures
+# -------------------
+# A model learns what pictures have in common, and pictures that it did not see tell when
+# to stop. Here each has 40 measurements. The solver takes long steps: after a few of
+# them the model learns its 200 pictures by heart, and the loss of the others rises.
+
+X, kind = make_blobs(1000, 40, centers=3, cluster_std=14.0, random_state=0)
+y = np.array(animals)[kind]
+seen, unseen = slice(0, 200), slice(200, None)
+model = xe.SoftmaxClassifier().fit(X[seen], y[seen], X_val=X[unseen], y_val=y[unseen])
+display = xe.LossCurveDisplay.from_estimator(model)
