@@ -22,11 +22,13 @@ COMPILED = sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for pat
 # Each module stands on a floor, and imports from the floors below only.
 FLOORS = [
     {"_kernels"},
-    {"_config", "_losses", "_read_csv", "_targets", "_variables"},
+    {"_calibration", "_config", "_losses", "_read_csv", "_targets", "_variables"},
     {"_objective", "_solver"},
     {"_watch"},
     {"_classifier", "_functional", "_metrics"},
-    {"_classifier_cv", "_display", "_report"},
+    {"_classifier_cv", "_scored"},
+    {"_drawing", "_findings"},
+    {"_loss_by_class", "_loss_curve", "_reliability", "_report"},
     {"__init__"},
     {"__main__"},
 ]

@@ -6,8 +6,12 @@ from ._classifier import SoftmaxClassifier
 from ._classifier_cv import SoftmaxClassifierCV
 from ._config import show_config
 from ._functional import binary_cross_entropy, cross_entropy, linear_cross_entropy, log_softmax, softmax
+from ._loss_by_class import LossByClassDisplay
+from ._loss_curve import LossCurveDisplay
 from ._losses import CrossEntropy, FocalLoss, GeneralizedCrossEntropy, PolyLoss, SymmetricCrossEntropy
 from ._metrics import log_loss, log_loss_samples, make_log_loss_scorer, neg_log_loss_scorer
+from ._reliability import ReliabilityDisplay
+from ._report import cross_entropy_report
 
 __version__ = _version("xentropy")
 
@@ -15,12 +19,16 @@ __all__ = [
     "CrossEntropy",
     "FocalLoss",
     "GeneralizedCrossEntropy",
+    "LossByClassDisplay",
+    "LossCurveDisplay",
     "PolyLoss",
+    "ReliabilityDisplay",
     "SoftmaxClassifier",
     "SoftmaxClassifierCV",
     "SymmetricCrossEntropy",
     "binary_cross_entropy",
     "cross_entropy",
+    "cross_entropy_report",
     "linear_cross_entropy",
     "log_loss",
     "log_loss_samples",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
@@ -103,8 +104,8 @@ def log_loss(
     """
     if not isinstance(normalize, (bool, np.bool_)):
         raise ValueError(f"normalize={normalize!r} is neither True nor False")
-    total, mass, _ = _evaluate(y_true, y_proba, labels=labels, eps=eps, sample_weight=sample_weight)
-    return total / mass if normalize else total
+    result = evaluate(y_true, y_proba, labels=labels, eps=eps, sample_weight=sample_weight)
+    return result.total / result.mass if normalize else result.total
 
 
 def log_loss_samples(y_true: Any, y_proba: Any, *, labels: Any = None, eps: float | str = "auto") -> np.ndarray:
@@ -144,7 +145,7 @@ def log_loss_samples(y_true: Any, y_proba: Any, *, labels: Any = None, eps: floa
     >>> log_loss_samples([0, 1, 1], [0.1, 0.9, 0.1]).round(3)
     array([0.105, 0.105, 2.303])
     """
-    losses = _evaluate(y_true, y_proba, labels=labels, eps=eps, per_row=True)[2]
+    losses = evaluate(y_true, y_proba, labels=labels, eps=eps, per_row=True).losses
     assert losses is not None
     return losses
 
@@ -178,7 +179,7 @@ class LogLossScorer:
         float
             Minus the weighted mean loss: higher is better, never NaN.
         """
-        classes, proba = _predict_proba(estimator, X)
+        classes, proba = predict_proba(estimator, X)
         weights, mass = _check_weights(sample_weight, len(proba))
         target: CodedLabels | np.ndarray
         if is_distribution(y):
@@ -261,10 +262,39 @@ def make_log_loss_scorer(*, eps: float | str = "auto") -> LogLossScorer:
     return LogLossScorer(eps)
 
 
-def _evaluate(
+@dataclass(frozen=True)
+class Evaluation:
+    """Probabilities and what came true, checked, and their log loss.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (K,)
+    proba : ndarray of shape (n, K) or (n, 1)
+        Of any numeric dtype and layout; one column holds the probabilities of the second of two classes.
+    target : CodedLabels or ndarray of shape (n, K)
+    weights : float64 ndarray of shape (n,) or None
+    eps : float
+        Probabilities were clipped to [eps, 1 - eps].
+    total, mass : float
+        Weighted sum of the losses, and sum of the weights.
+    losses : float64 ndarray of shape (n,) or None
+        The loss of each row, where asked for.
+    """
+
+    classes: np.ndarray
+    proba: np.ndarray
+    target: CodedLabels | np.ndarray
+    weights: np.ndarray | None
+    eps: float
+    total: float
+    mass: float
+    losses: np.ndarray | None
+
+
+def evaluate(
     y_true: Any, y_proba: Any, *, labels: Any, eps: float | str, sample_weight: Any = None, per_row: bool = False
-) -> tuple[float, float, np.ndarray | None]:
-    """Weighted sum of the losses, sum of the weights, and each row's loss where asked."""
+) -> Evaluation:
+    """Check everything, and sum up the losses."""
     if y_true is None or np.ndim(y_true) == 0:
         raise ValueError(f"y_true must hold a label or a distribution for each row; it is {y_true!r}")
     proba = _check_proba(y_proba)
@@ -303,7 +333,7 @@ def _evaluate(
             f"y_true contains values {set(values)} not belonging to the passed labels {labels}: the first is in row "
             f"{unknown}"
         )
-    return total, mass, losses
+    return Evaluation(classes, proba, target, weights, clip, total, mass, losses)
 
 
 def _as_column_numbers(y_true: Any, n_columns: int) -> CodedLabels | None:
@@ -499,7 +529,7 @@ def _check_comparable(y: Any, target: CodedLabels, classes: np.ndarray) -> None:
         raise ValueError(f"y holds {labels.tolist()[0]!r} (row 0) and the like; the estimator's classes_ are {classes}")
 
 
-def _predict_proba(estimator: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
+def predict_proba(estimator: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
     """The classes of a fitted estimator, and its probabilities: a column for each."""
     name = type(estimator).__name__
     if not hasattr(estimator, "predict_proba"):

@@ -1,0 +1,63 @@
+"""
+Spam: one class in fifty
+========================
+
+Where a class is rare its few rows carry much of the loss. Is that a fault? The report tells what it sees; what to
+do depends on what the probabilities are for.
+"""
+
+import numpy as np
+from matplotlib import pyplot as plt
+from sklearn.model_selection import train_test_split
+
+import xentropy as xe
+
+# %%
+# Messages with 30 features, of which 2 % are spam.
+
+rng = np.random.default_rng(0)
+n, d = 20_000, 30
+y = np.where(rng.random(n) < 0.02, "spam", "ham")
+X = rng.normal(size=(n, d)) + 0.5 * (y == "spam")[:, None] * (np.arange(d) < 10)
+X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_state=0)
+
+plain = xe.SoftmaxClassifier().fit(X_train, y_train)
+print(xe.cross_entropy_report(y_test, plain.predict_proba(X_test), digits=3))
+
+# %%
+# The one finding is no error of the probabilities, and the calibration error is small. The spam carries most of the
+# loss because its rows are given little probability: rightly so, seldom is a message spam.
+
+xe.LossByClassDisplay.from_estimator(plain, X_test, y_test)
+
+# %%
+# Class weights
+# -------------
+# ``class_weight="balanced"`` trains as if there were as much spam as ham. The classes then share the loss, and the
+# probabilities are those of a world with half spam: the wrong ones for this one.
+
+balanced = xe.SoftmaxClassifier(class_weight="balanced").fit(X_train, y_train)
+fig, axes = plt.subplots(1, 2, figsize=(10, 5.2), layout="constrained")
+for ax, (name, model) in zip(
+    axes, {"plain": plain, "balanced": balanced}.items(), strict=True
+):
+    xe.ReliabilityDisplay.from_estimator(
+        model, X_test, y_test, pos_label="spam", name=name, ax=ax
+    )
+plt.show()
+for name, model in {"plain": plain, "balanced": balanced}.items():
+    print(f"{name:>8}: log loss {xe.log_loss(y_test, model.predict_proba(X_test)):.3f}")
+
+# %%
+# A threshold instead
+# -------------------
+# If to miss spam costs ten times what it costs to lose a good message, right probabilities say what to do without
+# any weights: act where the expected cost is least, that is where p > 1 / (1 + 10).
+
+p_spam = plain.predict_proba(X_test)[:, 1]
+is_spam = y_test == "spam"
+for threshold in (0.5, 1 / 11):
+    cost = 10 * np.sum(is_spam & (p_spam <= threshold)) + np.sum(
+        ~is_spam & (p_spam > threshold)
+    )
+    print(f"threshold {threshold:.3f}: cost {cost}")

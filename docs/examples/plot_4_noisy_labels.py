@@ -1,0 +1,63 @@
+"""
+Noisy labels: which rows are wrong?
+===================================
+
+A wrong label costs a good model dearly: it is sure, and the label says otherwise. So the rows that cost most are
+where to look first.
+"""
+
+import numpy as np
+from matplotlib import pyplot as plt
+from sklearn.datasets import load_digits
+from sklearn.model_selection import cross_val_predict
+
+import xentropy as xe
+
+# %%
+# Handwritten digits, and 36 labels (2 %) that someone got wrong.
+
+X, y = load_digits(return_X_y=True)
+X /= 16
+rng = np.random.default_rng(0)
+wrong = rng.choice(len(y), 36, replace=False)
+y_noisy = y.copy()
+y_noisy[wrong] = (y[wrong] + rng.integers(1, 10, size=len(wrong))) % 10
+
+# %%
+# Probabilities of rows that the model was not trained on: those of its own rows it could learn by heart.
+
+clf = xe.SoftmaxClassifier(C=1.0)
+proba = cross_val_predict(clf, X, y_noisy, method="predict_proba", cv=5)
+print(xe.cross_entropy_report(y_noisy, proba, digits=3))
+
+# %%
+# The report finds confidently wrong rows. Are they the planted ones?
+
+losses = xe.log_loss_samples(y_noisy, proba)
+costliest = np.argsort(-losses)
+for n_rows in (10, 20, 36, 72):
+    found = np.isin(costliest[:n_rows], wrong).sum()
+    print(f"among the {n_rows:2d} rows that cost most, {found} are mislabelled")
+
+# %%
+fig, axes = plt.subplots(2, 6, figsize=(9, 3.6), layout="constrained")
+for ax, i in zip(axes.ravel(), costliest, strict=False):
+    ax.imshow(X[i].reshape(8, 8), cmap="gray_r")
+    ax.set_title(f"labelled {y_noisy[i]}, was {y[i]}", fontsize=9)
+    ax.set_axis_off()
+plt.show()
+
+# %%
+# Two ways out: mend the rows that cost most, here with what the model thinks; or leave
+# the labels as they are, and bound what one row can cost.
+
+y_mended = y_noisy.copy()
+y_mended[costliest[:36]] = proba[costliest[:36]].argmax(axis=1)
+robust = xe.SoftmaxClassifier(C=1.0, loss="generalized")
+each = {
+    "noisy labels": proba,
+    "mended labels": cross_val_predict(clf, X, y_mended, method="predict_proba", cv=5),
+    "bounded loss": cross_val_predict(robust, X, y_noisy, method="predict_proba", cv=5),
+}
+for name, p in each.items():
+    print(f"{name:>13}: log loss of the true labels {xe.log_loss(y, p):.3f}")

@@ -1,0 +1,63 @@
+"""The examples of docs/ run without a warning, and print what their text says."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+import sklearn
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("Agg")
+
+from matplotlib import pyplot  # noqa: E402
+
+import xentropy  # noqa: E402
+
+DOCS = Path(__file__).parents[1] / "docs"
+EXAMPLES = sorted((DOCS / "examples").glob("plot_*.py"))
+
+# Lines of the output, as patterns, that the text of an example speaks of.
+SAID = {
+    "plot_1_weather": [r"dry after .*: 0\.357", r"Worse than guessing", r"Overconfident"],
+    "plot_2_cat_dog_bird": [r"p\(cat\) = 0\.33, loss 1\.11", r"= 0\.70, loss 0\.36", r"= 0\.95, loss 0\.05"],
+    "plot_3_spam": [r"1\. Neglected class\n     The class 'spam'"],
+    "plot_4_noisy_labels": [r"1\. Confidently wrong", r"among the 10 rows that cost most, (9|10) are mislabelled"],
+    "plot_5_soft_labels": [r"floor +0\.5\d\d +mean entropy", r"Overconfident"],
+    "plot_8_calibration": [r"Saturated", r"Overconfident"],
+}
+
+
+@pytest.fixture(autouse=True)
+def nothing_on_the_screen(monkeypatch):
+    monkeypatch.setattr(pyplot, "show", lambda: None)
+    yield
+    pyplot.close("all")
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example_runs(path, capsys):
+    if 'method="temperature"' in path.read_text() and tuple(map(int, sklearn.__version__.split(".")[:2])) < (1, 8):
+        pytest.skip("CalibratedClassifierCV(method='temperature') is new in scikit-learn 1.8")
+    runpy.run_path(str(path), run_name="__main__")
+    printed = capsys.readouterr().out
+    for pattern in SAID.get(path.stem, []):
+        assert re.search(pattern, printed), pattern
+    for number in pyplot.get_fignums():
+        pyplot.figure(number).draw_without_rendering()
+
+
+def test_there_is_an_example_for_each_theme():
+    assert len(EXAMPLES) == 9
+    assert set(SAID) <= {path.stem for path in EXAMPLES}
+
+
+def test_api_reference_names_what_is_public():
+    listed = re.findall(r"^   (\w+)$", (DOCS / "api.rst").read_text(), flags=re.MULTILINE)
+    # an instance, which its maker's page describes
+    assert sorted([*listed, "neg_log_loss_scorer"]) == sorted(xentropy.__all__)
+
+
+def test_nothing_is_fetched_when_the_site_is_built_or_read():
+    for path in [DOCS / "conf.py", *DOCS.glob("_static/*"), *DOCS.glob("_ext/*.py")]:
+        assert "http" not in path.read_text(), path.name

@@ -1,0 +1,40 @@
+"""What the displays share: axes, colours and labels. matplotlib is imported where something is drawn, not before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._scored import short_name
+
+# Okabe & Ito (2008), Color universal design: told apart by all kinds of colour vision.
+BLUE, VERMILLION, GREEN, ORANGE, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7"
+CURVES = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE)
+GREY, PALE = "#595959", "#D0D0D0"
+
+
+def axes_for(ax, caller: str, size: tuple[float, float]):
+    """The figure and axes to draw on: new ones without `ax`."""
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise ImportError(f"{caller} draws with matplotlib: pip install 'xentropy[plot]'") from error
+    if ax is not None:
+        return ax.figure, ax
+    return pyplot.subplots(figsize=size, layout="constrained")
+
+
+def tidy(ax, *, grid: str | None) -> None:
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_axisbelow(True)
+    if grid:
+        ax.grid(axis=grid, color=PALE, linewidth=0.6)
+
+
+def count_lines(ax, gid: str) -> int:
+    """How many lines of that kind these axes hold: the next curve takes the next colour."""
+    return sum(line.get_gid() == gid for line in ax.get_lines())
+
+
+def as_label(name: Any) -> str:
+    """A name as a label: a dollar sign is itself, not the start of a formula."""
+    return short_name(str(name)).replace("$", r"\$")

@@ -1,0 +1,291 @@
+"""How often what was given a probability came true, as a picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtri
+
+from ._calibration import Bins
+from ._drawing import CURVES, GREY, as_label, axes_for, count_lines, tidy
+from ._scored import ScoredRows, score_estimator, score_rows
+
+_LEVEL = 0.95
+
+
+class ReliabilityDisplay:
+    """Reliability diagram: how often what was given a probability came true.
+
+    Make one with :meth:`from_estimator` or :meth:`from_predictions`. Rows are put in bins of equal mass by their
+    probability, so that each point rests on as many rows as the next; bars are Wilson's 95 % intervals. Where a bar
+    misses the diagonal the probabilities are off: below it they are too high.
+
+    Parameters
+    ----------
+    prob_pred : array-like of shape (n_bins,)
+        Mean probability in each bin.
+
+    prob_true : array-like of shape (n_bins,)
+        Share of its rows in which it came true.
+
+    interval : array-like of shape (2, n_bins)
+        Lower and upper ends of the intervals of `prob_true`.
+
+    histogram : array-like of shape (n_bars,), default=None
+        Share of the rows by probability, in bars of equal width from 0 to 1.
+
+    calibration_error : float, default=None
+        Mean distance between the two, as :func:`cross_entropy_report` gives it.
+
+    pos_label : default=None
+        The class whose probability it is; None for that of the most probable class.
+
+    name : str, default=None
+        What to call the curve in the legend.
+
+    Attributes
+    ----------
+    line_ : matplotlib Line2D
+        The curve.
+
+    errorbar_ : matplotlib ErrorbarContainer
+        Its intervals.
+
+    ax_ : matplotlib Axes
+
+    ax_histogram_ : matplotlib Axes or None
+        The histogram of the probabilities, above `ax_`.
+
+    figure_ : matplotlib Figure
+
+    See Also
+    --------
+    cross_entropy_report : The same in numbers and words.
+    sklearn.calibration.CalibrationDisplay : For two classes, in bins of equal width.
+
+    References
+    ----------
+    - Murphy & Winkler (1977), Reliability of subjective probability forecasts, J. R. Stat. Soc. C 26(1), 41-47.
+    - Wilson (1927), Probable inference, the law of succession, and statistical inference, JASA 22, 209-212.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from xentropy import ReliabilityDisplay, SoftmaxClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> clf = SoftmaxClassifier(C=0.01).fit(X[::2], y[::2])
+    >>> ReliabilityDisplay.from_estimator(clf, X[1::2], y[1::2])  # doctest: +SKIP
+    """
+
+    def __init__(
+        self, prob_pred, prob_true, *, interval, histogram=None, calibration_error=None, pos_label=None, name=None
+    ):
+        self.prob_pred = np.asarray(prob_pred)
+        self.prob_true = np.asarray(prob_true)
+        self.interval = np.asarray(interval)
+        self.histogram = None if histogram is None else np.asarray(histogram)
+        self.calibration_error = calibration_error
+        self.pos_label = pos_label
+        self.name = name
+
+    def plot(self, ax=None, *, name=None, ref_line=True, histogram=True, **kwargs):
+        """Draw the diagram; into the `ax_` of another to compare the two.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; by default a new figure. The histogram takes the upper part of it.
+
+        name : str, default=None
+            What to call the curve in the legend; by default the display's `name`.
+
+        ref_line : bool, default=True
+            Whether to draw the diagonal.
+
+        histogram : bool, default=True
+            Whether to draw the histogram of the probabilities.
+
+        **kwargs : dict
+            Passed to `matplotlib.axes.Axes.errorbar`.
+
+        Returns
+        -------
+        ReliabilityDisplay
+            This display.
+        """
+        self.figure_, self.ax_ = axes_for(ax, type(self).__name__, (5.2, 5.8))
+        ax = self.ax_
+        name = self.name if name is None else name
+        color = CURVES[count_lines(ax, "reliability curve") % len(CURVES)]
+        if ref_line and not count_lines(ax, "reliability reference"):
+            ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (4, 3)), gid="reliability reference")
+        label = name or "observed"
+        if self.calibration_error is not None:
+            label += f" (calibration error {self.calibration_error:.3f})"
+        distance = np.abs(self.interval - self.prob_true)
+        style = {"color": color, "marker": "o", "markersize": 5, "linewidth": 1.6, "elinewidth": 1.2, "capsize": 2.5}
+        self.errorbar_ = ax.errorbar(
+            self.prob_pred, self.prob_true, yerr=distance, **{**style, "label": label, "zorder": 3, **kwargs}
+        )
+        self.line_ = self.errorbar_.lines[0]
+        self.line_.set_gid("reliability curve")
+        of = "of the most probable class" if self.pos_label is None else f"of {as_label(self.pos_label)}"
+        ax.set(
+            xlim=(-0.02, 1.02),
+            ylim=(-0.02, 1.02),
+            xlabel=f"mean probability {of}",
+            ylabel="how often it was right" if self.pos_label is None else "how often it came true",
+        )
+        tidy(ax, grid="both")
+        ax.legend(frameon=False, loc="upper left")
+        self.ax_histogram_ = None
+        if histogram and self.histogram is not None:
+            self.ax_histogram_ = _axes_above(ax)
+            edges = np.linspace(0, 1, len(self.histogram) + 1)
+            self.ax_histogram_.stairs(100 * self.histogram, edges, fill=True, color=self.line_.get_color(), alpha=0.25)
+            self.ax_histogram_.stairs(100 * self.histogram, edges, color=self.line_.get_color(), linewidth=1.4)
+        return self
+
+    @classmethod
+    def from_estimator(
+        cls, estimator, X, y, *, pos_label=None, sample_weight=None, n_bins=None, name=None, ax=None, **kwargs
+    ):
+        """Draw the reliability of a classifier's probabilities.
+
+        Parameters
+        ----------
+        estimator : classifier
+            Fitted, with `predict_proba`.
+
+        X : array-like of shape (n, n_features)
+
+        y : array-like of shape (n,) or (n, K)
+            Labels, or distributions over `estimator.classes_`.
+
+        pos_label : default=None
+            The class whose probabilities to look at, against the rest; None for the most probable class of each row.
+
+        sample_weight : array-like of shape (n,), default=None
+
+        n_bins : int, default=None
+            Number of bins; by default n^(1/3) and at most 20.
+
+        name : str, default=None
+            What to call the curve in the legend; by default the estimator's class.
+
+        ax : matplotlib Axes, default=None
+            Where to draw; by default a new figure.
+
+        **kwargs : dict
+            Passed to :meth:`plot`.
+
+        Returns
+        -------
+        ReliabilityDisplay
+        """
+        rows = score_estimator(estimator, X, y, sample_weight=sample_weight)
+        name = type(estimator).__name__ if name is None else name
+        return cls._from_rows(rows, pos_label, n_bins, name).plot(ax=ax, **kwargs)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true,
+        y_proba,
+        *,
+        labels=None,
+        pos_label=None,
+        sample_weight=None,
+        n_bins=None,
+        name=None,
+        ax=None,
+        **kwargs,
+    ):
+        """Draw the reliability of probabilities.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n,) or (n, K)
+            Labels, or distributions.
+
+        y_proba : array-like of shape (n, K), (n, 1) or (n,)
+            Probabilities; the columns in the order of the sorted classes.
+
+        labels : array-like of shape (K,), default=None
+            All the classes, where `y_true` may not hold each of them.
+
+        pos_label : default=None
+            The class whose probabilities to look at, against the rest; None for the most probable class of each row.
+
+        sample_weight : array-like of shape (n,), default=None
+
+        n_bins : int, default=None
+            Number of bins; by default n^(1/3) and at most 20.
+
+        name : str, default=None
+            What to call the curve in the legend.
+
+        ax : matplotlib Axes, default=None
+            Where to draw; by default a new figure.
+
+        **kwargs : dict
+            Passed to :meth:`plot`.
+
+        Returns
+        -------
+        ReliabilityDisplay
+        """
+        rows = score_rows(y_true, y_proba, labels=labels, sample_weight=sample_weight)
+        return cls._from_rows(rows, pos_label, n_bins, name).plot(ax=ax, **kwargs)
+
+    @classmethod
+    def _from_rows(cls, rows: ScoredRows, pos_label: Any, n_bins: int | None, name: str | None):
+        if n_bins is not None and (not isinstance(n_bins, (int, np.integer)) or n_bins < 1):
+            raise ValueError(f"n_bins={n_bins!r} must be an integer, 1 or more; None chooses it")
+        if pos_label is None:
+            p, bins = rows.confidence, rows.bins(n_bins)
+        else:
+            k = _class_index(rows, pos_label)
+            p, bins = rows.proba[:, k], rows.class_bins(k, n_bins)
+        mass, _ = np.histogram(p, bins=20, range=(0, 1), weights=rows.weight)
+        return cls(
+            bins.mean_p,
+            bins.mean_hit,
+            interval=_wilson(bins),
+            histogram=mass / mass.sum(),
+            calibration_error=bins.calibration_error,
+            pos_label=pos_label,
+            name=name,
+        )
+
+
+def _axes_above(ax):
+    """Axes for the histogram above `ax`, from the room of `ax`; those of an earlier curve where there are."""
+    from mpl_toolkits.axes_grid1 import make_axes_locatable
+
+    for other in ax.figure.axes:
+        if other.get_gid() == "reliability histogram" and ax.get_shared_x_axes().joined(ax, other):
+            return other
+    above = make_axes_locatable(ax).append_axes("top", size="22%", pad=0.12, sharex=ax)
+    above.set_gid("reliability histogram")
+    above.set_ylabel("rows (%)")
+    above.tick_params(axis="x", labelbottom=False)
+    tidy(above, grid=None)
+    return above
+
+
+def _class_index(rows: ScoredRows, label: Any) -> int:
+    index = np.flatnonzero(rows.classes == label)
+    if len(index) != 1:
+        raise ValueError(f"pos_label={label!r} is none of the classes {rows.classes.tolist()}")
+    return int(index[0])
+
+
+def _wilson(bins: Bins) -> np.ndarray:
+    """Wilson's interval of the rate of each bin: shape (2, n_bins)."""
+    z2 = ndtri(0.5 + _LEVEL / 2) ** 2
+    n, rate = bins.size, bins.mean_hit
+    centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
+    half = np.sqrt(z2 * (rate * (1 - rate) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    return np.array([np.maximum(centre - half, 0), np.minimum(centre + half, 1)])

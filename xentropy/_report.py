@@ -1,0 +1,360 @@
+"""What the loss says: a report for people and the same as a dict for programs."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from ._findings import find
+from ._scored import ScoredRows, score_rows, short_name
+
+_N_COSTLIEST = 5
+_MAX_CLASSES = 20  # of the text's table; with more, those that carry the most of the loss
+_WIDTH = 100
+
+def cross_entropy_report(
+    y_true: Any,
+    y_proba: Any,
+    *,
+    labels: Any = None,
+    target_names: Any = None,
+    sample_weight: Any = None,
+    digits: int = 4,
+    output_dict: bool = False,
+) -> str | dict[str, Any]:
+    r"""Report which classes and rows the log loss comes from, whether probabilities come true, and what to do.
+
+    Of probabilities p, targets t (one-hot for labels) and weights s it gives, in nats,
+
+    .. math::
+        L = \frac{\sum_i s_i \ell_i}{\sum_i s_i}, \quad \ell_i = -\sum_k t_{ik} \log p_{ik}, \qquad
+        L_k = \frac{-\sum_i s_i t_{ik} \log p_{ik}}{\sum_i s_i t_{ik}}
+
+    and with the class frequencies :math:`\pi_k` the entropy of the prior :math:`H = -\sum_k \pi_k \log \pi_k`, which is
+    the loss of someone who knows the frequencies and nothing of the rows.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n,) or (n, K)
+        Class labels of any kind; or a distribution over the classes in each row, one-hot or soft.
+
+    y_proba : array-like of shape (n, K), (n, 1) or (n,)
+        Predicted probabilities, the columns in the order of the sorted classes. One column holds the probabilities of
+        the second of two classes.
+
+    labels : array-like of shape (K,), default=None
+        All the classes, where `y_true` may not hold each of them.
+
+    target_names : sequence of K strings, default=None
+        What to call the classes, in their sorted order.
+
+    sample_weight : array-like of shape (n,), default=None
+        Weights of the rows, 0 or more; a row of weight 0 counts for nothing.
+
+    digits : int, default=4
+        Digits after the decimal point in the text.
+
+    output_dict : bool, default=False
+        Whether to return a dict.
+
+    Returns
+    -------
+    str or dict
+        The text; or a dict that `json.dumps` takes, with None for what is not defined (the mean loss of a class without
+        support, the skill where only one class occurs):
+
+        ``log_loss``, ``prior_entropy``, ``target_entropy`` (the least possible loss: 0 for labels), ``skill``
+        (1 - log_loss / prior_entropy), ``perplexity`` (exp of the loss), ``brier_score`` (the squared errors summed
+        over the classes: 0 to 2), ``calibration_error`` (of the top label, in ``n_bins`` bins of equal mass),
+        ``accuracy``, ``mean_confidence``, ``temperature`` (best value, and the log loss with it), ``support``;
+
+        ``classes``: for each name ``support`` (sum of weights; of soft targets, their mass), ``mean_loss``,
+        ``loss_share``, ``mean_proba`` (of the class, where it is true) and ``decomposition``;
+
+        ``decomposition``: of the log loss of the event "the top label is right", and for a class of "it is this class",
+        into ``miscalibration - discrimination + uncertainty``, recalibrating with isotonic regression;
+
+        ``costliest_rows``: the rows of greatest weighted loss;
+
+        ``findings``: ``name``, ``message``, ``rule`` and ``advice`` of each.
+
+    Raises
+    ------
+    ValueError
+        As :func:`log_loss`; if `target_names` are not K different names; if `digits` is negative.
+
+    See Also
+    --------
+    log_loss : The loss alone.
+    ReliabilityDisplay : Calibration as a picture.
+    LossByClassDisplay : Losses of the classes as a picture.
+
+    Notes
+    -----
+    Each finding has a rule of two parts: what was seen must be improbable, with a chance below 0.001, if the
+    probabilities are right, and it must be large enough to matter. The first is a bound, not an approximation, so that
+    it holds for few rows too; n is the effective number of rows, :math:`(\sum s)^2 / \sum s^2`.
+
+    *confidently wrong*
+        The number of rows whose true class was given p <= q is above its expectation :math:`\lambda = \sum_{ik} p_{ik}
+        [p_{ik} \le q]` by Chernoff's bound :math:`N \log(N / \lambda) - N + \lambda`, for a q of 0.01, 0.001, 1e-4 or
+        1e-6, and at least twice that. A true class with p = 0 is always told.
+    *saturated*
+        The same bound for the errors among rows whose top probability is within 1e-6 of 1, which promises next to none;
+        they are at least 1 % of the rows, and at least 1 % of them are wrong.
+    *overconfident*, *underconfident*
+        A temperature T (above, below 1) saves :math:`n \Delta` nats in all; if the probabilities are right the chance
+        of that is at most :math:`2 e^{-n \Delta}` (Chernoff's bound again: its exponent is this saving). It matters
+        from 2 % of the loss. Where there are many rows, T and n are those of a random sample of them.
+    *worse than guessing*
+        The loss is above H by more than :math:`\log 1000 + \log \binom{n + K - 1}{K - 1}` nats in all: a likelihood
+        ratio, and the number of frequencies that n rows can have (Cover & Thomas 2006, section 11.1).
+    *neglected class*
+        A class carries most of the loss, at least twice its share of the rows, with a mean loss above log K, that of
+        no knowledge; its support is at least 10. This is no error of the probabilities: it is what imbalance looks
+        like.
+
+    References
+    ----------
+    - Cover & Thomas (2006), Elements of Information Theory, chapter 11 (Chernoff's bound, the method of types).
+    - Good (1952), Rational decisions, J. R. Stat. Soc. B 14(1), 107-114 (the logarithmic score).
+    - Brier (1950), Verification of forecasts expressed in terms of probability, Monthly Weather Review 78(1).
+    - Nixon et al. (2019), Measuring calibration in deep learning, CVPR workshops (equal-mass bins).
+    - Kumar, Liang & Ma (2019), Verified uncertainty calibration, NeurIPS (top-label calibration error).
+    - Dimitriadis, Gneiting & Jordan (2021), Stable reliability diagrams for probabilistic classifiers, PNAS 118(8).
+
+    Examples
+    --------
+    >>> from xentropy import cross_entropy_report
+    >>> y_true = ["rain", "dry", "snow", "dry", "rain", "dry"]
+    >>> y_proba = [[0.2, 0.7, 0.1], [0.8, 0.2, 0.0], [0.1, 0.3, 0.6],
+    ...            [0.6, 0.3, 0.1], [0.5, 0.4, 0.1], [0.7, 0.2, 0.1]]
+    >>> print(cross_entropy_report(y_true, y_proba, digits=3))
+             support   mean loss   loss share   mean p(true)
+    <BLANKLINE>
+       dry         3       0.364        0.379          0.700
+      rain         2       0.636        0.443          0.550
+      snow         1       0.511        0.178          0.600
+    <BLANKLINE>
+       all         6       0.479        1.000          0.633
+    <BLANKLINE>
+                  log loss   0.479   nats
+      entropy of the prior   1.011   the loss of guessing the class frequencies
+                     skill   0.526   1 - log loss / entropy of the prior
+                perplexity   1.615   exp(log loss): as unsure as among so many equal classes
+               Brier score   0.250   summed over classes: 0 to 2
+                  accuracy   0.833
+           mean confidence   0.650   probability of the top label
+         calibration error   0.183   of the top label, 2 bins of equal mass
+               temperature   0.278   the best; log loss with it 0.228
+    <BLANKLINE>
+      log loss of the top label = miscalibration - discrimination + uncertainty
+      0.442 = 0.442 - 0.451 + 0.451
+    <BLANKLINE>
+    Rows that cost most
+    <BLANKLINE>
+      row    loss   true class   p(true)   top label   p(top)
+        4   0.916         rain     0.400         dry    0.500
+        2   0.511         snow     0.600        snow    0.600
+        3   0.511          dry     0.600         dry    0.600
+        0   0.357         rain     0.700        rain    0.700
+        5   0.357          dry     0.700         dry    0.700
+    <BLANKLINE>
+    Findings: none. Nothing here speaks against these probabilities.
+    """
+    if not isinstance(digits, (int, np.integer)) or isinstance(digits, bool) or digits < 0:
+        raise ValueError(f"digits={digits!r} must be an integer, 0 or more")
+    rows = score_rows(y_true, y_proba, labels=labels, target_names=target_names, sample_weight=sample_weight)
+    report = _as_dict(rows, by_class=output_dict)
+    return report if output_dict else _as_text(rows, report, int(digits))
+
+
+def _as_dict(rows: ScoredRows, *, by_class: bool) -> dict[str, Any]:
+    bins, temperature = rows.bins(), rows.temperature
+    support, class_loss = rows.support, rows.class_loss
+    total = support.sum()
+    with np.errstate(divide="ignore", invalid="ignore"):  # classes without support
+        mean_loss, mean_proba = class_loss / support, rows.class_true_proba / support
+        share = class_loss / class_loss.sum()
+    classes: dict[str, dict[str, Any]] = {}
+    for k, name in enumerate(rows.names):
+        classes[name] = {
+            "support": _plain(support[k]),
+            "mean_loss": _plain(mean_loss[k]),
+            "loss_share": _plain(share[k]),
+            "mean_proba": _plain(mean_proba[k]),
+        }
+        if by_class:
+            classes[name]["decomposition"] = rows.class_decomposition(k).as_dict()
+    prior_entropy = rows.prior_entropy
+    return {
+        "log_loss": rows.log_loss,
+        "prior_entropy": prior_entropy,
+        "target_entropy": rows.target_entropy,
+        "skill": 1 - rows.log_loss / prior_entropy if prior_entropy > 0 else None,
+        "perplexity": float(np.exp(rows.log_loss)),
+        "brier_score": rows.brier_score,
+        "calibration_error": bins.calibration_error,
+        "n_bins": len(bins.mass),
+        "accuracy": rows.mean(rows.hit),
+        "mean_confidence": rows.mean(rows.confidence),
+        "temperature": {"value": temperature.value, "log_loss": temperature.log_loss_after},
+        "support": float(total),
+        "classes": classes,
+        "decomposition": rows.decomposition().as_dict(),
+        "costliest_rows": _costliest(rows),
+        "findings": [asdict(finding) for finding in find(rows)],
+    }
+
+
+def _costliest(rows: ScoredRows) -> list[dict[str, Any]]:
+    cost = rows.loss if rows.weight is None else rows.weight * rows.loss
+    most = np.argpartition(cost, -min(_N_COSTLIEST, len(cost)))[-_N_COSTLIEST:]
+    true = rows.labels if rows.labels is not None else rows.distribution
+    assert true is not None
+    out = []
+    for i in most[np.lexsort((most, -cost[most]))].tolist():
+        k = int(true[i]) if true.ndim == 1 else int(true[i].argmax())
+        predicted = int(rows.predicted[i])
+        out.append(
+            {
+                "row": i if rows.row is None else int(rows.row[i]),
+                "loss": float(rows.loss[i]),
+                "weight": 1.0 if rows.weight is None else float(rows.weight[i]),
+                "true_class": rows.names[k],
+                "true_proba": float(rows.proba[i, k]),
+                "predicted_class": rows.names[predicted],
+                "predicted_proba": float(rows.proba[i, predicted]),
+            }
+        )
+    return out
+
+
+def _as_text(rows: ScoredRows, report: dict[str, Any], digits: int) -> str:
+    parts = [
+        _class_table(rows, report, digits),
+        _totals(report, digits, soft=rows.distribution is not None),
+        _row_table(report, digits),
+        _finding_list(report),
+    ]
+    return "\n\n".join(parts)
+
+
+def _class_table(rows: ScoredRows, report: dict[str, Any], digits: int) -> str:
+    names = list(report["classes"])
+    shown = names
+    if len(names) > _MAX_CLASSES:
+        shown = sorted(names, key=lambda name: -(report["classes"][name]["loss_share"] or 0.0))[:_MAX_CLASSES]
+    whole = bool(np.all(rows.support == np.round(rows.support)))
+
+    def line(label: str, support: float, *numbers: float | None) -> list[str]:
+        return [label, f"{support:,.0f}" if whole else _number(support, 2)] + [_number(v, digits) for v in numbers]
+
+    table = [["", "support", "mean loss", "loss share", "mean p(true)"]]
+    for name in shown:
+        c = report["classes"][name]
+        table.append(line(short_name(name), c["support"], c["mean_loss"], c["loss_share"], c["mean_proba"]))
+    if len(shown) < len(names):
+        rest = [k for k, name in enumerate(names) if name not in set(shown)]
+        support, loss = rows.support[rest].sum(), rows.class_loss[rest].sum()
+        table.append(
+            line(
+                f"{len(rest)} other classes",
+                support,
+                _ratio(loss, support),
+                _ratio(loss, rows.class_loss.sum()),
+                _ratio(rows.class_true_proba[rest].sum(), support),
+            )
+        )
+    total = rows.support.sum()
+    body = _columns(table)
+    overall = line("all", total, report["log_loss"], _ratio(rows.class_loss.sum(), rows.class_loss.sum()))
+    overall.append(_number(rows.class_true_proba.sum() / total, digits))
+    widths = [max(len(r[j]) for r in [*table, overall]) for j in range(5)]
+    body = _columns(table, widths)
+    return "\n".join([body[0], "", *body[1:], "", *_columns([overall], widths)])
+
+
+def _totals(report: dict[str, Any], digits: int, *, soft: bool) -> str:
+    d = report["decomposition"]
+    lines = [
+        ("log loss", report["log_loss"], "nats"),
+        ("entropy of the prior", report["prior_entropy"], "the loss of guessing the class frequencies"),
+        ("skill", report["skill"], "1 - log loss / entropy of the prior"),
+        ("perplexity", report["perplexity"], "exp(log loss): as unsure as among so many equal classes"),
+        ("Brier score", report["brier_score"], "summed over classes: 0 to 2"),
+        ("accuracy", report["accuracy"], ""),
+        ("mean confidence", report["mean_confidence"], "probability of the top label"),
+        ("calibration error", report["calibration_error"], f"of the top label, {report['n_bins']} bins of equal mass"),
+        (
+            "temperature",
+            report["temperature"]["value"],
+            f"the best; log loss with it {report['temperature']['log_loss']:.{digits}f}",
+        ),
+    ]
+    if soft:
+        floor = "mean entropy of the targets: no probabilities have less loss"
+        lines.insert(1, ("floor", report["target_entropy"], floor))
+    table = [[name, _number(value, digits)] for name, value, _ in lines]
+    notes = [note for *_, note in lines]
+    text = [f"{row}   {note}".rstrip() for row, note in zip(_columns(table), notes, strict=True)]
+    top = (
+        f"log loss of the top label = miscalibration - discrimination + uncertainty\n"
+        f"{d['log_loss']:.{digits}f} = {d['miscalibration']:.{digits}f} - {d['discrimination']:.{digits}f} + "
+        f"{d['uncertainty']:.{digits}f}"
+    )
+    return "\n".join(text) + "\n\n" + textwrap.indent(top, "  ")
+
+
+def _row_table(report: dict[str, Any], digits: int) -> str:
+    table = [["row", "loss", "true class", "p(true)", "top label", "p(top)"]]
+    for r in report["costliest_rows"]:
+        table.append(
+            [
+                str(r["row"]),
+                _number(r["loss"], digits),
+                short_name(r["true_class"]),
+                _number(r["true_proba"], digits),
+                short_name(r["predicted_class"]),
+                _number(r["predicted_proba"], digits),
+            ]
+        )
+    return "\n".join(["Rows that cost most", "", *_columns(table)])
+
+
+def _finding_list(report: dict[str, Any]) -> str:
+    if not report["findings"]:
+        return "Findings: none. Nothing here speaks against these probabilities."
+    lines = ["Findings"]
+    for i, finding in enumerate(report["findings"], start=1):
+        lines += ["", f"  {i}. {finding['name'].capitalize()}"]
+        for label, text in (("", finding["message"]), ("rule", finding["rule"]), ("way out", finding["advice"])):
+            first = f"     {label:<9}" if label else "     "
+            lines += textwrap.wrap(text, _WIDTH, initial_indent=first, subsequent_indent=" " * len(first))
+    return "\n".join(lines)
+
+
+def _columns(table: list[list[str]], widths: list[int] | None = None) -> list[str]:
+    """Rows of right-aligned columns."""
+    if widths is None:
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return ["  " + "   ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True)) for row in table]
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def _count(n: float, one: str, many: str) -> str:
+    return f"{n:,.4g} {one if n == 1 else many}"
+
+
+def _ratio(a: float, b: float) -> float | None:
+    return float(a / b) if b > 0 else None
+
+
+def _plain(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
