@@ -112,7 +112,7 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
     >>> clf.C_
     100.0
     >>> clf.scores_.mean(axis=0).round(3)
-    array([[-0.482, -0.149, -0.058]])
+    array([[-0.639, -0.14 , -0.055]])
     """
 
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012 (scikit-learn's protocol)
