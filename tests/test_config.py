@@ -12,7 +12,7 @@ from xentropy._kernels import _linear
 
 def run(code, isa):
     return subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "XENTROPY_ISA": isa}, capture_output=True, text=True
+        [sys.executable, "-P", "-c", code], env={**os.environ, "XENTROPY_ISA": isa}, capture_output=True, text=True
     )
 
 
