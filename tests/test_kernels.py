@@ -199,7 +199,7 @@ def test_a_loss_keeps_its_digits_far_below_the_rounding_of_one(K, sigmoid, compu
 @pytest.mark.parametrize(("K", "sigmoid"), [(2, True), (3, False), (10, False), (40, False)])
 def test_confident_rows_are_not_slow(K, sigmoid):
     """Denormal numbers cost a hundred times the arithmetic: probabilities of e^-95 must leave none in the sums."""
-    X, labels, coef, intercept = problem(4000, 30, K, "float32", sigmoid=sigmoid)
+    X, _, coef, intercept = problem(4000, 30, K, "float32", sigmoid=sigmoid)
     X[:, 0] = 1.0
     seconds = {}
     for gap in (0.0, 95.0):
