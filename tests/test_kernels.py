@@ -1,5 +1,7 @@
 """The fused pass against a naive oracle, over shapes around every block, vector, tile and partition."""
 
+from time import thread_time
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -192,6 +194,25 @@ def test_a_loss_keeps_its_digits_far_below_the_rounding_of_one(K, sigmoid, compu
         assert value == pytest.approx(9 * others * np.exp(-gap), rel=4e-6)
         if gap == 20.0:
             assert grad_b[0] == pytest.approx(-9 * others * np.exp(-gap), rel=1e-5)
+
+
+@pytest.mark.parametrize(("K", "sigmoid"), [(2, True), (3, False), (10, False), (40, False)])
+def test_confident_rows_are_not_slow(K, sigmoid):
+    """Denormal numbers cost a hundred times the arithmetic: probabilities of e^-95 must leave none in the sums."""
+    X, _, coef, intercept = problem(4000, 30, K, "float32", sigmoid=sigmoid)
+    X[:, 0] = 1.0
+    seconds = {}
+    for gap in (0.0, 95.0):
+        coef[0] = gap if sigmoid else gap * (np.arange(K) == 0)
+        work = LinearPass(X, K, labels=np.full(4000, int(sigmoid), dtype=np.int32), sigmoid=sigmoid, compute="float32")
+        grad, grad_b = np.empty_like(coef), np.empty_like(intercept)
+        times = []
+        for _ in range(7):
+            start = thread_time()
+            work.loss_gradient(coef, intercept, grad, grad_b)
+            times.append(thread_time() - start)
+        seconds[gap] = min(times)
+    assert seconds[95.0] < 4 * seconds[0.0]
 
 
 @pytest.mark.parametrize("compute", DTYPES)

@@ -89,7 +89,7 @@ class TestAccuracy:
 # The loops that an evaluation spends its time in, and how many vector instructions of arithmetic they have at least: a
 # loop that lost its vectors has fewer, as the narrowest register makes most of them.
 HOT = {"few_logits": 100, "few_gradient": 100, "exp_columns": 20, "scale_columns": 3, "many_logits": 24,
-       "many_gradient": 30, "exp_wide": 40, "scale_row": 3, "finish_rows": 25, "sparse_block": 200,
+       "many_gradient": 30, "exp_wide": 40, "scale_row": 2, "finish_rows": 25, "sparse_block": 200,
        "sigmoid_losses": 40}  # fmt: skip
 REGISTER = {"avx512": "zmm", "avx2": "ymm", "baseline": "xmm"}
 PACKED = re.compile(r"\bv?(?:add|sub|mul|div|max|fn?m(?:add|sub)\d+)(p[sd])\b.*%(.mm)")

@@ -24,7 +24,9 @@ cdef Py_ssize_t _MAX_PARTITIONS = 32
 # _READING. A region of two threads waits for the slower: a time slice, milliseconds, if another process has its core.
 cdef Py_ssize_t _MIN_WORK = 1 << 21
 cdef Py_ssize_t _READING = 8
-cdef Py_ssize_t _MIN_UPDATES = 16  # of each number of a gradient that are worth zeroing and adding one more of it
+# Updates of each number of a gradient that are worth zeroing and adding one more of it, which CSR does at memory's pace
+cdef Py_ssize_t _MIN_UPDATES = 256
+cdef Py_ssize_t _MIN_UPDATES_CSR = 16
 cdef Py_ssize_t _PARTIAL_BYTES = 1 << 26  # of all partitions' gradients together
 cdef Py_ssize_t _BLOCK_BYTES = 1 << 17  # of X and its logits in a block of rows: they stay in a core's own cache
 cdef Py_ssize_t _BYTES_PER_ROW = 1 << 15  # of a gradient of many outputs, that are worth one more row in a block
@@ -258,8 +260,9 @@ cdef class LinearPass(_Model):
 
         cdef Py_ssize_t size = self.kernels.linear_partial(&self.model)
         cdef Py_ssize_t stored = X.size if isinstance(X, np.ndarray) else X.data.shape[0]
+        cdef Py_ssize_t least = _MIN_UPDATES if self.model.indptr == NULL else _MIN_UPDATES_CSR
         cdef Py_ssize_t most = min(_MAX_PARTITIONS, stored * (self.model.n_outputs + _READING) // _MIN_WORK,
-                                   stored * self.model.n_outputs // (_MIN_UPDATES * size),
+                                   stored * self.model.n_outputs // (least * size),
                                    _PARTIAL_BYTES // (8 * size))
         self.n_partitions = 1
         while 2 * self.n_partitions <= most:  # a power of two, so that usual numbers of threads get equal shares

@@ -479,6 +479,7 @@ static double XE(few_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, v
     const int sigmoid = R < p->target.n_classes, plain = XE(is_plain)(&p->target);
     XE(block) b;
     REAL *z = (REAL *)XE(carve)(scratch, stride, &b), *g = z + R * stride, *rows = g + R * stride;
+    XE(no_denormals)(&b);
     REAL *z_rows = rows + stride * XE(padded)(p->n_features), *g_rows = z_rows + R * stride;
     double sum = 0.0;
     for (ptrdiff_t first = begin; first < end; first += p->block_rows) {
@@ -487,6 +488,7 @@ static double XE(few_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, v
         XE(few_logits)(p, first, x, n, rows, z, stride);
         if (sigmoid) {
             sum += XE(sigmoid_rows)(&p->target, first, n, z, g, XE(losses_of)(p, first));
+            XE(drop_tiny)(g, n, &b);
         } else if (plain) {
             XE(bind_rows)(&p->target, first, n, padded, &b);
             XE(exp_columns)(R, padded, z, g, stride, &b);
@@ -512,6 +514,7 @@ static double XE(many_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, 
     const int plain = XE(is_plain)(&p->target);
     XE(block) b;
     REAL *z = (REAL *)XE(carve)(scratch, stride, &b), *g = z + columns * stride, *rows = g + columns * stride;
+    XE(no_denormals)(&b);
     REAL *x_tile = rows + stride * XE(padded)(p->n_features);
     REAL *z_rows = x_tile + stride * PANEL * VL, *g_rows = z_rows + R * stride;
     double sum = 0.0;

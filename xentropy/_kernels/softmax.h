@@ -10,17 +10,32 @@
 typedef struct {
     double *weight, *rest, *gap, *loss; /* a, rest, m - z_y, loss */
     REAL *label, *scale, *own_scale, *own_shift; /* y; g_k = scale e_k, g_y = own_scale e_y + own_shift */
+    REAL lowest, tiny; /* exps of less than lowest are raised to it, gradients of less than tiny become 0 */
 } XE(block);
 
 #define BLOCK_BYTES(stride) ((stride) * (ptrdiff_t)(4 * sizeof(double) + 4 * sizeof(REAL)))
 
 static inline char *XE(carve)(char *scratch, ptrdiff_t stride, XE(block) * b)
 {
+    b->lowest = -(REAL)INFINITY, b->tiny = 0;
     b->weight = (double *)scratch;
     b->rest = b->weight + stride, b->gap = b->rest + stride, b->loss = b->gap + stride;
     b->label = (REAL *)(b->loss + stride);
     b->scale = b->label + stride, b->own_scale = b->scale + stride, b->own_shift = b->own_scale + stride;
     return scratch + BLOCK_BYTES(stride);
+}
+
+/* A processor takes some hundred cycles for each vector that holds a denormal number. A user's probabilities may be
+ * denormal; in the sums of a gradient over rows they are nothing, and a rest that is so small is computed again. */
+static inline void XE(no_denormals)(XE(block) * b)
+{
+    b->lowest = XE_IS_FLOAT ? (REAL)-87 : (REAL)-708;
+    b->tiny = XE_IS_FLOAT ? (REAL)0x1p-100 : (REAL)0x1p-900;
+}
+
+static inline void XE(drop_tiny)(REAL *g, ptrdiff_t n, const XE(block) * b)
+{
+    for (ptrdiff_t r = 0; r < n; r++) g[r] = g[r] < b->tiny && g[r] > -b->tiny ? 0 : g[r];
 }
 
 /* Labels and weights of the rows; up to the end of the last vector, rows of weight 0. */
@@ -38,7 +53,7 @@ static void XE(bind_rows)(const xe_target *t, ptrdiff_t first, ptrdiff_t n, ptrd
 /* From rest and gap to losses and the numbers that scale the gradient; returns the sum of the losses. */
 XE_HOT double XE(finish_rows)(ptrdiff_t padded, const XE(block) * b)
 {
-    const VD zero = XE_DOUBLE(all)(0.0);
+    const VD zero = XE_DOUBLE(all)(0.0), tiny = XE_DOUBLE(all)((double)b->tiny);
     VD sum = zero;
     for (ptrdiff_t r = 0; r < padded; r += VLD) {
         const VD a = XE_DOUBLE(load)(b->weight + r), rest = XE_DOUBLE(load)(b->rest + r);
@@ -50,7 +65,8 @@ XE_HOT double XE(finish_rows)(ptrdiff_t padded, const XE(block) * b)
         XE_DOUBLE(store)(b->loss + r, loss);
         XE(narrow)(b->scale + r, scale);
         XE(narrow)(b->own_scale + r, XE_DOUBLE(where)(own, zero, scale));
-        XE(narrow)(b->own_shift + r, XE_DOUBLE(where)(own, -rest * scale, -a));
+        const VD shift = XE_DOUBLE(where)(own, -rest * scale, -a);
+        XE(narrow)(b->own_shift + r, XE_DOUBLE(where)(XE_DOUBLE(less)(-tiny, shift), zero, shift));
         sum += loss;
     }
     return XE_DOUBLE(sum)(sum);
@@ -74,14 +90,14 @@ static double XE(rest_again)(const REAL *z, ptrdiff_t n, ptrdiff_t step)
 XE_HOT void XE(exp_columns)(ptrdiff_t n_classes, ptrdiff_t padded, const REAL *z, REAL *e, ptrdiff_t stride,
                             const XE(block) * b)
 {
-    const V zero = XE(all)(0), one = XE(all)(1);
+    const V zero = XE(all)(0), one = XE(all)(1), lowest = XE(all)(b->lowest);
     for (ptrdiff_t r = 0; r < padded; r += VL) {
         V m = XE(load)(z + r);
         for (ptrdiff_t k = 1; k < n_classes; k++) m = XE(larger)(XE(load)(z + k * stride + r), m);
         const V y = XE(load)(b->label + r);
         V z_y = m, rest = zero, ties = -one, class_k = zero;
         for (ptrdiff_t k = 0; k < n_classes; k++) {
-            const V z_k = XE(load)(z + k * stride + r), e_k = XE(vexp)(z_k - m);
+            const V z_k = XE(load)(z + k * stride + r), e_k = XE(vexp)(XE(larger)(lowest, z_k - m));
             const M top = XE(equal)(z_k, m);
             XE(store)(e + k * stride + r, e_k);
             rest += XE(where)(top, zero, e_k);
@@ -101,14 +117,15 @@ XE_HOT void XE(exp_columns)(ptrdiff_t n_classes, ptrdiff_t padded, const REAL *z
 /* e becomes the gradient */
 XE_HOT void XE(scale_columns)(ptrdiff_t n_classes, ptrdiff_t padded, REAL *e, ptrdiff_t stride, const XE(block) * b)
 {
+    const V tiny = XE(all)(b->tiny);
     for (ptrdiff_t r = 0; r < padded; r += VL) {
         const V y = XE(load)(b->label + r), scale = XE(load)(b->scale + r);
         const V own_scale = XE(load)(b->own_scale + r), own_shift = XE(load)(b->own_shift + r);
         V class_k = XE(all)(0);
         for (ptrdiff_t k = 0; k < n_classes; k++) {
-            const V e_k = XE(load)(e + k * stride + r);
-            XE(store)(e + k * stride + r,
-                      XE(where)(XE(equal)(y, class_k), e_k * own_scale + own_shift, e_k * scale));
+            const V e_k = XE(load)(e + k * stride + r), g_k = e_k * scale;
+            const V other = XE(where)(XE(less)(g_k, tiny), XE(all)(0), g_k);
+            XE(store)(e + k * stride + r, XE(where)(XE(equal)(y, class_k), e_k * own_scale + own_shift, other));
             class_k += (REAL)1;
         }
     }
@@ -119,10 +136,10 @@ XE_HOT void XE(scale_columns)(ptrdiff_t n_classes, ptrdiff_t padded, REAL *e, pt
  * Vector v of a row of e lies at e + v e_step: rows one after the other, or tiles of one vector of classes. */
 
 /* exp(z - m) into e where it is not NULL, m into top; returns rest */
-XE_HOT double XE(exp_wide)(const REAL *z, ptrdiff_t n_classes, REAL *e, ptrdiff_t e_step, double *top)
+XE_HOT double XE(exp_wide)(const REAL *z, ptrdiff_t n_classes, REAL *e, ptrdiff_t e_step, REAL lowest, double *top)
 {
     enum { SHORT = 16 }; /* vectors that are summed in REAL before they are added to doubles */
-    const V zero = XE(all)(0), one = XE(all)(1);
+    const V zero = XE(all)(0), one = XE(all)(1), low = XE(all)(lowest);
     V highest = XE(all)(-(REAL)INFINITY);
     ptrdiff_t k = 0;
     for (; k + VL <= n_classes; k += VL) highest = XE(larger)(XE(load)(z + k), highest);
@@ -137,14 +154,14 @@ XE_HOT double XE(exp_wide)(const REAL *z, ptrdiff_t n_classes, REAL *e, ptrdiff_
         V rest = zero;
         const ptrdiff_t stop = n_classes - k < SHORT * VL ? n_classes : k + SHORT * VL;
         for (; k + VL <= stop; k += VL, e += e ? e_step : 0) {
-            const V z_k = XE(load)(z + k), e_k = XE(vexp)(z_k - m);
+            const V z_k = XE(load)(z + k), e_k = XE(vexp)(XE(larger)(low, z_k - m));
             const M is_top = XE(equal)(z_k, m);
             rest += XE(where)(is_top, zero, e_k);
             ties += XE(where)(is_top, one, zero);
             if (e) XE(store)(e, e_k);
         }
         if (k < stop) {
-            const V z_k = XE(load_or)(z + k, stop - k, -(REAL)INFINITY), e_k = XE(vexp)(z_k - m);
+            const V z_k = XE(load_or)(z + k, stop - k, -(REAL)INFINITY), e_k = XE(vexp)(XE(larger)(low, z_k - m));
             const M is_top = XE(equal)(z_k, m);
             rest += XE(where)(is_top, zero, e_k);
             ties += XE(where)(is_top, one, zero);
@@ -163,7 +180,7 @@ XE_HOT double XE(exp_wide)(const REAL *z, ptrdiff_t n_classes, REAL *e, ptrdiff_
 static void XE(begin_row)(const REAL *z, ptrdiff_t n_classes, REAL *e, ptrdiff_t e_step, ptrdiff_t y, ptrdiff_t r,
                           const XE(block) * b)
 {
-    double top, rest = XE(exp_wide)(z, n_classes, e, e_step, &top);
+    double top, rest = XE(exp_wide)(z, n_classes, e, e_step, b->lowest, &top);
     b->rest[r] = RUNS_OUT(rest) ? XE(rest_again)(z, n_classes, 1) : rest;
     b->gap[r] = top - (double)z[y];
 }
@@ -174,10 +191,16 @@ XE_HOT void XE(scale_row)(ptrdiff_t n_classes, REAL *e, ptrdiff_t e_step, ptrdif
 {
     REAL *own = e + y / VL * e_step + y % VL;
     const REAL g_y = *own * b->own_scale[r] + b->own_shift[r];
-    const V scale = XE(all)(b->scale[r]);
+    const V scale = XE(all)(b->scale[r]), tiny = XE(all)(b->tiny);
     ptrdiff_t k = 0;
-    for (; k + VL <= n_classes; k += VL, e += e_step) XE(store)(e, XE(load)(e) * scale);
-    if (k < n_classes) XE(store_some)(e, XE(load_some)(e, n_classes - k) * scale, n_classes - k);
+    for (; k + VL <= n_classes; k += VL, e += e_step) {
+        const V g_k = XE(load)(e) * scale;
+        XE(store)(e, XE(where)(XE(less)(g_k, tiny), XE(all)(0), g_k));
+    }
+    if (k < n_classes) {
+        const V g_k = XE(load_some)(e, n_classes - k) * scale;
+        XE(store_some)(e, XE(where)(XE(less)(g_k, tiny), XE(all)(0), g_k), n_classes - k);
+    }
     *own = g_y;
 }
 

@@ -185,12 +185,14 @@ static double XE(sparse_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end
     XE(block) b;
     REAL *z = (REAL *)XE(carve)(scratch, rows, &b), *g = z + rows * z_stride + VL;
     REAL *z_rows = g + rows * z_stride + VL, *g_rows = z_rows + rows * R;
+    XE(no_denormals)(&b);
     double sum = 0.0;
     for (ptrdiff_t first = begin; first < end; first += p->block_rows) {
         const ptrdiff_t n = end - first < p->block_rows ? end - first : p->block_rows, padded = XE(padded)(n);
         XE(sparse_block)(p, first, n, 1, z, z_stride, NULL);
         if (sigmoid) {
             sum += XE(sigmoid_rows)(&p->target, first, n, z, g, XE(losses_of)(p, first));
+            XE(drop_tiny)(g, n, &b);
         } else if (plain && R > 1) {
             const int32_t *y = p->target.labels + first;
             XE(bind_rows)(&p->target, first, n, padded, &b);
