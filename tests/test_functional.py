@@ -645,6 +645,19 @@ def test_class_of_weight_zero():
 
 
 @both
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal"])
+def test_nan_shows_where_only_the_class_has_no_weight(loss, dtype):
+    options = {"class_weight": [0.0, 1.0, 1.0], "reduction": "none", "loss": loss}
+    for row in ([np.nan, 0, 0], [0, np.nan, 0], [0, 0, np.nan], [1, np.nan, 0]):
+        z = np.array([row, [1, 2, 3]], dtype=dtype)
+        for y in ([0, 1], one_hot([0, 1], 3)):
+            value = xe.cross_entropy(y, z, **options)
+            assert np.isnan(value[0])
+            assert np.isfinite(value[1])
+            assert xe.cross_entropy(y, z, **options, sample_weight=[0.0, 1.0])[0] == 0.0
+
+
+@both
 @pytest.mark.parametrize("eps", [0.0, 0.3])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_binary_is_the_softmax_of_two_classes(dtype, eps, reduction):

@@ -79,7 +79,7 @@ static double XE(softmax_label)(const xe_loss *loss, ptrdiff_t n, ptrdiff_t y, d
         for (ptrdiff_t k = 0; k < n; k++) g[k] = (REAL)(scale * (double)g[k]);
         g[y] = (REAL)(y == top ? -rest * scale : (double)g[y] - b); /* y != top: p_y <= 1/2, nothing cancels */
     }
-    return a * phi.value;
+    return a == 0.0 ? a * rest : a * phi.value; /* 0 * inf = 0, as a masked class may cost that; 0 * NaN stays NaN */
 }
 
 /* A distribution, or a smoothed label. The weights a_k are needed twice: for the loss and S, then for the gradient. */
@@ -107,7 +107,7 @@ static double XE(softmax_mixed)(const xe_target *t, ptrdiff_t i, double row_weig
             }
         }
     }
-    return value;
+    return value + 0.0 * rest; /* a row whose classes weigh nothing still shows its NaN */
 }
 
 double XE(xe_softmax_rows)(XE_ROWS_ARGS(REAL))
@@ -119,18 +119,19 @@ double XE(xe_softmax_rows)(XE_ROWS_ARGS(REAL))
         const ptrdiff_t i = first + r;
         const REAL *zr = z + r * n;
         REAL *g = grad ? grad + r * n : NULL;
-        double a = XE(row_weight)(target, i), loss;
-        if (one_class && target->class_weight) a *= target->class_weight[target->labels[i]];
-        if (a == 0.0) { /* an ignored row: whatever it holds, it adds exactly nothing */
+        const double s = XE(row_weight)(target, i);
+        double loss;
+        if (s == 0.0) { /* an ignored row: whatever it holds, it adds exactly nothing */
             loss = 0.0;
             XE(fill)(g, n, 0);
         } else if (!isfinite(zr[XE(argmax)(zr, n)])) { /* a NaN, a +inf, or all -inf: there is no distribution */
             loss = NAN;
             XE(fill)(g, n, (REAL)NAN);
         } else if (one_class) {
-            loss = XE(softmax_label)(&target->loss, n, target->labels[i], a, zr, g);
+            const ptrdiff_t y = target->labels[i];
+            loss = XE(softmax_label)(&target->loss, n, y, target->class_weight ? s * target->class_weight[y] : s, zr, g);
         } else {
-            loss = XE(softmax_mixed)(target, i, a, zr, g);
+            loss = XE(softmax_mixed)(target, i, s, zr, g);
         }
         if (row_loss) row_loss[r] = loss;
         sum += loss;
