@@ -302,6 +302,22 @@ def test_warning_at_max_iter_says_what_to_do(iris):
     assert clf.n_iter_ == 2
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_not_finite_is_refused_and_what_is_huge_is_not(value, dtype, iris):
+    X, y = iris
+    clf = SoftmaxClassifier().fit(X.astype(dtype), y)
+    rows = X[:4].astype(dtype)
+    rows[2, 1] = value
+    with pytest.raises(ValueError, match="contains"):
+        clf.predict_proba(rows)
+    rows[2, 1], rows[3, 1] = np.inf, -np.inf
+    with np.errstate(invalid="ignore"), pytest.raises(ValueError, match="contains"):  # scikit-learn's sum warns
+        clf.predict_proba(rows)
+    huge = np.full((3, 4), np.finfo(dtype).max / 8)  # their sum overflows
+    assert clf.predict(huge).shape == (3,)
+
+
 def test_sparsify_and_densify(iris):
     X, y = iris
     clf = SoftmaxClassifier().fit(X, y)

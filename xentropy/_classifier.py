@@ -506,9 +506,26 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def _rows(self, X: Any, *, reset: bool) -> Any:
         """X as the kernels read it: a C-ordered array or a CSR matrix, float64 or float32."""
+        if not reset and self._is_plain(X):
+            return X
         if isinstance(X, np.ndarray) and X.dtype.kind == "f" and X.dtype.itemsize <= 4:
             X = X.astype(np.float32, copy=False)  # float16, and the other byte order, would become float64
         return validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=reset)
+
+    def _is_plain(self, X: Any) -> bool:
+        """Whether X is what `validate_data` would give back as it is: asked first, as that takes longer than a row."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return (
+                type(X) is np.ndarray
+                and X.dtype in (np.float64, np.float32)
+                and X.ndim == 2
+                and X.shape[0] > 0
+                and X.shape[1] == self.n_features_in_
+                and X.flags.c_contiguous
+                and X.flags.aligned
+                and not hasattr(self, "feature_names_in_")
+                and bool(np.isfinite(X.sum()))  # a sum that overflows is looked at again, number by number
+            )
 
     def _dense_coef(self) -> np.ndarray:
         return self.coef_.toarray() if hasattr(self.coef_, "toarray") else self.coef_
