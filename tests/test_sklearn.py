@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from estimator_checks import each_check
 from sklearn import config_context
 from sklearn.base import is_classifier
 from sklearn.datasets import load_iris
@@ -10,18 +11,13 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
-from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from xentropy import SoftmaxClassifier
 
 X, Y = load_iris(return_X_y=True)
 
 
-# a list: scikit-learn 1.7's own decorator hands pytest a generator, which pytest 9 warns of
-CHECKS = list(estimator_checks_generator(SoftmaxClassifier()))
-
-
-@pytest.mark.parametrize(("estimator", "check"), CHECKS, ids=lambda it: getattr(it, "func", type(it)).__name__)
+@each_check(SoftmaxClassifier())
 def test_scikit_learns_own_checks(estimator, check):
     check(estimator)
 
