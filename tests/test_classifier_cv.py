@@ -64,8 +64,9 @@ def test_same_choice_and_layout_as_logistic_regression_cv():
             warnings.simplefilter("ignore")
             theirs = LogisticRegressionCV(Cs=Cs, scoring="neg_log_loss", solver="newton-cholesky", tol=1e-8)
             if "use_legacy_attributes" not in theirs.get_params():
-                theirs.fit(*data)
-                assert theirs.C_[0] == ours.C_
+                # before 1.8 it scores three classes by other numbers than those of its own folds' predict_proba
+                if len(ours.classes_) == 2:
+                    assert theirs.fit(*data).C_[0] == ours.C_
                 continue
             theirs.set_params(l1_ratios=(0.0,), use_legacy_attributes=False).fit(*data)
         np.testing.assert_allclose(ours.scores_, theirs.scores_, rtol=2e-3)

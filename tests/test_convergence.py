@@ -34,7 +34,8 @@ def objective(clf, X, y):
     )
     if np.isfinite(clf.C):
         l2 = 0.5 * np.sum(clf.coef_**2)
-        return penalised - clf.l1_ratio * l2 + clf.l1_ratio * np.abs(clf.coef_).sum()
+        l1_ratio = clf.l1_ratio or 0.0  # None by default in scikit-learn 1.7
+        return penalised - l1_ratio * l2 + l1_ratio * np.abs(clf.coef_).sum()
     return penalised - 0.5 * np.sum(clf.coef_**2)
 
 
