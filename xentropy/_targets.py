@@ -157,11 +157,6 @@ def match_labels(y: Any, classes: np.ndarray, *, name: str = "y") -> CodedLabels
     return code_labels(_check_labels(y, name), classes)
 
 
-def find_labels(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Index of each label in `classes`, or -1: shape (n,), int32."""
-    return code_labels(y, classes).indices()
-
-
 def code_labels(y: np.ndarray, classes: np.ndarray) -> CodedLabels:
     """Labels against known `classes`; a label that is not among them has none."""
     if y.dtype.kind in "biu" and classes.dtype.kind in "biu" and len(classes):
