@@ -85,9 +85,9 @@ def test_number_of_classes(K, compute):
 
 
 @pytest.mark.parametrize("compute", DTYPES)
-@pytest.mark.parametrize("K", [1, 2, 3, 10, 30])
+@pytest.mark.parametrize("K", [1, 2, 3, 10, 13, 30])
 def test_number_of_features(K, compute):
-    for d in [0, *WIDTHS, 127, 128, 129, 200, 300]:
+    for d in [0, *WIDTHS, 127, 128, 129, 200, 300, 1035]:
         X, labels, coef, intercept = problem(21, d, K, compute, seed=d)
         check(X, K, coef, intercept, labels=labels, compute=compute)
         if K == 2:

@@ -131,7 +131,7 @@ cdef class _Model:
         cdef Py_ssize_t fitting = _BLOCK_BYTES // (real * (d + 2 * R))
         # each block reads the coefficients and updates their gradient once: the larger they are, the more rows share it
         cdef Py_ssize_t sharing = 8 * d * R // _BYTES_PER_ROW
-        self.model.block_rows = max(512 // real if R > _FEW else 32, min(256, fitting), min(192, sharing)) // 16 * 16
+        self.model.block_rows = max((512 if R > _FEW else 128) // real, min(256, fitting), min(192, sharing)) // 16 * 16
         self._scratch = np.empty((0, 0), dtype=np.uint8)
         self._packed = _aligned(self.kernels.linear_packed(&self.model))
         self.model.packed = <void *> <size_t> self._packed.ctypes.data

@@ -3,9 +3,10 @@
  *
  *     Z = X W^T + b,   G = dL/dZ,   grad_W = G^T X,   grad_b = sum_i g_i
  *
- * Two shapes of it. Few outputs: logits are dot products along the features, so no lane is wasted on a row of 3 or 10
- * classes, and they are kept class after class (R, stride), a lane of the softmax being a row. Many outputs: logits are
- * a blocked matrix product, a lane being a class, kept row after row.
+ * Two shapes of it. Few outputs: logits are kept class after class (R, stride), a lane of the softmax being a row, so
+ * that no lane is wasted on a row of 3 or 10 classes. Up to DOTTED outputs they are dot products along the features;
+ * with more, a lane is a row there too, for which X is turned in registers. Many outputs: logits are a blocked matrix
+ * product, a lane being a class, kept row after row.
  */
 
 /* Tiles that fit the register file: 32 registers of AVX-512 and arm64, 16 of AVX2 and SSE2. A tile of the gradient has
@@ -21,6 +22,22 @@
 #else
 #define MAX_OUTPUTS 4
 #define GRADIENT_TILES TILE(1, 6) TILE(2, 4) TILE(3, 3) TILE(4, 2)
+#endif
+/* To sum across lanes takes less than to turn X up to DOTTED outputs; with vectors of 16 bytes, for all. A tile of
+ * logits of turned X has as many outputs as registers hold beside TURN features, and two vectors of rows where there is
+ * room, for which a coefficient is then loaded once. */
+#if XE_BYTES == 64
+#define DOTTED 3
+#define TURNED_OUTPUTS 12
+#define TURNED_VECTORS(n_k) ((n_k) <= (XE_IS_FLOAT ? 10 : 6) ? 2 : 1)
+#define TURNED_TILES TILE(4) TILE(5) TILE(6) TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12)
+#elif XE_BYTES == 32
+#define DOTTED 3
+#define TURNED_OUTPUTS 8
+#define TURNED_VECTORS(n_k) ((n_k) <= 5 ? 2 : 1)
+#define TURNED_TILES TILE(4) TILE(5) TILE(6) TILE(7) TILE(8)
+#else
+#define DOTTED FEW_CLASSES
 #endif
 #define PANEL 3 /* vectors of classes, or of features, in a tile of many outputs */
 
@@ -47,13 +64,18 @@ static inline ptrdiff_t XE(panel)(ptrdiff_t n_outputs, ptrdiff_t q)
 
 /* ---- coefficients, packed once an evaluation, features begin..end at a time ----
  *
- * Few: (R, d') and b (R). Many: panels of classes, feature after feature, and b (R'); a padding class has b = -inf, so
- * that its exp and its gradient are 0. */
+ * Up to DOTTED outputs: (R, d') and b (R). A few more: (d, R) and b (R). Many: panels of classes, feature after
+ * feature, and b (R'); a padding class has b = -inf, so that its exp and its gradient are 0. */
+static inline ptrdiff_t XE(n_packed)(const xe_linear *p)
+{
+    const ptrdiff_t d = p->n_features, R = p->n_outputs;
+    return R <= DOTTED ? R * XE(padded)(d) : d * (XE(is_few)(p) ? R : XE(padded)(R));
+}
+
 
 static size_t XE(dense_packed)(const xe_linear *p)
 {
-    const ptrdiff_t d = p->n_features, R = p->n_outputs;
-    return (size_t)(XE(is_few)(p) ? R * (XE(padded)(d) + 1) : XE(padded)(R) * (d + 1)) * sizeof(REAL);
+    return (size_t)(XE(n_packed)(p) + XE(padded)(p->n_outputs)) * sizeof(REAL);
 }
 
 static void XE(dense_pack)(const xe_linear *p, const double *coef, const double *intercept, ptrdiff_t begin,
@@ -61,10 +83,12 @@ static void XE(dense_pack)(const xe_linear *p, const double *coef, const double 
 {
     const ptrdiff_t d = p->n_features, R = p->n_outputs, columns = XE(padded)(R), stride = XE(padded)(d);
     const int few = XE(is_few)(p);
-    if (few) {
+    if (R <= DOTTED) {
         for (ptrdiff_t k = 0; k < R; k++)
             for (ptrdiff_t j = begin; j < (end < d ? end : stride); j++)
                 to[k * stride + j] = j < d ? (REAL)coef[j * R + k] : 0;
+    } else if (few) {
+        for (ptrdiff_t i = begin * R; i < end * R; i++) to[i] = (REAL)coef[i];
     } else {
         for (ptrdiff_t q = 0; q < XE(n_panels)(R); q++) {
             const ptrdiff_t k = XE(panel)(R, q), width = XE(panel)(R, q + 1) - k, n = R - k < width ? R - k : width;
@@ -76,7 +100,7 @@ static void XE(dense_pack)(const xe_linear *p, const double *coef, const double 
         }
     }
     if (end < d) return;
-    to += few ? R * stride : columns * d;
+    to += XE(n_packed)(p);
     for (ptrdiff_t k = 0; k < (few ? R : columns); k++) to[k] = k < R ? (REAL)intercept[k] : -(REAL)INFINITY;
 }
 
@@ -98,16 +122,15 @@ XE_INLINE const char *XE(fetch)(const char *ahead, const int lines)
 }
 
 /* Rows of X as REAL, in place where that is possible: not where they are stored in another type, or shifted, or one of
- * them is ignored: it may hold NaN, and 0 * NaN would reach the gradient, so it is read as zeros; nor where a tail cannot be
- * loaded under a mask, or where rows off the cache lines would be loaded often (`often`). Then they are copied to
- * scratch by copy_rows, a part at a time, just before the part is used. */
-static XE(rows) XE(dense_block)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, int often, REAL *scratch)
+ * them is ignored: it may hold NaN, and 0 * NaN would reach the gradient, so it is read as zeros; nor where a tail
+ * cannot be loaded under a mask. Then they are copied to scratch by copy_rows, a part at a time, just before the part
+ * is used. */
+static XE(rows) XE(dense_block)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, REAL *scratch)
 {
     const ptrdiff_t d = p->n_features, stride = XE(padded)(d), size = p->x_is_float ? sizeof(float) : sizeof(double);
     const double *s = p->target.sample_weight;
     const char *x = (const char *)p->x + first * d * size;
     int in_place = p->x_is_float == XE_IS_FLOAT && !p->shift && (XE_BYTES > 16 || stride == d);
-    if (often && ((uintptr_t)x | (uintptr_t)(d * size)) % sizeof(V)) in_place = 0;
     for (ptrdiff_t r = 0; s && r < n_rows; r++) in_place &= s[first + r] != 0.0;
     const XE(rows) here = {(const REAL *)(const void *)x, d, d, x + n_rows * d * size};
     const XE(rows) copy = {scratch, stride, stride, here.ahead};
@@ -188,42 +211,126 @@ XE_INLINE const char *XE(dot_tile)(const int n_k, const int lines, XE(rows) x, c
     return ahead;
 }
 
-/* all outputs of ROWS rows, features from..to */
-XE_INLINE const char *XE(dot_rows)(const int lines, ptrdiff_t R, XE(rows) x, const ptrdiff_t *row, ptrdiff_t from,
-                                   ptrdiff_t to, const REAL *w, ptrdiff_t w_stride, const REAL *intercept, REAL *z,
+/* all outputs of ROWS rows, features from..to; the more of them, the more steps there are to ask for the next block */
+XE_INLINE const char *XE(dot_rows)(ptrdiff_t R, XE(rows) x, const ptrdiff_t *row, ptrdiff_t from, ptrdiff_t to,
+                                   const REAL *w, ptrdiff_t w_stride, const REAL *intercept, REAL *z,
                                    ptrdiff_t stride, const char *ahead)
 {
-    for (; R >= 3; R -= 3, w += 3 * w_stride, z += 3 * stride, intercept += intercept ? 3 : 0)
-        ahead = XE(dot_tile)(3, lines, x, row, from, to, w, w_stride, intercept, z, stride, ahead);
-    if (R == 2) return XE(dot_tile)(2, lines, x, row, from, to, w, w_stride, intercept, z, stride, ahead);
-    if (R == 1) return XE(dot_tile)(1, lines, x, row, from, to, w, w_stride, intercept, z, stride, ahead);
+    enum { HALF = (ROWS + 1) / 2, EIGHTH = (ROWS + 7) / 8 };
+    if (R == 1) return XE(dot_tile)(1, HALF, x, row, from, to, w, w_stride, intercept, z, stride, ahead);
+    if (R == 2) return XE(dot_tile)(2, HALF, x, row, from, to, w, w_stride, intercept, z, stride, ahead);
+    if (R == 3) return XE(dot_tile)(3, HALF, x, row, from, to, w, w_stride, intercept, z, stride, ahead);
+#if DOTTED > 3
+    for (; R > 0; R -= 3, w += 3 * w_stride, z += 3 * stride, intercept += intercept ? 3 : 0)
+        if (R == 1)
+            ahead = XE(dot_tile)(1, EIGHTH, x, row, from, to, w, w_stride, intercept, z, stride, ahead);
+        else if (R == 2)
+            ahead = XE(dot_tile)(2, EIGHTH, x, row, from, to, w, w_stride, intercept, z, stride, ahead);
+        else
+            ahead = XE(dot_tile)(3, EIGHTH, x, row, from, to, w, w_stride, intercept, z, stride, ahead);
+#endif
     return ahead;
 }
+
+#if DOTTED < FEW_CLASSES
+/* ---- logits of a few outputs: a lane is a row, TURN features of n_v vectors of rows at a time ----
+ *
+ * w (d, w_stride); z (n_k, z_stride) starts at the intercepts, or goes on where they are NULL. */
+XE_INLINE void XE(turned_step)(const int n_k, const int n_v, ptrdiff_t n, const REAL *x, const ptrdiff_t *row,
+                               const REAL *w, ptrdiff_t w_stride, V acc[TURNED_OUTPUTS][2])
+{
+    V x_v[2][TURN];
+    XE_UNROLL
+    for (int v = 0; v < n_v; v++) XE(turn)(x, row + v * VL, n, x_v[v]);
+    XE_UNROLL
+    for (int c = 0; c < TURN; c++, w += w_stride) {
+        if (c >= n) break;
+        XE_UNROLL
+        for (int k = 0; k < n_k; k++) {
+            const V w_k = XE(all)(w[k]);
+            XE_UNROLL
+            for (int v = 0; v < n_v; v++) acc[k][v] += x_v[v][c] * w_k;
+        }
+    }
+}
+
+XE_INLINE const char *XE(turned_tile)(const int n_k, const int n_v, XE(rows) x, const ptrdiff_t *row, ptrdiff_t from,
+                                      ptrdiff_t to, const REAL *w, ptrdiff_t w_stride, const REAL *intercept, REAL *z,
+                                      ptrdiff_t z_stride, const char *ahead)
+{
+    const int half = n_v * (int)(VL * TURN * (ptrdiff_t)sizeof(REAL) / 2); /* of the bytes of a step: see fetch */
+    V acc[TURNED_OUTPUTS][2];
+    XE_UNROLL
+    for (int k = 0; k < n_k; k++)
+        XE_UNROLL
+        for (int v = 0; v < n_v; v++)
+            acc[k][v] = intercept ? XE(all)(intercept[k]) : XE(load)(z + k * z_stride + v * VL);
+    ptrdiff_t j = from;
+    for (; j + TURN <= to; j += TURN) {
+        XE(turned_step)(n_k, n_v, TURN, x.x + j, row, w + j * w_stride, w_stride, acc);
+        XE_UNROLL
+        for (int i = 0; i < half; i += 64) XE_PREFETCH(ahead + i);
+        ahead += half;
+    }
+    if (j < to) XE(turned_step)(n_k, n_v, to - j, x.x + j, row, w + j * w_stride, w_stride, acc);
+    XE_UNROLL
+    for (int k = 0; k < n_k; k++)
+        XE_UNROLL
+        for (int v = 0; v < n_v; v++) XE(store)(z + k * z_stride + v * VL, acc[k][v]);
+    return ahead;
+}
+
+/* all outputs of two vectors of rows, of which n exist; each strip of outputs asks for the same of the next block */
+XE_INLINE const char *XE(turned_rows)(ptrdiff_t R, ptrdiff_t n, XE(rows) x, const ptrdiff_t *row, ptrdiff_t from,
+                                      ptrdiff_t to, const REAL *w, const REAL *intercept, REAL *z, ptrdiff_t stride,
+                                      const char *ahead)
+{
+    const ptrdiff_t n_strips = (R + TURNED_OUTPUTS - 1) / TURNED_OUTPUTS;
+    const char *asked = ahead;
+    for (ptrdiff_t s = 0; s < n_strips; s++) {
+        const ptrdiff_t k = R * s / n_strips;
+        const REAL *start = intercept ? intercept + k : NULL;
+        REAL *z_k = z + k * stride;
+        asked = ahead;
+        switch (R * (s + 1) / n_strips - k) {
+#define TILE(n_k)                                                                                               \
+    case n_k:                                                                                                   \
+        for (ptrdiff_t r = 0; r < 2 * VL && r < n; r += TURNED_VECTORS(n_k) * VL)                               \
+            asked = XE(turned_tile)(n_k, TURNED_VECTORS(n_k), x, row + r, from, to, w + k, R, start, z_k + r, stride, \
+                                    asked);                                                                     \
+        break;
+            TURNED_TILES
+#undef TILE
+        }
+    }
+    return asked;
+}
+#endif
 
 /* z (R, stride), for n_rows rows and on to the end of the last vector, which repeats the last row */
 XE_HOT void XE(few_logits)(const xe_linear *p, ptrdiff_t first, XE(rows) x, ptrdiff_t n_rows, REAL *copy, REAL *z,
                            ptrdiff_t stride)
 {
-    enum { DEPTH = 2048 / sizeof(REAL) }; /* features of ROWS rows and of a few outputs that stay in L1 */
-    const ptrdiff_t R = p->n_outputs, w_stride = XE(padded)(p->n_features), n_tiles = (R + 2) / 3;
-    const REAL *w = p->packed, *intercept = w + R * w_stride;
+    enum { DEPTH = 2048 / sizeof(REAL) }; /* features of some rows and of a few outputs that stay in L1 */
+    const ptrdiff_t R = p->n_outputs, w_stride = XE(padded)(p->n_features), step = R <= DOTTED ? ROWS : 2 * VL;
+    const ptrdiff_t d = R <= DOTTED ? x.n_features : p->n_features; /* where X is turned, W has no padding */
+    const REAL *w = p->packed, *intercept = w + XE(n_packed)(p);
     const char *ahead = x.ahead;
-    for (ptrdiff_t from = 0; from == 0 || from < x.n_features; from += DEPTH) {
-        const ptrdiff_t to = x.n_features - from < 2 * DEPTH ? x.n_features : from + DEPTH;
+    for (ptrdiff_t from = 0; from == 0 || from < d; from += DEPTH) {
+        const ptrdiff_t to = d - from < 2 * DEPTH ? d : from + DEPTH, copied = to < d ? to : x.n_features;
         const REAL *start = from ? NULL : intercept;
-        for (ptrdiff_t r = 0; r < n_rows || r % VL; r += ROWS) {
-            ptrdiff_t row[ROWS];
-            for (ptrdiff_t i = 0; i < ROWS; i++) row[i] = (r + i < n_rows ? r + i : n_rows - 1) * x.stride;
-            if (x.x == copy) XE(copy_rows)(p, first, r, r + ROWS < n_rows ? r + ROWS : n_rows, from, to, copy);
-            /* ROWS lines of X go by in n_tiles steps */
-            if (n_tiles == 1)
-                ahead = XE(dot_rows)((ROWS + 1) / 2, R, x, row, from, to, w, w_stride, start, z + r, stride, ahead);
-            else if (n_tiles == 2)
-                ahead = XE(dot_rows)((ROWS + 3) / 4, R, x, row, from, to, w, w_stride, start, z + r, stride, ahead);
+        for (ptrdiff_t r = 0; r < n_rows || r % VL; r += step) {
+            ptrdiff_t row[ROWS > 2 * VL ? ROWS : 2 * VL];
+            for (ptrdiff_t i = 0; i < step; i++) row[i] = (r + i < n_rows ? r + i : n_rows - 1) * x.stride;
+            if (x.x == copy) XE(copy_rows)(p, first, r, r + step < n_rows ? r + step : n_rows, from, copied, copy);
+#if DOTTED < FEW_CLASSES
+            if (R > DOTTED)
+                ahead = XE(turned_rows)(R, n_rows - r, x, row, from, to, w, start, z + r, stride, ahead);
             else
-                ahead = XE(dot_rows)((ROWS + 7) / 8, R, x, row, from, to, w, w_stride, start, z + r, stride, ahead);
+#endif
+                ahead = XE(dot_rows)(R, x, row, from, to, w, w_stride, start, z + r, stride, ahead);
         }
-        if (to == x.n_features) break;
+        if (to == d) break;
     }
 }
 
@@ -408,7 +515,7 @@ static ptrdiff_t XE(dense_partial)(const xe_linear *p)
 /* block_rows up to whole vectors and tiles */
 static inline ptrdiff_t XE(block_stride)(const xe_linear *p)
 {
-    return (p->block_rows + 15) / 16 * 16;
+    return (p->block_rows + 31) / 32 * 32;
 }
 
 static size_t XE(dense_scratch)(const xe_linear *p)
@@ -435,13 +542,20 @@ static void XE(keep_losses)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, co
 static void XE(few_input_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, const REAL *g,
                                    ptrdiff_t g_stride)
 {
-    const ptrdiff_t d = p->n_features, stride = XE(padded)(d);
+    const ptrdiff_t d = p->n_features, R = p->n_outputs, stride = XE(padded)(d);
+    const REAL *w = p->packed;
     for (ptrdiff_t r = 0; r < n_rows; r++) {
         REAL *to = (REAL *)p->grad_x + (first + r) * d;
-        memset(to, 0, (size_t)d * sizeof(REAL));
-        for (ptrdiff_t k = 0; k < p->n_outputs; k++) {
-            const REAL g_k = g[k * g_stride + r], *w = (const REAL *)p->packed + k * stride;
-            for (ptrdiff_t j = 0; j < d; j++) to[j] += g_k * w[j];
+        if (R <= DOTTED) {
+            memset(to, 0, (size_t)d * sizeof(REAL));
+            for (ptrdiff_t k = 0; k < R; k++)
+                for (ptrdiff_t j = 0; j < d; j++) to[j] += g[k * g_stride + r] * w[k * stride + j];
+        } else {
+            for (ptrdiff_t j = 0; j < d; j++) {
+                REAL sum = 0;
+                for (ptrdiff_t k = 0; k < R; k++) sum += g[k * g_stride + r] * w[j * R + k];
+                to[j] = sum;
+            }
         }
     }
 }
@@ -484,7 +598,7 @@ static double XE(few_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, v
     double sum = 0.0;
     for (ptrdiff_t first = begin; first < end; first += p->block_rows) {
         const ptrdiff_t n = end - first < p->block_rows ? end - first : p->block_rows, padded = XE(padded)(n);
-        const XE(rows) x = XE(dense_block)(p, first, n, R > 2, rows);
+        const XE(rows) x = XE(dense_block)(p, first, n, rows);
         XE(few_logits)(p, first, x, n, rows, z, stride);
         if (sigmoid) {
             sum += XE(sigmoid_rows)(&p->target, first, n, z, g, XE(losses_of)(p, first));
@@ -521,7 +635,7 @@ static double XE(many_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, 
     for (ptrdiff_t first = begin; first < end; first += p->block_rows) {
         const ptrdiff_t n = end - first < p->block_rows ? end - first : p->block_rows, padded = XE(padded)(n);
         const ptrdiff_t g_tile = n * VL;
-        const XE(rows) x = XE(dense_block)(p, first, n, 0, rows);
+        const XE(rows) x = XE(dense_block)(p, first, n, rows);
         if (x.x == rows) XE(copy_rows)(p, first, 0, n, 0, x.n_features, rows);
         XE(many_logits)(p, x, n, z, columns);
         if (plain) {

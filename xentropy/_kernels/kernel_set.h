@@ -129,8 +129,15 @@ const xe_kernels XE(xe_kernels) = {
 #undef ROWS
 #undef BLOCK_BYTES
 #undef RUNS_OUT
+#undef LEAST_REST
 #undef FEW_CLASSES
 #undef LOGIT_ROWS
 #undef MAX_OUTPUTS
 #undef GRADIENT_TILES
+#undef DOTTED
+#undef TURNED_OUTPUTS
+#undef TURNED_VECTORS
+#undef TURNED_TILES
+#undef LANE
+#undef TURN
 #undef PANEL

@@ -116,9 +116,8 @@ static void XE(linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, pt
         if (p->indptr) {
             XE(sparse_block)(p, first, n, 1, z, row, NULL);
         } else {
-            const int few = XE(is_few)(p);
-            const XE(rows) x = XE(dense_block)(p, first, n, few && R > 2, rows);
-            if (few) {
+            const XE(rows) x = XE(dense_block)(p, first, n, rows);
+            if (XE(is_few)(p)) {
                 XE(few_logits)(p, first, x, n, rows, z, stride);
             } else {
                 if (x.x == rows) XE(copy_rows)(p, first, 0, n, 0, x.n_features, rows);

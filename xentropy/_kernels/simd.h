@@ -326,6 +326,98 @@ XE_INLINE void XE(sums)(const V *a, const REAL *start, REAL *to)
 #undef ODD
 }
 
+/* ---- columns of rows ---- */
+
+#if XE_BYTES > 16
+#define LANE ((int)(16 / sizeof(REAL))) /* numbers in 128 bits, inside of which shuffles are cheap */
+#define TURN ((int)VL / 2)              /* columns that `turn` takes at a time */
+
+/* a[0..TURN - 1], b[0..TURN - 1]; where n < TURN, only n of each are read, and the others are zero */
+XE_INLINE V XE(two_halves)(const REAL *a, const REAL *b, ptrdiff_t n)
+{
+#if XE_BYTES == 64 && XE_IS_FLOAT
+    const __m256 a_n = n < TURN ? _mm256_maskz_loadu_ps((__mmask8)XE(first)(n), a) : _mm256_loadu_ps(a);
+    const __m256 b_n = n < TURN ? _mm256_maskz_loadu_ps((__mmask8)XE(first)(n), b) : _mm256_loadu_ps(b);
+    return (V)_mm512_insertf32x8(_mm512_castps256_ps512(a_n), b_n, 1);
+#elif XE_BYTES == 64
+    const __m256d a_n = n < TURN ? _mm256_maskz_loadu_pd(XE(first)(n), a) : _mm256_loadu_pd(a);
+    const __m256d b_n = n < TURN ? _mm256_maskz_loadu_pd(XE(first)(n), b) : _mm256_loadu_pd(b);
+    return (V)_mm512_insertf64x4(_mm512_castpd256_pd512(a_n), b_n, 1);
+#else
+    const __m128i mask = _mm256_castsi256_si128(XE(first)(n));
+#if XE_IS_FLOAT
+    const __m128 a_n = n < TURN ? _mm_maskload_ps(a, mask) : _mm_loadu_ps(a);
+    const __m128 b_n = n < TURN ? _mm_maskload_ps(b, mask) : _mm_loadu_ps(b);
+    return (V)_mm256_insertf128_ps(_mm256_castps128_ps256(a_n), b_n, 1);
+#else
+    const __m128d a_n = n < TURN ? _mm_maskload_pd(a, mask) : _mm_loadu_pd(a);
+    const __m128d b_n = n < TURN ? _mm_maskload_pd(b, mask) : _mm_loadu_pd(b);
+    return (V)_mm256_insertf128_pd(_mm256_castpd128_pd256(a_n), b_n, 1);
+#endif
+#endif
+}
+
+/* to[c] = column c of VL rows that start at x + row[i]: TURN columns, of which only n are read where n < TURN. Squares
+ * of LANE by LANE are turned inside of each 128 bits; with 512 bits there are two columns' in a vector, to be parted. */
+XE_INLINE void XE(turn)(const REAL *x, const ptrdiff_t *row, ptrdiff_t n, V *to)
+{
+#if XE_IS_FLOAT
+#if XE_BYTES == 64
+#define EACH(a, b, c, d) \
+    a, b, c, d, a + 4, b + 4, c + 4, d + 4, a + 8, b + 8, c + 8, d + 8, a + 12, b + 12, c + 12, d + 12
+#define EVEN 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27
+#define ODD 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31
+#define B 16 /* the first number of the second vector */
+#else
+#define EACH(a, b, c, d) a, b, c, d, a + 4, b + 4, c + 4, d + 4
+#define B 8
+#endif
+#elif XE_BYTES == 64
+#define EACH(a, b) a, b, a + 2, b + 2, a + 4, b + 4, a + 6, b + 6
+#define EVEN 0, 1, 4, 5, 8, 9, 12, 13
+#define ODD 2, 3, 6, 7, 10, 11, 14, 15
+#define B 8
+#else
+#define EACH(a, b) a, b, a + 2, b + 2
+#define B 4
+#endif
+    enum { SQUARES = XE_BYTES / 32 };
+    V turned[SQUARES][4];
+    XE_UNROLL
+    for (int s = 0; s < SQUARES; s++, row += 2 * LANE) {
+        V a[4];
+        XE_UNROLL
+        for (int i = 0; i < LANE; i++) a[i] = XE(two_halves)(x + row[i], x + row[LANE + i], n);
+#if XE_IS_FLOAT
+        const V a01 = __builtin_shufflevector(a[0], a[1], EACH(0, B, 1, B + 1));
+        const V a23 = __builtin_shufflevector(a[2], a[3], EACH(0, B, 1, B + 1));
+        const V b01 = __builtin_shufflevector(a[0], a[1], EACH(2, B + 2, 3, B + 3));
+        const V b23 = __builtin_shufflevector(a[2], a[3], EACH(2, B + 2, 3, B + 3));
+        turned[s][0] = __builtin_shufflevector(a01, a23, EACH(0, 1, B, B + 1));
+        turned[s][1] = __builtin_shufflevector(a01, a23, EACH(2, 3, B + 2, B + 3));
+        turned[s][2] = __builtin_shufflevector(b01, b23, EACH(0, 1, B, B + 1));
+        turned[s][3] = __builtin_shufflevector(b01, b23, EACH(2, 3, B + 2, B + 3));
+#else
+        turned[s][0] = __builtin_shufflevector(a[0], a[1], EACH(0, B));
+        turned[s][1] = __builtin_shufflevector(a[0], a[1], EACH(1, B + 1));
+#endif
+    }
+    XE_UNROLL
+    for (int c = 0; c < LANE; c++) {
+#if XE_BYTES == 64
+        to[c] = __builtin_shufflevector(turned[0][c], turned[1][c], EVEN);
+        to[c + LANE] = __builtin_shufflevector(turned[0][c], turned[1][c], ODD);
+#else
+        to[c] = turned[0][c];
+#endif
+    }
+#undef EACH
+#undef EVEN
+#undef ODD
+#undef B
+}
+#endif
+
 /* ---- to and from double: lanes are VLD at a time ---- */
 
 #define VD XE_DOUBLE(vec)

@@ -73,18 +73,34 @@ XE_HOT double XE(finish_rows)(ptrdiff_t padded, const XE(block) * b)
 }
 
 /* float runs out of exponents at exp(-103); a loss is a double and must not become 0 before exp(-745) */
-static double XE(rest_again)(const REAL *z, ptrdiff_t n, ptrdiff_t step)
+static double XE(rest_again)(const REAL *z, ptrdiff_t n)
 {
     double m = z[0], rest = -1.0;
-    for (ptrdiff_t k = 1; k < n; k++) m = z[k * step] > m ? z[k * step] : m;
-    for (ptrdiff_t k = 0; k < n; k++) rest += (double)z[k * step] == m ? 1.0 : 0.0;
-    for (ptrdiff_t k = 0; k < n; k++) rest += (double)z[k * step] == m ? 0.0 : exp((double)z[k * step] - m);
+    for (ptrdiff_t k = 1; k < n; k++) m = z[k] > m ? z[k] : m;
+    for (ptrdiff_t k = 0; k < n; k++) rest += (double)z[k] == m ? 1.0 : 0.0;
+    for (ptrdiff_t k = 0; k < n; k++) rest += (double)z[k] == m ? 0.0 : exp((double)z[k] - m);
     return rest;
 }
 
-#define RUNS_OUT(rest) (sizeof(REAL) < sizeof(double) && (rest) < 1e-30)
+#define LEAST_REST 1e-30
+#define RUNS_OUT(rest) (sizeof(REAL) < sizeof(double) && (rest) < LEAST_REST)
 
 /* ---- few classes: z and g are (K, stride), a lane is a row ---- */
+
+/* rest_again of VLD rows: where rest runs out */
+static void XE(rests_again)(ptrdiff_t n_classes, const REAL *z, ptrdiff_t stride, double *rest)
+{
+    const VD zero = XE_DOUBLE(all)(0.0), one = XE_DOUBLE(all)(1.0), old = XE_DOUBLE(load)(rest);
+    VD m = XE(widen)(z), sum = zero, ties = -one;
+    for (ptrdiff_t k = 1; k < n_classes; k++) m = XE_DOUBLE(larger)(XE(widen)(z + k * stride), m);
+    for (ptrdiff_t k = 0; k < n_classes; k++) {
+        const VD z_k = XE(widen)(z + k * stride);
+        const XE_DOUBLE(mask) top = XE_DOUBLE(equal)(z_k, m);
+        sum += XE_DOUBLE(where)(top, zero, XE_DOUBLE(vexp)(z_k - m));
+        ties += XE_DOUBLE(where)(top, one, zero);
+    }
+    XE_DOUBLE(store)(rest, XE_DOUBLE(where)(XE_DOUBLE(less)(old, XE_DOUBLE(all)(LEAST_REST)), ties + sum, old));
+}
 
 /* exp(z - m) into e, and each row's rest and gap */
 XE_HOT void XE(exp_columns)(ptrdiff_t n_classes, ptrdiff_t padded, const REAL *z, REAL *e, ptrdiff_t stride,
@@ -109,8 +125,11 @@ XE_HOT void XE(exp_columns)(ptrdiff_t n_classes, ptrdiff_t padded, const REAL *z
         XE(wide_store)(b->rest + r, rest, 0);
         XE(wide_store)(b->gap + r, m - z_y, 0);
         if (sizeof(REAL) < sizeof(double))
-            for (ptrdiff_t i = r; i < r + VL; i++)
-                if (RUNS_OUT(b->rest[i])) b->rest[i] = XE(rest_again)(z + i, n_classes, stride);
+            for (ptrdiff_t i = r; i < r + VL; i += VLD) {
+                int any = 0;
+                for (ptrdiff_t l = i; l < i + VLD; l++) any |= RUNS_OUT(b->rest[l]);
+                if (any) XE(rests_again)(n_classes, z + i, stride, b->rest + i);
+            }
     }
 }
 
@@ -181,7 +200,7 @@ static void XE(begin_row)(const REAL *z, ptrdiff_t n_classes, REAL *e, ptrdiff_t
                           const XE(block) * b)
 {
     double top, rest = XE(exp_wide)(z, n_classes, e, e_step, b->lowest, &top);
-    b->rest[r] = RUNS_OUT(rest) ? XE(rest_again)(z, n_classes, 1) : rest;
+    b->rest[r] = RUNS_OUT(rest) ? XE(rest_again)(z, n_classes) : rest;
     b->gap[r] = top - (double)z[y];
 }
 
