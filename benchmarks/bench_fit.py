@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from xentropy import SoftmaxClassifier
 
 from . import problems
-from .measuring import ratio
+from .measuring import extra_memory, ratio
 
 warnings.simplefilter("ignore")  # the peers warn where they do not converge: their objective says so
 
@@ -100,6 +100,30 @@ class LargeFit:
         return classifier.C * loss.sum() + 0.5 * np.sum(coef**2)
 
 
+class Memory:
+    """What a fit takes besides X: labels, blocks, and the optimiser's vectors."""
+
+    params = (["4e5x100_50", "csr_2e5x1e4_5"], list(problems.DTYPES))
+    param_names = ("problem", "dtype")
+
+    def setup_cache(self):
+        problems.save(self.params[0])
+
+    def setup(self, name, dtype):
+        problem = problems.load(name, dtype)
+        self.X, self.y = problem.X, problem.y
+
+    def fit(self):
+        with threadpool_limits(1):
+            SoftmaxClassifier(max_iter=50).fit(self.X, self.y)
+
+    def track_extra_memory(self, name, dtype):
+        return extra_memory(self.fit)
+
+    def peakmem_one_thread(self, name, dtype):
+        self.fit()
+
+
 @contextmanager
 def _at_most(seconds: float) -> Iterator[None]:
     """TimeoutError in what takes longer."""
@@ -119,3 +143,4 @@ def _at_most(seconds: float) -> Iterator[None]:
 LargeFit.track_ratio_one_thread.unit = "times as fast as scikit-learn"
 LargeFit.track_ratio_of_defaults_one_thread.unit = "times as fast as scikit-learn"
 LargeFit.track_excess_of_defaults.unit = "relative"
+Memory.track_extra_memory.unit = "MB"
