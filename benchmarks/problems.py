@@ -160,8 +160,8 @@ def _text(rng: np.random.Generator, n: int) -> tuple[sp.csr_matrix, np.ndarray]:
 
 # How they are drawn, with labels that depend on the features, and how many rows
 LIKE: dict[str, tuple[Callable, int]] = {
-    "land_cover": (_land_cover, 500_000),
-    "images": (_images, 60_000),
-    "embeddings": (_embeddings, 20_000),
-    "text": (_text, 11_300),
+    "land_cover_5e5x54_7": (_land_cover, 500_000),
+    "images_6e4x784_10": (_images, 60_000),
+    "embeddings_2e4x512_100": (_embeddings, 20_000),
+    "text_11300x130000_20": (_text, 11_300),
 }

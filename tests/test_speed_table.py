@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 1_700_000_000  # 2023-11-14
+PROBLEMS = ("cat_food_2e3x50_10", "csr_1e3x1e5_2")
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def speed_table():
 @pytest.fixture
 def entries(speed_table):
     return (
-        speed_table.Entry("loss", "a loss", "bench_a.Loss", ("2e3x50_10", "csr_1e3x1e5_2"), columns=("float32",)),
+        speed_table.Entry("loss", "a loss", "bench_a.Loss", PROBLEMS, columns=("float32",)),
         speed_table.Entry("search", "a search", "bench_b.Search", ("cat_dog",), columns=("float64",), dtypes=False),
     )
 
@@ -35,7 +36,7 @@ def results(**changed):
     rows = {
         "bench_a.Loss.track_ratio_one_thread": [
             [None, 3.21, 1.0, 11.96],
-            [["'2e3x50_10'", "'csr_1e3x1e5_2'"], ["'float64'", "'float32'"]],
+            [[repr(problem) for problem in PROBLEMS], ["'float64'", "'float32'"]],
             "version",
             1000 * SECONDS,
         ],
@@ -62,7 +63,7 @@ def test_table(speed_table, entries, tmp_path):
     assert speed_table.table(speed_table.newest_run(tmp_path), entries) == (
         "| | beside | on | float64 | float32 | float64, 2 threads |\n"
         "|---|---|---|---:|---:|---:|\n"
-        "| loss | a loss | 200 × 50, 10 classes |  | 3.2 |  |\n"
+        "| loss | a loss | cat food 200 × 50, 10 classes |  | 3.2 |  |\n"
         "|  |  | CSR 100 × 100 000, 2 classes |  | 12.0 |  |\n"
         "| search | a search | cat dog | 0.8 |  |  |\n"
         "\n"
@@ -117,13 +118,13 @@ def test_readme_holds_the_markers(speed_table):
 def test_asv_is_asked_for_what_the_table_shows(speed_table, entries):
     patterns = [re.compile(name) for name in speed_table.names(entries)]
     asked = [
-        "bench_a.Loss.track_ratio_one_thread('2e3x50_10', 'float32')",
+        "bench_a.Loss.track_ratio_one_thread('cat_food_2e3x50_10', 'float32')",
         "bench_b.Search.track_ratio_one_thread('cat_dog')",
         "bench_setting.Setting.track_share_of_rows('avx9')",
     ]
     spared = [
-        "bench_a.Loss.track_ratio_one_thread('2e3x50_10', 'float64')",
-        "bench_a.Loss.track_ratio_two_threads('2e3x50_10', 'float32')",
+        "bench_a.Loss.track_ratio_one_thread('cat_food_2e3x50_10', 'float64')",
+        "bench_a.Loss.track_ratio_two_threads('cat_food_2e3x50_10', 'float32')",
         "bench_b.Search.track_ratio_one_thread('dog')",
     ]
     for name in asked:
