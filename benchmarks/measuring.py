@@ -1,5 +1,6 @@
 """Ratios to a peer, measured in one process: absolute times stay on the machine they come from, these travel."""
 
+import tracemalloc
 from collections.abc import Callable
 from statistics import median
 from time import perf_counter
@@ -26,3 +27,13 @@ def _seconds(call: Callable[[], object]) -> float:
     start = perf_counter()
     call()
     return perf_counter() - start
+
+
+def extra_memory(call: Callable[[], object]) -> float:
+    """Megabytes of Python's and NumPy's that `call` holds at its peak."""
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1] / 1e6
+    finally:
+        tracemalloc.stop()

@@ -1,11 +1,13 @@
-"""Named problems: seeded shapes, and the real data sets that come with scikit-learn."""
+"""Named problems: seeded shapes, draws that look like data of some kind, and the real data sets of scikit-learn."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn import datasets
+from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.preprocessing import StandardScaler
 
 # Share of the rows of each shape: 1 takes minutes and gigabytes.
@@ -17,8 +19,14 @@ SHAPES = {
     "1e6x50_10": (1_000_000, 50, 10),
     "2e5x784_10": (200_000, 784, 10),
     "3e5x64_10": (300_000, 64, 10),
+    "3e5x37_6": (300_000, 37, 6),
+    "6e4x700_10": (60_000, 700, 10),
+    "2e4x512_100": (20_000, 512, 100),
     "5e4x768_100": (50_000, 768, 100),
     "2e4x768_1000": (20_000, 768, 1000),
+    "4e5x100_50": (400_000, 100, 50),
+    "csr_1e5x1e5_2": (100_000, 100_000, 2, 5e-4),
+    "csr_1e5x1e5_12": (100_000, 100_000, 12, 5e-4),
     "csr_1e5x1e5_20": (100_000, 100_000, 20, 5e-4),
     "csr_2e5x1e4_5": (200_000, 10_000, 5, 5e-3),
 }
@@ -42,7 +50,7 @@ def save(names: list[str]) -> None:
     in their time nor in their peak of memory.
     """
     for name in names:
-        problem = _real(name) if name in REAL else _shape(name)
+        problem = _draw(name)
         for dtype in DTYPES:
             X = problem.X.astype(dtype)
             if sp.issparse(X):
@@ -57,7 +65,17 @@ def load(name: str, dtype: str) -> Problem:
     sparse = f"{name}-{dtype}-X.npz"
     X = sp.load_npz(sparse) if os.path.exists(sparse) else np.load(f"{name}-{dtype}-X.npy")
     y = np.load(f"{name}-y.npy")
-    return Problem(X, y, len(np.unique(y)) if name in REAL else SHAPES[name][2])
+    return Problem(X, y, SHAPES[name][2] if name in SHAPES else len(np.unique(y)))
+
+
+def _draw(name: str) -> Problem:
+    if name in REAL:
+        return _real(name)
+    if name in SHAPES:
+        return _shape(name)
+    draw, n = LIKE[name]
+    X, y = draw(np.random.default_rng(0), max(1, round(n * ROWS)))
+    return Problem(X, y, len(np.unique(y)))
 
 
 def _shape(name: str) -> Problem:
@@ -83,3 +101,67 @@ def _zipf_csr(rng: np.random.Generator, n: int, d: int, density: float) -> sp.cs
     stored = round(n * d * density)
     columns = np.searchsorted(share, rng.random(stored) * share[-1])
     return sp.csr_matrix((np.ones(stored), (rng.integers(0, n, stored), columns)), shape=(n, d))
+
+
+def _labels(rng: np.random.Generator, logits: np.ndarray) -> np.ndarray:
+    return (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
+
+
+def _land_cover(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Like covtype: ten correlated measurements in metres, degrees and 0..255; indicators of 4 areas and 40 soils."""
+    mean = np.array([2959, 156, 14, 269, 46, 2350, 212, 223, 143, 1980])
+    spread = np.array([280, 112, 7.5, 213, 58, 1559, 27, 20, 38, 1325])
+    mixed = rng.standard_normal((10, 10)) / 2 + np.eye(10)
+    measured = rng.standard_normal((n, 10)) @ (mixed / np.linalg.norm(mixed, axis=0))
+    area = _labels(rng, np.log([0.45, 0.05, 0.44, 0.06]) + measured[:, :1] * [0.75, 0.5, 0, -2])
+    soil = _labels(rng, measured[:, :3] @ rng.standard_normal((3, 40)) - 1.2 * np.log(np.arange(1, 41)))
+    standard = np.hstack([measured, np.eye(4)[area], np.eye(40)[soil]])
+    shares = [0.36, 0.49, 0.06, 0.005, 0.016, 0.03, 0.035]
+    y = _labels(rng, standard @ rng.standard_normal((54, 7)) + np.log(shares))
+    return np.hstack([np.rint(mean + spread * measured), standard[:, 10:]]), y
+
+
+def _images(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Like MNIST: 28 x 28 pixels of 0..255, most of them zero, and those at the border always."""
+    at = np.arange(28)
+    centre = rng.uniform(7, 21, size=(60, 2, 1))
+    profile = np.exp(-((at - centre) ** 2) / 8)
+    strokes = (profile[:, 0, :, None] * profile[:, 1, None, :]).reshape(60, 784)
+    y = rng.integers(0, 10, n)
+    ink = (0.45 * rng.standard_normal((10, 60))[y] + 1.2 * rng.standard_normal((n, 60))) @ strokes
+    return np.rint(np.clip(90 * ink - 60, 0, 255)), y
+
+
+def _embeddings(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Like the output of a network: 512 features of unit length, correlated with a slowly falling spectrum, around the
+    centres of 100 classes."""
+    spectrum = np.arange(1, 513) ** -0.5
+    turned = np.linalg.qr(rng.standard_normal((512, 512)))[0]
+    y = rng.integers(0, 100, n)
+    X = ((rng.standard_normal((100, 512))[y] + 1.5 * rng.standard_normal((n, 512))) * spectrum) @ turned + 0.05
+    return X / np.linalg.norm(X, axis=1, keepdims=True), y
+
+
+def _text(rng: np.random.Generator, n: int) -> tuple[sp.csr_matrix, np.ndarray]:
+    """Like the TF-IDF of 20 newsgroups: 130 000 words by Zipf's law, whose shares differ between the groups."""
+    n_words, n_groups = 130_000, 20
+    y = rng.integers(0, n_groups, n)
+    length = np.maximum(5, rng.lognormal(4.8, 0.8, n)).astype(np.int64)
+    indices = np.empty(length.sum(), dtype=np.int32)
+    group = np.repeat(y, length)
+    for k in range(n_groups):
+        share = np.cumsum(np.exp(rng.standard_normal(n_words)) / np.arange(1, n_words + 1))
+        mine = np.flatnonzero(group == k)
+        indices[mine] = np.searchsorted(share, rng.random(len(mine)) * share[-1])
+    counts = sp.csr_matrix((np.ones(len(indices)), indices, np.r_[0, np.cumsum(length)]), shape=(n, n_words))
+    counts.sum_duplicates()
+    return sp.csr_matrix(TfidfTransformer(sublinear_tf=True).fit_transform(counts)), y
+
+
+# How they are drawn, with labels that depend on the features, and how many rows
+LIKE: dict[str, tuple[Callable, int]] = {
+    "land_cover_5e5x54_7": (_land_cover, 500_000),
+    "images_6e4x784_10": (_images, 60_000),
+    "embeddings_2e4x512_100": (_embeddings, 20_000),
+    "text_11300x130000_20": (_text, 11_300),
+}
