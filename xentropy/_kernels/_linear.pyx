@@ -5,13 +5,14 @@ import os
 
 import numpy as np
 from cython cimport floating
-from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, int64_t
 
 from .kernels cimport (
     XE_LOG_PROBABILITIES, XE_LOGITS, XE_PROBABILITIES, xe_choose_isa, xe_compiler, xe_isa_is_available, xe_isa_name,
     xe_kernels, xe_kernels_double, xe_kernels_float, xe_linear,
 )
+
+from ._threads cimport run
 
 ctypedef fused index_t:
     int32_t
@@ -91,6 +92,51 @@ def vector_log1p(const double[::1] x):
 ISA = choose_isa(os.environ.get("XENTROPY_ISA"))
 
 
+cdef struct _Work:  # an evaluation, of which threads do parts
+    const xe_linear *model
+    const xe_kernels *kernels
+    const double *coef
+    const double *intercept
+    unsigned char *scratch
+    Py_ssize_t scratch_size  # of a thread, in bytes
+    Py_ssize_t n_partitions
+    Py_ssize_t partial_size
+    double *partials
+    double *sums
+    double *grad_coef
+    double *grad_intercept
+    int kind
+    Py_ssize_t chunk_rows
+    void *out
+
+
+cdef void _pack_features(void *context, Py_ssize_t part, int thread) noexcept nogil:
+    cdef _Work *work = <_Work *> context
+    work.kernels.linear_pack(work.model, work.coef, work.intercept, part * _SHARE,
+                             min(work.model.n_features, (part + 1) * _SHARE), <void *> work.model.packed)
+
+
+cdef void _evaluate_partition(void *context, Py_ssize_t part, int thread) noexcept nogil:
+    cdef _Work *work = <_Work *> context
+    cdef Py_ssize_t n = work.model.n_rows
+    work.sums[part] = work.kernels.linear_rows(
+        work.model, n * part // work.n_partitions, n * (part + 1) // work.n_partitions,
+        work.scratch + thread * work.scratch_size, work.partials + part * work.partial_size)
+
+
+cdef void _combine_features(void *context, Py_ssize_t part, int thread) noexcept nogil:
+    cdef _Work *work = <_Work *> context
+    work.kernels.linear_combine(work.model, work.partials, work.n_partitions, part * _SHARE,
+                                min(work.model.n_features, (part + 1) * _SHARE), work.grad_coef, work.grad_intercept)
+
+
+cdef void _predict_chunk(void *context, Py_ssize_t part, int thread) noexcept nogil:
+    cdef _Work *work = <_Work *> context
+    work.kernels.linear_predict(work.model, work.kind, part * work.chunk_rows,
+                                min(work.model.n_rows, (part + 1) * work.chunk_rows),
+                                work.scratch + thread * work.scratch_size, work.out)
+
+
 cdef class _Model:
     """X and the shape of a linear model on it: what training and prediction share."""
 
@@ -150,14 +196,21 @@ cdef class _Model:
                 f"({self.model.n_features}, {self.model.n_outputs}) and ({self.model.n_outputs},)")
         return 0
 
-    cdef void _pack(self, const double *coef, const double *intercept, int n_threads) noexcept nogil:
-        cdef Py_ssize_t d = self.model.n_features, c
+    cdef int _begin(self, _Work *work, const double[:, ::1] coef, const double[::1] intercept,
+                    int n_threads) except -1:
+        cdef unsigned char[:, ::1] scratch = self._scratch_of(n_threads)
+        work.model, work.kernels = &self.model, self.kernels
+        work.scratch, work.scratch_size = &scratch[0, 0], scratch.shape[1]
+        work.coef = &coef[0, 0] if coef.shape[0] else NULL
+        work.intercept = &intercept[0]
+        return 0
+
+    cdef void _pack(self, _Work *work, int n_threads) noexcept nogil:
+        cdef Py_ssize_t d = self.model.n_features
         if n_threads == 1 or d * self.model.n_outputs < _MIN_SHARED:
-            self.kernels.linear_pack(&self.model, coef, intercept, 0, d, <void *> self.model.packed)
-            return
-        for c in prange((d + _SHARE - 1) // _SHARE, num_threads=n_threads, schedule="static"):
-            self.kernels.linear_pack(&self.model, coef, intercept, c * _SHARE, min(d, (c + 1) * _SHARE),
-                                     <void *> self.model.packed)
+            self.kernels.linear_pack(&self.model, work.coef, work.intercept, 0, d, <void *> self.model.packed)
+        else:
+            run(_pack_features, work, (d + _SHARE - 1) // _SHARE, n_threads)
 
     cdef int _bind_dense(self, const floating[:, ::1] X) except -1:
         self._keep.append(X)
@@ -334,43 +387,32 @@ cdef class LinearPass(_Model):
         -------
         float
         """
-        cdef Py_ssize_t n = self.model.n_rows, d = self.model.n_features
-        cdef Py_ssize_t c, q, n_partitions = self.n_partitions, size = self._partials.shape[0] // n_partitions
-        cdef const xe_linear *model = &self.model
-        cdef const xe_kernels *kernels = self.kernels
+        cdef Py_ssize_t d = self.model.n_features, n_partitions = self.n_partitions, q
+        cdef _Work work
         self._check(coef.shape[0], coef.shape[1], intercept.shape[0])
         self._check(grad_coef.shape[0], grad_coef.shape[1], grad_intercept.shape[0])
         n_threads = max(1, min(n_threads, n_partitions))
         self.model.row_loss = self._bind_row_loss(row_loss)
-        if kernels == xe_kernels_float():
+        if self.kernels == xe_kernels_float():
             self.model.grad_x = self._bind_grad_input[float](grad_input)
         else:
             self.model.grad_x = self._bind_grad_input[double](grad_input)
-        cdef unsigned char[:, ::1] scratch = self._scratch_of(n_threads)
-        cdef double *partials = &self._partials[0]
-        cdef double *sums = &self._sums[0]
-        cdef const double *from_coef = &coef[0, 0] if d else NULL
-        cdef double *to_coef = &grad_coef[0, 0] if d else NULL
-        cdef double *to_intercept = &grad_intercept[0]
+        self._begin(&work, coef, intercept, n_threads)
+        work.n_partitions, work.partial_size = n_partitions, self._partials.shape[0] // n_partitions
+        work.partials, work.sums = &self._partials[0], &self._sums[0]
+        work.grad_coef = &grad_coef[0, 0] if d else NULL
+        work.grad_intercept = &grad_intercept[0]
         with nogil:
-            self._pack(from_coef, &intercept[0], n_threads)
-            if n_threads == 1:
-                for q in range(n_partitions):
-                    sums[q] = kernels.linear_rows(model, n * q // n_partitions, n * (q + 1) // n_partitions,
-                                                  &scratch[0, 0], partials + q * size)
+            self._pack(&work, n_threads)
+            run(_evaluate_partition, &work, n_partitions, n_threads)
+            if n_threads == 1 or self._partials.shape[0] < _MIN_SHARED:
+                self.kernels.linear_combine(work.model, work.partials, n_partitions, 0, d, work.grad_coef,
+                                            work.grad_intercept)
             else:
-                for q in prange(n_partitions, num_threads=n_threads, schedule="dynamic", chunksize=1):
-                    sums[q] = kernels.linear_rows(model, n * q // n_partitions, n * (q + 1) // n_partitions,
-                                                  &scratch[threadid(), 0], partials + q * size)
-            if n_threads == 1 or n_partitions * size < _MIN_SHARED:
-                kernels.linear_combine(model, partials, n_partitions, 0, d, to_coef, to_intercept)
-            else:
-                for c in prange((d + _SHARE - 1) // _SHARE, num_threads=n_threads, schedule="static"):
-                    kernels.linear_combine(model, partials, n_partitions, c * _SHARE, min(d, (c + 1) * _SHARE), to_coef,
-                                           to_intercept)
+                run(_combine_features, &work, (d + _SHARE - 1) // _SHARE, n_threads)
         cdef double total = 0.0
         for q in range(n_partitions):
-            total += sums[q]
+            total += work.sums[q]
         return total
 
 
@@ -401,26 +443,20 @@ def linear_predict(X, const double[:, ::1] coef, const double[::1] intercept, *,
     cdef _Model bound = _Model()
     bound._bind(X, n_classes, coef.shape[1] == 1 and n_classes == 2, compute)
     bound._check(coef.shape[0], coef.shape[1], intercept.shape[0])
-    cdef int code = _KINDS[kind]
-    cdef Py_ssize_t n = bound.model.n_rows, d = bound.model.n_features, c
-    out = np.empty((n, bound.model.n_outputs if code == XE_LOGITS else n_classes), dtype=compute)
+    cdef Py_ssize_t n = bound.model.n_rows
+    out = np.empty((n, bound.model.n_outputs if kind == "logits" else n_classes), dtype=compute)
     if n == 0:
         return out
-    cdef void *to = <void *> <size_t> out.ctypes.data
-    cdef Py_ssize_t rows = max(bound.model.block_rows, 256), n_chunks = (n + rows - 1) // rows
-    cdef Py_ssize_t stored = X.size if isinstance(X, np.ndarray) else X.data.shape[0]
+    cdef _Work work
+    cdef Py_ssize_t stored = X.size if isinstance(X, np.ndarray) else X.data.shape[0], n_chunks
+    work.kind, work.chunk_rows = _KINDS[kind], max(bound.model.block_rows, 256)
+    work.out = <void *> <size_t> out.ctypes.data
+    n_chunks = (n + work.chunk_rows - 1) // work.chunk_rows
     n_threads = max(1, min(n_threads, n_chunks, stored * (bound.model.n_outputs + _READING) // _MIN_WORK))
-    cdef unsigned char[:, ::1] scratch = bound._scratch_of(n_threads)
-    cdef const xe_linear *model = &bound.model
-    cdef const xe_kernels *kernels = bound.kernels
-    cdef const double *from_coef = &coef[0, 0] if d else NULL
+    bound._begin(&work, coef, intercept, n_threads)
     with nogil:
-        bound._pack(from_coef, &intercept[0], n_threads)
-        if n_threads == 1:
-            kernels.linear_predict(model, code, 0, n, &scratch[0, 0], to)
-        else:
-            for c in prange(n_chunks, num_threads=n_threads, schedule="dynamic", chunksize=1):
-                kernels.linear_predict(model, code, c * rows, min(n, (c + 1) * rows), &scratch[threadid(), 0], to)
+        bound._pack(&work, n_threads)
+        run(_predict_chunk, &work, n_chunks, n_threads)
     return out
 
 
