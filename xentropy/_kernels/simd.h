@@ -476,6 +476,55 @@ XE_INLINE void XE(wide_store)(double *to, V a, const int add)
 #endif
 }
 
+/* ---- short vectors: 32 bytes at most ----
+ *
+ * Of rows of few numbers: they are padded to less than whole vectors, and a vector at any row's start lies in one cache
+ * line. */
+
+#if XE_BYTES == 64
+typedef REAL XE(short_vec) __attribute__((vector_size(32)));
+typedef REAL XE(short_unaligned) __attribute__((vector_size(32), aligned(sizeof(REAL)), may_alias));
+#elif XE_BYTES
+typedef XE(vec) XE(short_vec);
+typedef XE(unaligned) XE(short_unaligned);
+#else
+typedef REAL XE(short_vec);
+typedef REAL XE(short_unaligned);
+#endif
+#define H XE(short_vec)
+#define HL ((ptrdiff_t)(sizeof(H) / sizeof(REAL)))
+
+XE_INLINE H XE(all_short)(REAL a)
+{
+#if XE_BYTES
+    return a - (H){0};
+#else
+    return a;
+#endif
+}
+
+XE_INLINE H XE(load_short)(const REAL *p)
+{
+    return (H) * (const XE(short_unaligned) *)p;
+}
+
+XE_INLINE void XE(store_short)(REAL *p, H a)
+{
+    *(XE(short_unaligned) *)p = (XE(short_unaligned))a;
+}
+
+/* to[i] += a lane as a double */
+XE_INLINE void XE(add_short)(double *to, H a)
+{
+#if !XE_IS_FLOAT
+    XE(store_short)(to, XE(load_short)(to) + a);
+#elif XE_BYTES == 64
+    XE_DOUBLE(store)(to, XE_DOUBLE(load)(to) + (VD)_mm512_cvtps_pd((__m256)a));
+#else
+    XE(wide_store)(to, a, 1);
+#endif
+}
+
 /* ---- exp ---- */
 
 #if XE_IS_FLOAT
