@@ -128,6 +128,7 @@ const xe_kernels XE(xe_kernels) = {
 #undef VL
 #undef VD
 #undef VLD
+#undef XE_GATHERS
 #undef ROWS
 #undef BLOCK_BYTES
 #undef RUNS_OUT

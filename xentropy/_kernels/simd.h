@@ -416,6 +416,47 @@ XE_INLINE void XE(turn)(const REAL *x, const ptrdiff_t *row, ptrdiff_t n, V *to)
 #undef ODD
 #undef B
 }
+/* ---- gathers: of columns that are 32-bit integers ---- */
+
+#if XE_BYTES > 16
+#define XE_GATHERS 1
+/* sum + x_i w[columns[i]] in lane i < n, 0 <= n <= VL; x as floats or doubles. Nothing past the n-th is read. */
+XE_INLINE V XE(gather_add)(V sum, const void *x, const int is_float, const int32_t *columns, ptrdiff_t n, const REAL *w)
+{
+#if XE_BYTES == 64 && XE_IS_FLOAT
+    const __mmask16 m = XE(first)(n);
+    const __m512i at = _mm512_maskz_loadu_epi32(m, columns);
+    const __m512 w_v = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), m, at, w, sizeof(REAL));
+    if (is_float) return sum + (V)_mm512_maskz_loadu_ps(m, x) * (V)w_v;
+    const __m256 low = _mm512_cvtpd_ps(_mm512_maskz_loadu_pd((__mmask8)m, x));
+    const __m256 high = _mm512_cvtpd_ps(_mm512_maskz_loadu_pd((__mmask8)(m >> 8), (const double *)x + 8));
+    return sum + (V)_mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1) * (V)w_v;
+#elif XE_BYTES == 64
+    const __mmask8 m = XE(first)(n);
+    const __m256i at = _mm256_maskz_loadu_epi32(m, columns);
+    const __m512d w_v = _mm512_mask_i32gather_pd(_mm512_setzero_pd(), m, at, w, sizeof(REAL));
+    const __m512d x_v = is_float ? _mm512_cvtps_pd(_mm256_maskz_loadu_ps(m, x)) : _mm512_maskz_loadu_pd(m, x);
+    return sum + (V)x_v * (V)w_v;
+#else
+    REAL x_v[VL] = {0}, w_v[VL] = {0};
+    if (n == VL && is_float == XE_IS_FLOAT) {
+#if XE_IS_FLOAT
+        const __m256i at = _mm256_loadu_si256((const __m256i *)(const void *)columns);
+        return sum + XE(load)((const REAL *)x) * (V)_mm256_i32gather_ps(w, at, sizeof(REAL));
+#else
+        const __m128i at = _mm_loadu_si128((const __m128i *)(const void *)columns);
+        return sum + XE(load)((const REAL *)x) * (V)_mm256_i32gather_pd(w, at, sizeof(REAL));
+#endif
+    }
+    for (ptrdiff_t i = 0; i < n; i++) {
+        x_v[i] = is_float ? (REAL)((const float *)x)[i] : (REAL)((const double *)x)[i];
+        w_v[i] = w[columns[i]];
+    }
+    return sum + XE(load)(x_v) * XE(load)(w_v);
+#endif
+}
+#else
+#define XE_GATHERS 0
 #endif
 
 /* ---- to and from double: lanes are VLD at a time ---- */

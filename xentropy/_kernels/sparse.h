@@ -105,19 +105,26 @@ XE_INLINE void XE(sparse_update)(const int n_v, const int is_64, const int is_fl
     }
 }
 
-/* The same with one output */
-XE_INLINE void XE(single_dot)(const int is_64, const int is_float, const void *x, const void *columns,
-                              ptrdiff_t begin, ptrdiff_t end, const REAL *w, const REAL *b, REAL *z)
+/* One output, row r: sum_t x_t w_t. A lane is a stored value where columns can be gathered, else the sum is in lane 0. */
+XE_INLINE V XE(single_dot)(const int is_64, const int is_float, const void *x, const void *columns, ptrdiff_t begin,
+                           ptrdiff_t end, const REAL *w)
 {
-    REAL part[4] = {b[0]};
-    ptrdiff_t t = begin;
-    for (; t + 4 <= end; t += 4)
-        XE_UNROLL
-        for (int i = 0; i < 4; i++) part[i] += XE(value)(x, is_float, t + i) * w[XE(at)(columns, is_64, t + i)];
-    for (; t < end; t++) part[0] += XE(value)(x, is_float, t) * w[XE(at)(columns, is_64, t)];
-    z[0] = (part[0] + part[1]) + (part[2] + part[3]);
+    V sum = XE(all)(0);
+#if XE_GATHERS
+    if (!is_64) {
+        const char *x_t = (const char *)x + begin * (is_float ? sizeof(float) : sizeof(double));
+        for (ptrdiff_t t = begin; t < end; t += VL, x_t += VL * (is_float ? sizeof(float) : sizeof(double)))
+            sum = XE(gather_add)(sum, x_t, is_float, (const int32_t *)columns + t, end - t < VL ? end - t : VL, w);
+        return sum;
+    }
+#endif
+    REAL lanes[VL] = {0};
+    for (ptrdiff_t t = begin; t < end; t++)
+        lanes[0] += XE(value)(x, is_float, t) * w[XE(at)(columns, is_64, t)];
+    return sum + XE(load)(lanes);
 }
 
+/* One row of one output: to_t += x_t g */
 XE_INLINE void XE(single_update)(const int is_64, const int is_float, const void *x, const void *columns,
                                  ptrdiff_t begin, ptrdiff_t end, const REAL *g, double *to)
 {
@@ -137,7 +144,8 @@ XE_INLINE void XE(single_update)(const int is_64, const int is_float, const void
         call(0, 0)                             \
     }
 
-/* Rows first..first + n: their logits into z (n, stride). An ignored row is not read. */
+/* Rows first..first + n: their logits into z (n, stride), and on to the end of the last ROWS rows if the stride is 1,
+ * which repeat the last one. An ignored row is not read. */
 XE_HOT void XE(sparse_logits)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, REAL *z)
 {
     const ptrdiff_t stride = XE(row_stride)(p->n_outputs);
@@ -150,12 +158,25 @@ XE_HOT void XE(sparse_logits)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, 
         enum { is_64 = is_64_, is_float = is_float_ };                                                      \
         const ptrdiff_t row = XE(at)(p->indptr, is_64, r);                                                  \
         const ptrdiff_t stop = s && s[r] == 0.0 ? row : XE(at)(p->indptr, is_64, r + 1);                    \
-        if (stride == 1)                                                                                    \
-            XE(single_dot)(is_64, is_float, x, columns, row, stop, w, b, z);                                \
-        else                                                                                                \
-            EACH_PART(stride, DOT)                                                                          \
+        EACH_PART(stride, DOT)                                                                              \
     }
-    EACH_STORAGE(ROWS_OF)
+#define SINGLES_OF(is_64, is_float)                                                                         \
+    for (ptrdiff_t r = 0; r < n; r += ROWS) {                                                               \
+        V sums[ROWS];                                                                                       \
+        for (ptrdiff_t i = 0; i < ROWS; i++) {                                                              \
+            const ptrdiff_t row = first + (r + i < n ? r + i : n - 1);                                      \
+            const ptrdiff_t start = XE(at)(p->indptr, is_64, row);                                          \
+            const ptrdiff_t stop = s && s[row] == 0.0 ? start : XE(at)(p->indptr, is_64, row + 1);          \
+            sums[i] = XE(single_dot)(is_64, is_float, x, columns, start, stop, w);                          \
+        }                                                                                                   \
+        XE(sums)(sums, b, z + r);                                                                           \
+    }
+    if (stride == 1) {
+        EACH_STORAGE(SINGLES_OF)
+    } else {
+        EACH_STORAGE(ROWS_OF)
+    }
+#undef SINGLES_OF
 #undef ROWS_OF
 #undef DOT
 }
