@@ -566,6 +566,38 @@ XE_INLINE void XE(add_short)(double *to, H a)
 #endif
 }
 
+/* Lane j of a[i] and lane i of a[j] change places, i, j < HL. In log2 steps: each interleaves the halves of a. */
+XE_INLINE void XE(transpose)(H *a)
+{
+#if XE_BYTES
+#if XE_IS_FLOAT && XE_BYTES > 16
+#define LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#elif XE_IS_FLOAT || XE_BYTES > 16
+#define LOW 0, 4, 1, 5
+#define HIGH 2, 6, 3, 7
+#else
+#define LOW 0, 2
+#define HIGH 1, 3
+#endif
+    XE_UNROLL
+    for (int step = 1; step < HL; step *= 2) {
+        H b[HL];
+        XE_UNROLL
+        for (int i = 0; i < HL / 2; i++) {
+            b[2 * i] = __builtin_shufflevector(a[i], a[i + HL / 2], LOW);
+            b[2 * i + 1] = __builtin_shufflevector(a[i], a[i + HL / 2], HIGH);
+        }
+        XE_UNROLL
+        for (int i = 0; i < HL; i++) a[i] = b[i];
+    }
+#undef LOW
+#undef HIGH
+#else
+    (void)a;
+#endif
+}
+
 /* ---- exp ---- */
 
 #if XE_IS_FLOAT

@@ -209,7 +209,7 @@ XE_HOT void XE(sparse_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n
  * there. A tile of rows whose logits do stay in the cache meets its columns in ascending order: the coefficients and
  * their gradient go by once a tile, as streams, and each is in registers while the values of its column go by. */
 
-#define AHEAD 8 /* columns whose coefficients, or gradient, are asked for before they are met */
+#define AHEAD 16 /* columns whose coefficients, or gradient, are asked for before they are met */
 
 XE_INLINE void XE(ask_for)(const char *p, const ptrdiff_t n_bytes)
 {
@@ -359,6 +359,35 @@ static void XE(add_rows)(ptrdiff_t n, ptrdiff_t stride, const REAL *g, double *g
     }
 }
 
+/* rows (n, stride) -> columns (stride, N); columns from n on repeat the last row, up to whole vectors */
+XE_HOT void XE(rows_to_columns)(const REAL *rows, ptrdiff_t n, ptrdiff_t stride, REAL *columns)
+{
+    for (ptrdiff_t r = 0; r < XE(padded)(n); r += HL)
+        for (ptrdiff_t k = 0; k < stride; k += HL) {
+            H a[HL];
+            XE_UNROLL
+            for (int i = 0; i < HL; i++) a[i] = XE(load_short)(rows + (r + i < n ? r + i : n - 1) * stride + k);
+            XE(transpose)(a);
+            XE_UNROLL
+            for (int i = 0; i < HL; i++) XE(store_short)(columns + (k + i) * LOGIT_ROWS + r, a[i]);
+        }
+}
+
+/* and back */
+XE_HOT void XE(columns_to_rows)(const REAL *columns, ptrdiff_t n, ptrdiff_t stride, REAL *rows)
+{
+    for (ptrdiff_t r = 0; r < n; r += HL)
+        for (ptrdiff_t k = 0; k < stride; k += HL) {
+            H a[HL];
+            XE_UNROLL
+            for (int i = 0; i < HL; i++) a[i] = XE(load_short)(columns + (k + i) * LOGIT_ROWS + r);
+            XE(transpose)(a);
+            XE_UNROLL
+            for (int i = 0; i < HL; i++)
+                if (r + i < n) XE(store_short)(rows + (r + i) * stride + k, a[i]);
+        }
+}
+
 /* The sum of the losses of rows first..first + n. Their logits z (n, stride) become their gradients, whose sum is added
  * to grad_b (stride). */
 static double XE(sparse_losses)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, void *scratch, REAL *z,
@@ -380,14 +409,13 @@ static double XE(sparse_losses)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n
         } else if (plain) {
             const int32_t *y = p->target.labels + i;
             XE(bind_rows)(&p->target, i, n, padded, &b);
-            if (R <= FEW_CLASSES) {
-                for (ptrdiff_t k = 0; k < R; k++)
-                    for (ptrdiff_t r = 0; r < N; r++) rows[k * N + r] = r < n ? z[r * stride + k] : 0;
+            if (R > 1 && R <= FEW_CLASSES) {
+                XE(rows_to_columns)(z, n, stride, rows);
                 XE(exp_columns)(R, padded, rows, e, N, &b);
                 sum += XE(finish_rows)(padded, &b);
                 XE(scale_columns)(R, padded, e, N, &b);
-                for (ptrdiff_t r = 0; r < n; r++)
-                    for (ptrdiff_t k = 0; k < R; k++) z[r * stride + k] = e[k * N + r];
+                memset(e + R * N, 0, (size_t)((stride - R) * N) * sizeof(REAL));
+                XE(columns_to_rows)(e, n, stride, z);
             } else {
                 for (ptrdiff_t r = 0; r < n; r++) {
                     memcpy(rows, z + r * stride, (size_t)R * sizeof(REAL));
