@@ -54,6 +54,13 @@
 #define XE_KEEP(a) ((void)0)
 #endif
 
+/* The address of a row is computed once, its vectors lie at constant offsets: gcc 12 would rather add up each of theirs. */
+#if defined(__GNUC__)
+#define XE_KEEP_ADDRESS(p) __asm__("" : "+r"(p))
+#else
+#define XE_KEEP_ADDRESS(p) ((void)0)
+#endif
+
 #define XE_UNROLL _Pragma(XE_UNROLL_PRAGMA)
 #if defined(__clang__)
 #define XE_UNROLL_PRAGMA "clang loop unroll(full)"

@@ -75,6 +75,8 @@ XE_INLINE void XE(sparse_dot)(const int n_v, const int is_64, const int is_float
     for (; t + 2 <= end; t += 2) {
         const H x0 = XE(all_short)(XE(value)(x, is_float, t)), x1 = XE(all_short)(XE(value)(x, is_float, t + 1));
         const REAL *w0 = w + XE(at)(columns, is_64, t) * stride, *w1 = w + XE(at)(columns, is_64, t + 1) * stride;
+        XE_KEEP_ADDRESS(w0);
+        XE_KEEP_ADDRESS(w1);
         XE_UNROLL
         for (int v = 0; v < n_v; v++)
             even[v] += x0 * XE(load_short)(w0 + v * HL), odd[v] += x1 * XE(load_short)(w1 + v * HL);
@@ -100,6 +102,7 @@ XE_INLINE void XE(sparse_update)(const int n_v, const int is_64, const int is_fl
     for (ptrdiff_t t = begin; t < end; t++) {
         const H x_t = XE(all_short)(XE(value)(x, is_float, t));
         double *to_t = to + XE(at)(columns, is_64, t) * stride;
+        XE_KEEP_ADDRESS(to_t);
         XE_UNROLL
         for (int v = 0; v < n_v; v++) XE(add_short)(to_t + v * HL, x_t * g_v[v]);
     }
@@ -234,6 +237,7 @@ XE_INLINE void XE(tile_logits_part)(const int n_v, const int is_float, const int
         for (const ptrdiff_t stop = t + length[c]; t < stop; t++) {
             const H x_t = XE(all_short)(XE(value)(x, is_float, t));
             REAL *z_t = z + row[t] * stride;
+            XE_KEEP_ADDRESS(z_t);
             XE_UNROLL
             for (int v = 0; v < n_v; v++)
                 XE(store_short)(z_t + v * HL, XE(load_short)(z_t + v * HL) + x_t * w_v[v]);
@@ -260,6 +264,7 @@ XE_INLINE void XE(tile_gradient_part)(const int n_v, const int is_float, const i
             for (; t < stop; t++) {
                 const H x_t = XE(all_short)(XE(value)(x, is_float, t));
                 const REAL *g_t = g + row[t] * stride;
+                XE_KEEP_ADDRESS(g_t);
                 XE_UNROLL
                 for (int v = 0; v < n_v; v++) sum[v] += x_t * XE(load_short)(g_t + v * HL);
             }
