@@ -27,6 +27,8 @@ cdef Py_ssize_t _READING = 8
 # Updates of each number of a gradient that are worth zeroing and adding one more of it, which CSR does at memory's pace
 cdef Py_ssize_t _MIN_UPDATES = 256
 cdef Py_ssize_t _MIN_UPDATES_CSR = 64
+cdef Py_ssize_t _FEW_PARTITIONS = 4  # so many give threads something to share, at a price to one thread
+cdef Py_ssize_t _MIN_UPDATES_FEW = 16
 cdef Py_ssize_t _PARTIAL_BYTES = 1 << 26  # of all partitions' gradients together
 cdef Py_ssize_t _BLOCK_BYTES = 1 << 17  # of X and its logits in a block of rows: they stay in a core's own cache
 cdef Py_ssize_t _BYTES_PER_ROW = 1 << 15  # of a gradient of many outputs, that are worth one more row in a block
@@ -201,7 +203,7 @@ cdef class LinearPass(_Model):
     Parameters
     ----------
     X : ndarray (n, d), C-ordered, or CSR matrix or array (n, d); float32 or float64
-        Never copied. CSR with int32 or int64 indices, which may be unsorted and repeated.
+        Never copied, but for `many_passes`. CSR with int32 or int64 indices, which may be unsorted and repeated.
     n_classes : int
         K, the number of classes.
     labels : int32 ndarray (n,), optional
@@ -227,7 +229,7 @@ cdef class LinearPass(_Model):
     many_passes : bool, default=False
         Where it pays, which it does if coefficients and gradient do not fit in a core's own cache: store the values of
         a CSR matrix X once more, tile by tile of rows and in each tile column by column. This takes about the memory
-        of X and the time of three evaluations. Later changes of X are then not seen.
+        of X and the time of two evaluations. Later changes of X are then not seen.
     tile_rows : int, optional
         Store such tiles of that many rows at most, whatever it takes.
 
@@ -270,9 +272,11 @@ cdef class LinearPass(_Model):
 
         cdef Py_ssize_t size = self.kernels.linear_partial(&self.model)
         cdef Py_ssize_t stored = X.size if isinstance(X, np.ndarray) else X.data.shape[0]
-        cdef Py_ssize_t least = _MIN_UPDATES if self.model.indptr == NULL else _MIN_UPDATES_CSR
-        cdef Py_ssize_t most = min(_MAX_PARTITIONS, stored * (self.model.n_outputs + _READING) // _MIN_WORK,
-                                   stored * self.model.n_outputs // (least * size),
+        cdef Py_ssize_t updates = stored * self.model.n_outputs // size
+        cdef Py_ssize_t worth = updates // _MIN_UPDATES
+        if self.model.indptr != NULL:
+            worth = max(updates // _MIN_UPDATES_CSR, min(_FEW_PARTITIONS, updates // _MIN_UPDATES_FEW))
+        cdef Py_ssize_t most = min(_MAX_PARTITIONS, stored * (self.model.n_outputs + _READING) // _MIN_WORK, worth,
                                    _PARTIAL_BYTES // (8 * size))
         self.n_partitions = 1
         while 2 * self.n_partitions <= most:  # a power of two, so that usual numbers of threads get equal shares
