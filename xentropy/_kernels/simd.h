@@ -416,6 +416,8 @@ XE_INLINE void XE(turn)(const REAL *x, const ptrdiff_t *row, ptrdiff_t n, V *to)
 #undef ODD
 #undef B
 }
+#endif
+
 /* ---- gathers: of columns that are 32-bit integers ---- */
 
 #if XE_BYTES > 16
