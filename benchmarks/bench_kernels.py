@@ -30,7 +30,7 @@ class LossGradient:
         intercept = np.zeros(coef.shape[1])
         self.arguments = (coef, intercept, np.empty_like(coef), np.empty_like(intercept))
         self.ours = LinearPass(
-            problem.X, n_classes, labels=problem.y.astype(np.int32), sigmoid=binary, compute=dtype
+            problem.X, n_classes, labels=problem.y.astype(np.int32), sigmoid=binary, compute=dtype, many_passes=True
         )
         self.X, self.y = problem.X, problem.y.astype(dtype)  # scikit-learn's kernels take labels of X's dtype
         self.peer = LinearModelLoss(

@@ -10,6 +10,8 @@ from xentropy._kernels import _linear
 from xentropy._kernels._linear import LinearPass, available_isas, choose_isa, linear_predict
 
 DTYPES = ["float32", "float64"]
+# how X is stored, and the rows of a tile
+TILED = [(np.asarray, None), (sparse.csr_array, None), (sparse.csr_array, 13)]
 
 
 @pytest.fixture(scope="module", params=available_isas(), autouse=True)
@@ -59,8 +61,9 @@ def evaluate(X, K, coef, intercept, *, n_threads=1, **options):
     return value, grad, grad_b
 
 
-def check(X, K, coef, intercept, *, compute="float64", sigmoid=False, eps=0.0, **target):
-    got = evaluate(X, K, coef, intercept, compute=compute, sigmoid=sigmoid, label_smoothing=eps, **target)
+def check(X, K, coef, intercept, *, compute="float64", sigmoid=False, eps=0.0, tile_rows=None, **target):
+    options = {"compute": compute, "sigmoid": sigmoid, "label_smoothing": eps, "tile_rows": tile_rows}
+    got = evaluate(X, K, coef, intercept, **options, **target)
     want = oracle(X, coef, intercept, K, eps=eps, **target)
     n, d = X.shape
     unit = 1e-12 if compute == "float64" else 2e-6
@@ -147,13 +150,14 @@ def test_targets_and_storages(K, sigmoid, stored, compute):
         for target in targets(len(X), K, rng):
             if "distribution" in target:
                 target["distribution"] = target["distribution"].astype(compute)
-            check(A, K, coef, intercept, compute=compute, sigmoid=sigmoid, **target)
+            for tile_rows in (None, 30) if sparse.issparse(A) else (None,):
+                check(A, K, coef, intercept, compute=compute, sigmoid=sigmoid, tile_rows=tile_rows, **target)
 
 
 @pytest.mark.parametrize("compute", DTYPES)
-@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize(("make", "tile_rows"), TILED)
 @pytest.mark.parametrize(("K", "sigmoid"), [(2, True), (3, False), (10, False), (40, False)])
-def test_ignored_rows_are_not_looked_at(K, sigmoid, make, compute):
+def test_ignored_rows_are_not_looked_at(K, sigmoid, make, tile_rows, compute):
     X, labels, coef, intercept = problem(50, 9, K, compute, sigmoid=sigmoid)
     weight = np.ones(50)
     weight[[0, 17, 48, 49]] = 0.0
@@ -161,6 +165,7 @@ def test_ignored_rows_are_not_looked_at(K, sigmoid, make, compute):
     bad[weight == 0] = np.nan
     bad[17, 3] = np.inf
     options = {"labels": labels, "sample_weight": weight, "compute": compute, "sigmoid": sigmoid}
+    options["tile_rows"] = tile_rows
     got = evaluate(make(bad), K, coef, intercept, **options)
     want = evaluate(make(X), K, coef, intercept, **options)
     for g, w in zip(got, want, strict=True):
@@ -216,17 +221,62 @@ def test_confident_rows_are_not_slow(K, sigmoid):
 
 
 @pytest.mark.parametrize("compute", DTYPES)
-@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize(("make", "tile_rows"), TILED)
 @pytest.mark.parametrize(("K", "sigmoid"), [(2, True), (3, False), (10, False), (40, False)])
-def test_the_same_bits_for_any_number_of_threads(K, sigmoid, make, compute):
+def test_the_same_bits_for_any_number_of_threads(K, sigmoid, make, tile_rows, compute):
     X, labels, coef, intercept = problem(100_000, 12, K, compute, sigmoid=sigmoid)
     A = make(X)
-    first = evaluate(A, K, coef, intercept, labels=labels, compute=compute, sigmoid=sigmoid)
+    options = {"labels": labels, "compute": compute, "sigmoid": sigmoid, "tile_rows": tile_rows}
+    first = evaluate(A, K, coef, intercept, **options)
     for n_threads in (2, 3, 7):
-        again = evaluate(A, K, coef, intercept, labels=labels, compute=compute, sigmoid=sigmoid, n_threads=n_threads)
+        again = evaluate(A, K, coef, intercept, n_threads=n_threads, **options)
         for a, b in zip(first, again, strict=True):
             np.testing.assert_array_equal(a, b)
-    assert LinearPass(A, K, labels=labels, compute=compute, sigmoid=sigmoid).n_partitions >= 4
+    assert LinearPass(A, K, **options).n_partitions >= 4
+
+
+@pytest.mark.parametrize("compute", DTYPES)
+@pytest.mark.parametrize("K", [3, 20, 40])
+def test_tiles_of_many_columns(K, compute):
+    """Columns of one value and of hundreds, in rows and tiles of any length; columns of three digits."""
+    rng = np.random.default_rng(K)
+    n, d = 700, 5_000_000
+    columns = np.concatenate([rng.integers(0, d, 300), [0, 1, 2047, 2048, (1 << 22) - 1, 1 << 22, d - 2, d - 1]])
+    columns = columns[(rng.random(n * 9) ** 5 * len(columns)).astype(int)]
+    rows = np.sort(rng.integers(0, n, len(columns)))
+    indptr = np.searchsorted(rows, np.arange(n + 1))
+    few, narrow = np.unique(columns, return_inverse=True)
+    values = rng.standard_normal(len(columns)).astype(compute)
+    wide = sparse.csr_array((values, columns, indptr), shape=(n, d))
+    X = sparse.csr_array((values, narrow, indptr), shape=(n, len(few)))
+    labels = rng.integers(0, K, n).astype(np.int32)
+    coef, intercept = rng.standard_normal((len(few), K)), rng.standard_normal(K)
+    for tile_rows in (1, 64, 600, 65536):
+        check(X, K, coef, intercept, compute=compute, labels=labels, tile_rows=tile_rows)
+    if K > 3:
+        return
+    want = evaluate(X, K, coef, intercept, compute=compute, labels=labels, tile_rows=300)
+    options = {"labels": labels, "compute": compute, "tile_rows": 300}
+    coef_wide = np.zeros((d, K))
+    coef_wide[few] = coef
+    got = evaluate(wide, K, coef_wide, intercept, **options)
+    assert got[0] == want[0]
+    np.testing.assert_array_equal(got[1][few], want[1])
+    assert np.count_nonzero(got[1]) <= len(few) * K
+
+
+def test_tiles_are_made_where_they_pay():
+    def tiles(d, K, **options):
+        X = sparse.random_array((2000, d), density=20 / d, format="csr", rng=np.random.default_rng(0))
+        labels = np.zeros(2000, dtype=np.int32)
+        return LinearPass(X, K, labels=labels, sigmoid=K == 2, **options).n_tiles
+
+    assert tiles(20_000, 20, many_passes=True) >= 1
+    assert tiles(20_000, 20) == 0
+    assert tiles(200, 20, many_passes=True) == 0  # everything is in the cache as it is
+    assert tiles(200, 20, tile_rows=300) == 7
+    with pytest.raises(ValueError, match=r"tile_rows=65537 is not in \[0, 65536\]"):
+        tiles(200, 20, tile_rows=65537)
 
 
 def test_threads_share_large_coefficients():

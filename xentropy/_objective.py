@@ -117,6 +117,7 @@ class LinearObjective:
             loss=check_loss(loss).kernel(),
             sigmoid=self.n_outputs == 1,
             shift=self._mean if dense and self._has_large_offsets() else None,
+            many_passes=True,
         )
         if not dense:  # after LinearPass has checked the indices
             self._find_spread()

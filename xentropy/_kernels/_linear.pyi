@@ -14,6 +14,8 @@ def vector_log1p(x: NDArray[np.float64]) -> NDArray[np.float64]: ...
 class LinearPass:
     @property
     def n_partitions(self) -> int: ...
+    @property
+    def n_tiles(self) -> int: ...
     def __init__(
         self,
         X: Any,
@@ -29,6 +31,8 @@ class LinearPass:
         sigmoid: bool = False,
         compute: str = "float64",
         shift: NDArray[np.float64] | None = None,
+        many_passes: bool = False,
+        tile_rows: int | None = None,
     ) -> None: ...
     def loss_gradient(
         self,

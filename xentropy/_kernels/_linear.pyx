@@ -5,11 +5,11 @@ import os
 
 import numpy as np
 from cython cimport floating
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint64_t
 
 from .kernels cimport (
     XE_LOG_PROBABILITIES, XE_LOGITS, XE_PROBABILITIES, xe_choose_isa, xe_compiler, xe_isa_is_available, xe_isa_name,
-    xe_kernels, xe_kernels_double, xe_kernels_float, xe_linear,
+    xe_kernels, xe_kernels_double, xe_kernels_float, xe_linear, xe_row_start, xe_tile,
 )
 
 from ._threads cimport run
@@ -27,10 +27,15 @@ cdef Py_ssize_t _MIN_WORK = 1 << 21
 cdef Py_ssize_t _READING = 8
 # Updates of each number of a gradient that are worth zeroing and adding one more of it, which CSR does at memory's pace
 cdef Py_ssize_t _MIN_UPDATES = 256
-cdef Py_ssize_t _MIN_UPDATES_CSR = 16
+cdef Py_ssize_t _MIN_UPDATES_CSR = 64
+cdef Py_ssize_t _FEW_PARTITIONS = 4  # so many give threads something to share, at a price to one thread
+cdef Py_ssize_t _MIN_UPDATES_FEW = 16
 cdef Py_ssize_t _PARTIAL_BYTES = 1 << 26  # of all partitions' gradients together
 cdef Py_ssize_t _BLOCK_BYTES = 1 << 17  # of X and its logits in a block of rows: they stay in a core's own cache
 cdef Py_ssize_t _BYTES_PER_ROW = 1 << 15  # of a gradient of many outputs, that are worth one more row in a block
+cdef Py_ssize_t _TILE_BYTES = 1 << 20  # of the logits of a tile of CSR rows: they stay in a core's own cache
+cdef Py_ssize_t _LARGE_TABLES = 1 << 20  # bytes of CSR coefficients and their gradient that make tiles pay
+cdef Py_ssize_t _MOST_TILE_ROWS = 1 << 16  # which are numbered in 16 bits
 cdef Py_ssize_t _FEW = 24  # beyond so many outputs, a block has more rows to share the reading of the coefficients
 cdef Py_ssize_t _MIN_SHARED = 1 << 16  # coefficients that are worth threads when they are packed and summed
 cdef Py_ssize_t _SHARE = 64  # features of the coefficients that a thread packs or sums at a time
@@ -251,7 +256,7 @@ cdef class LinearPass(_Model):
     Parameters
     ----------
     X : ndarray (n, d), C-ordered, or CSR matrix or array (n, d); float32 or float64
-        Never copied. CSR with int32 or int64 indices, which may be unsorted and repeated.
+        Never copied, but for `many_passes`. CSR with int32 or int64 indices, which may be unsorted and repeated.
     n_classes : int
         K, the number of classes.
     labels : int32 ndarray (n,), optional
@@ -274,6 +279,12 @@ cdef class LinearPass(_Model):
         The type of the multiplications. It may be wider than that of X, at no cost in memory.
     shift : float64 ndarray (d,), optional
         Subtracted from each row of a dense X as it is read: for columns whose mean is large against their spread.
+    many_passes : bool, default=False
+        Where it pays, which it does if coefficients and gradient do not fit in a core's own cache: store the values of
+        a CSR matrix X once more, tile by tile of rows and in each tile column by column. This takes about the memory
+        of X and the time of two evaluations. Later changes of X are then not seen.
+    tile_rows : int, optional
+        Store such tiles of that many rows at most, whatever it takes.
 
     Raises
     ------
@@ -281,13 +292,14 @@ cdef class LinearPass(_Model):
         If shapes do not agree, or an index lies outside of its range.
     """
 
-    cdef readonly Py_ssize_t n_partitions
+    cdef readonly Py_ssize_t n_partitions, n_tiles
     cdef double[::1] _partials
     cdef double[::1] _sums
 
     def __init__(self, X, Py_ssize_t n_classes, *, labels=None, distribution=None, sample_weight=None,
                  class_weight=None, double label_smoothing=0.0, loss=(0, 0.0, 0.0), double scale=1.0,
-                 bint sigmoid=False, str compute="float64", shift=None):
+                 bint sigmoid=False, str compute="float64", shift=None,
+                 bint many_passes=False, tile_rows=None):
         if not 0.0 <= label_smoothing <= 1.0:
             raise ValueError(f"label_smoothing={label_smoothing} is not in [0, 1]")
         if (labels is None) == (distribution is None):
@@ -313,15 +325,76 @@ cdef class LinearPass(_Model):
 
         cdef Py_ssize_t size = self.kernels.linear_partial(&self.model)
         cdef Py_ssize_t stored = X.size if isinstance(X, np.ndarray) else X.data.shape[0]
-        cdef Py_ssize_t least = _MIN_UPDATES if self.model.indptr == NULL else _MIN_UPDATES_CSR
-        cdef Py_ssize_t most = min(_MAX_PARTITIONS, stored * (self.model.n_outputs + _READING) // _MIN_WORK,
-                                   stored * self.model.n_outputs // (least * size),
+        cdef Py_ssize_t updates = stored * self.model.n_outputs // size
+        cdef Py_ssize_t worth = updates // _MIN_UPDATES
+        if self.model.indptr != NULL:
+            worth = max(updates // _MIN_UPDATES_CSR, min(_FEW_PARTITIONS, updates // _MIN_UPDATES_FEW))
+        cdef Py_ssize_t most = min(_MAX_PARTITIONS, stored * (self.model.n_outputs + _READING) // _MIN_WORK, worth,
                                    _PARTIAL_BYTES // (8 * size))
         self.n_partitions = 1
         while 2 * self.n_partitions <= most:  # a power of two, so that usual numbers of threads get equal shares
             self.n_partitions *= 2
         self._partials = _aligned(8 * size * self.n_partitions).view(np.float64)
         self._sums = np.empty(self.n_partitions)
+        if self.model.indptr != NULL and (many_passes or tile_rows is not None):
+            self._tile(X.data.dtype, self._tile_rows() if tile_rows is None else tile_rows)
+
+    cdef Py_ssize_t _tile_rows(self) except -1:
+        # of a tile that pays; 0: none does
+        cdef Py_ssize_t real = 4 if self.kernels == xe_kernels_float() else 8
+        cdef Py_ssize_t size = self.kernels.linear_partial(&self.model), stride = size // (self.model.n_features + 1)
+        if self.model.n_outputs == 1 or size * (real + 8) < _LARGE_TABLES:
+            return 0
+        return min(_TILE_BYTES // (real * stride), _MOST_TILE_ROWS)
+
+    cdef int _tile(self, dtype, Py_ssize_t most) except -1:
+        cdef Py_ssize_t n = self.model.n_rows, d = self.model.n_features, n_partitions = self.n_partitions
+        cdef Py_ssize_t q, i, n_tiles, most_values
+        if not 0 <= most <= _MOST_TILE_ROWS:
+            raise ValueError(f"tile_rows={most} is not in [0, {_MOST_TILE_ROWS}]")
+        if most == 0 or n == 0:
+            return 0
+        cuts = [0]
+        for q in range(n_partitions):  # a partition is whole tiles
+            begin, end = n * q // n_partitions, n * (q + 1) // n_partitions
+            n_tiles = (end - begin + most - 1) // most
+            cuts += [begin + (end - begin) * i // n_tiles for i in range(1, n_tiles + 1)]
+        n_tiles = len(cuts) - 1
+        starts = np.array([xe_row_start(&self.model, i) for i in cuts])
+        most_values = np.diff(starts).max(initial=0)
+        if most_values >= 1 << 31 or d > 1 << 31:  # what the numbers of a tile can count
+            return 0
+        cdef int64_t[::1] first_row = np.array(cuts, dtype=np.int64), first_column = np.zeros(n_tiles + 1, np.int64)
+        cdef int64_t[::1] first_value = np.zeros(n_tiles + 1, dtype=np.int64)
+        cdef uint16_t[::1] row = np.empty(starts[n_tiles] + 1, dtype=np.uint16)
+        cdef unsigned char[::1] x = np.empty(starts[n_tiles] + 1, dtype=dtype).view(np.uint8)
+        cdef uint64_t[:, ::1] keys = np.empty((2, most_values + 1), dtype=np.uint64)
+        cdef uint16_t[::1] rows = np.empty(most_values + 1, dtype=np.uint16)
+        cdef int32_t[:, ::1] pairs = np.empty((2, most_values + 1), dtype=np.int32)
+        cdef Py_ssize_t size = dtype.itemsize
+        cdef ptrdiff_t n_columns = 0
+        columns, lengths = [np.zeros(1, np.int32)], [np.zeros(1, np.int32)]
+        first_column[0] = 1
+        for i in range(n_tiles):
+            with nogil:
+                first_value[i + 1] = first_value[i] + xe_tile(
+                    &self.model, first_row[i], first_row[i + 1], &keys[0, 0], &keys[1, 0], &rows[0],
+                    &row[first_value[i]], &x[size * first_value[i]], &pairs[0, 0], &pairs[1, 0], &n_columns)
+            columns.append(np.array(pairs[0, :n_columns]))
+            lengths.append(np.array(pairs[1, :n_columns]))
+            first_column[i + 1] = first_column[i] + n_columns
+        cdef int32_t[::1] column = np.concatenate(columns), length = np.concatenate(lengths)
+        self._keep += [first_row, first_column, first_value, row, x, column, length]
+        self.n_tiles = self.model.tiles.n_tiles = n_tiles
+        self.model.tiles.most_rows = np.diff(cuts).max()
+        self.model.tiles.first_row = &first_row[0]
+        self.model.tiles.first_column = &first_column[0]
+        self.model.tiles.first_value = &first_value[0]
+        self.model.tiles.column = &column[0]
+        self.model.tiles.length = &length[0]
+        self.model.tiles.row = &row[0]
+        self.model.tiles.x = &x[0]
+        return 0
 
     cdef int _bind_labels(self, const int32_t[::1] labels) except -1:
         cdef Py_ssize_t i

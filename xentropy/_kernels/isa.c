@@ -40,16 +40,25 @@
 #define XE_INLINE static inline __attribute__((always_inline, unused))
 #define XE_HOT static __attribute__((noinline)) /* its machine code has a name: tests/test_simd.py reads it */
 #define XE_PREFETCH(address) __builtin_prefetch(address, 0, 2) /* into L2 */
+#define XE_PREFETCH_L1(address) __builtin_prefetch(address, 0, 3)
 #else
 #define XE_INLINE static inline
 #define XE_HOT static
 #define XE_PREFETCH(address) ((void)(address))
+#define XE_PREFETCH_L1(address) ((void)(address))
 #endif
 /* A vector that several products use is loaded once: gcc 12 would rather load it again for each. */
 #if XE_BYTES > 16
 #define XE_KEEP(a) __asm__("" : "+v"(a))
 #else
 #define XE_KEEP(a) ((void)0)
+#endif
+
+/* The address of a row is computed once, its vectors lie at constant offsets: gcc 12 would rather add up each of theirs. */
+#if defined(__GNUC__)
+#define XE_KEEP_ADDRESS(p) __asm__("" : "+r"(p))
+#else
+#define XE_KEEP_ADDRESS(p) ((void)0)
 #endif
 
 #define XE_UNROLL _Pragma(XE_UNROLL_PRAGMA)

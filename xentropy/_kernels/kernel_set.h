@@ -45,7 +45,7 @@ static void XE(linear_combine)(const xe_linear *p, const double *partials, ptrdi
     const ptrdiff_t d = p->n_features, R = p->n_outputs, size = XE(linear_partial)(p);
     const ptrdiff_t outputs = XE(is_few)(p) ? R : XE(padded)(R); /* of a dense partial */
     /* dense partials are (outputs, d'), CSR partials (d, R') */
-    const ptrdiff_t by_feature = p->indptr ? XE(row_stride)(R, VLD) : 1, by_output = p->indptr ? 1 : XE(padded)(d);
+    const ptrdiff_t by_feature = p->indptr ? XE(row_stride)(R) : 1, by_output = p->indptr ? 1 : XE(padded)(d);
     if (p->indptr)
         for (ptrdiff_t j = begin; j < end; j++)
             for (ptrdiff_t k = 0; k < R; k += VLD) {
@@ -121,11 +121,14 @@ const xe_kernels XE(xe_kernels) = {
 };
 
 #undef V
+#undef H
+#undef HL
 #undef M
 #undef BITS
 #undef VL
 #undef VD
 #undef VLD
+#undef XE_GATHERS
 #undef ROWS
 #undef BLOCK_BYTES
 #undef RUNS_OUT
@@ -141,3 +144,7 @@ const xe_kernels XE(xe_kernels) = {
 #undef LANE
 #undef TURN
 #undef PANEL
+#undef MOST
+#undef AHEAD
+#undef EACH_PART
+#undef EACH_STORAGE

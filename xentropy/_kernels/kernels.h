@@ -46,6 +46,19 @@ typedef struct {
     double smoothing;
 } xe_binary_target;
 
+/* The stored values of CSR X once more, tile by tile of successive rows, and in each tile column by column. */
+typedef struct {
+    ptrdiff_t n_tiles;           /* 0: X is read as it comes */
+    ptrdiff_t most_rows;         /* in a tile, at most 65536 */
+    const int64_t *first_row;    /* (n_tiles + 1) */
+    const int64_t *first_column; /* (n_tiles + 1): of each tile, in column and length */
+    const int64_t *first_value;  /* (n_tiles + 1): of each tile, in row and x */
+    const int32_t *column;       /* the columns that a tile stores values of, ascending */
+    const int32_t *length;       /* how many values that is */
+    const uint16_t *row;         /* of each value, counted from the first row of its tile */
+    const void *x;               /* the values, in the type of X; none of an ignored row */
+} xe_tiles;
+
 /* A linear model on one data set: logits z = x W^T + b. One output is the sigmoid form: z = logit of class 1. */
 typedef struct {
     ptrdiff_t n_rows;
@@ -58,6 +71,7 @@ typedef struct {
     int indices_are_64;
     const void *indices;    /* CSR: columns, in [0, d); NULL for dense X */
     const void *indptr;     /* CSR: (n + 1) */
+    xe_tiles tiles;
     const void *packed;     /* what linear_pack made of the coefficients */
     xe_target target;
     double *row_loss;       /* OUT (n), or NULL: the loss of each row */
@@ -94,7 +108,8 @@ typedef struct {
     size_t (*linear_scratch)(const xe_linear *p);
     /* doubles of a partial gradient */
     ptrdiff_t (*linear_partial)(const xe_linear *p);
-    /* Rows begin..end: returns the sum of their losses and overwrites partial with their gradient. */
+    /* Rows begin..end, which are whole tiles if there are any: returns the sum of their losses and overwrites partial
+     * with their gradient. */
     double (*linear_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *partial);
     /* Sums n_partials gradients, in their order, into grad_coef (d, R) and grad_intercept (R): features begin..end. */
     void (*linear_combine)(const xe_linear *p, const double *partials, ptrdiff_t n_partials, ptrdiff_t begin,
@@ -113,6 +128,15 @@ typedef struct {
     void (*exp)(const void *x, ptrdiff_t n, void *out);
     void (*log1p)(const double *x, ptrdiff_t n, double *out);
 } xe_kernels;
+
+/* ---- tiles.c ---- */
+
+/* Where the values of a row of CSR X start. */
+ptrdiff_t xe_row_start(const xe_linear *p, ptrdiff_t row);
+/* Rows begin..end, which hold at most 2^31 values, as a tile: writes the row and x of its values, its columns and their
+ * lengths, and n_columns; returns the number of values. Scratch for that many values: keys, sorted, rows. */
+ptrdiff_t xe_tile(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, uint64_t *keys, uint64_t *sorted, uint16_t *rows,
+                  uint16_t *row, void *x, int32_t *column, int32_t *length, ptrdiff_t *n_columns);
 
 /* The compiler that this was built with. */
 const char *xe_compiler(void);

@@ -1,4 +1,4 @@
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint64_t
 
 cdef extern from "kernels.h" nogil:
     enum: XE_CROSS_ENTROPY
@@ -30,6 +30,17 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t period
         double smoothing
 
+    ctypedef struct xe_tiles:
+        ptrdiff_t n_tiles
+        ptrdiff_t most_rows
+        const int64_t *first_row
+        const int64_t *first_column
+        const int64_t *first_value
+        const int32_t *column
+        const int32_t *length
+        const uint16_t *row
+        const void *x
+
     ctypedef struct xe_linear:
         ptrdiff_t n_rows
         ptrdiff_t n_features
@@ -41,6 +52,7 @@ cdef extern from "kernels.h" nogil:
         int indices_are_64
         const void *indices
         const void *indptr
+        xe_tiles tiles
         const void *packed
         xe_target target
         double *row_loss
@@ -65,6 +77,10 @@ cdef extern from "kernels.h" nogil:
                                void *out) noexcept nogil
         void (*exp)(const void *x, ptrdiff_t n, void *out) noexcept nogil
         void (*log1p)(const double *x, ptrdiff_t n, double *out) noexcept nogil
+
+    ptrdiff_t xe_row_start(const xe_linear *p, ptrdiff_t row)
+    ptrdiff_t xe_tile(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, uint64_t *keys, uint64_t *sorted_,
+                      uint16_t *rows, uint16_t *row, void *x, int32_t *column, int32_t *length, ptrdiff_t *n_columns)
 
     const char *xe_compiler()
     const char *xe_isa_name(int isa)

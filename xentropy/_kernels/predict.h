@@ -106,7 +106,7 @@ static void XE(linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, pt
 {
     const ptrdiff_t R = p->n_outputs, K = p->target.n_classes, width = kind == XE_LOGITS ? R : K;
     const ptrdiff_t stride = XE(block_stride)(p);
-    const ptrdiff_t row = p->indptr ? (R == 1 ? 1 : XE(padded)(R)) : XE(is_few)(p) ? 1 : XE(padded)(R);
+    const ptrdiff_t row = p->indptr ? XE(row_stride)(R) : XE(is_few)(p) ? 1 : XE(padded)(R);
     XE(block) b;
     REAL *z = (REAL *)XE(carve)(scratch, stride, &b), *e = z + stride * XE(padded)(R) + VL;
     REAL *rows = e + stride * XE(padded)(R) + VL;
@@ -114,7 +114,7 @@ static void XE(linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, pt
         const ptrdiff_t n = end - first < p->block_rows ? end - first : p->block_rows;
         REAL *to = (REAL *)out + first * width;
         if (p->indptr) {
-            XE(sparse_block)(p, first, n, 1, z, row, NULL);
+            XE(sparse_logits)(p, first, n, z);
         } else {
             const XE(rows) x = XE(dense_block)(p, first, n, rows);
             if (XE(is_few)(p)) {

@@ -418,6 +418,49 @@ XE_INLINE void XE(turn)(const REAL *x, const ptrdiff_t *row, ptrdiff_t n, V *to)
 }
 #endif
 
+/* ---- gathers: of columns that are 32-bit integers ---- */
+
+#if XE_BYTES > 16
+#define XE_GATHERS 1
+/* sum + x_i w[columns[i]] in lane i < n, 0 <= n <= VL; x as floats or doubles. Nothing past the n-th is read. */
+XE_INLINE V XE(gather_add)(V sum, const void *x, const int is_float, const int32_t *columns, ptrdiff_t n, const REAL *w)
+{
+#if XE_BYTES == 64 && XE_IS_FLOAT
+    const __mmask16 m = XE(first)(n);
+    const __m512i at = _mm512_maskz_loadu_epi32(m, columns);
+    const __m512 w_v = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), m, at, w, sizeof(REAL));
+    if (is_float) return sum + (V)_mm512_maskz_loadu_ps(m, x) * (V)w_v;
+    const __m256 low = _mm512_cvtpd_ps(_mm512_maskz_loadu_pd((__mmask8)m, x));
+    const __m256 high = _mm512_cvtpd_ps(_mm512_maskz_loadu_pd((__mmask8)(m >> 8), (const double *)x + 8));
+    return sum + (V)_mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1) * (V)w_v;
+#elif XE_BYTES == 64
+    const __mmask8 m = XE(first)(n);
+    const __m256i at = _mm256_maskz_loadu_epi32(m, columns);
+    const __m512d w_v = _mm512_mask_i32gather_pd(_mm512_setzero_pd(), m, at, w, sizeof(REAL));
+    const __m512d x_v = is_float ? _mm512_cvtps_pd(_mm256_maskz_loadu_ps(m, x)) : _mm512_maskz_loadu_pd(m, x);
+    return sum + (V)x_v * (V)w_v;
+#else
+    REAL x_v[VL] = {0}, w_v[VL] = {0};
+    if (n == VL && is_float == XE_IS_FLOAT) {
+#if XE_IS_FLOAT
+        const __m256i at = _mm256_loadu_si256((const __m256i *)(const void *)columns);
+        return sum + XE(load)((const REAL *)x) * (V)_mm256_i32gather_ps(w, at, sizeof(REAL));
+#else
+        const __m128i at = _mm_loadu_si128((const __m128i *)(const void *)columns);
+        return sum + XE(load)((const REAL *)x) * (V)_mm256_i32gather_pd(w, at, sizeof(REAL));
+#endif
+    }
+    for (ptrdiff_t i = 0; i < n; i++) {
+        x_v[i] = is_float ? (REAL)((const float *)x)[i] : (REAL)((const double *)x)[i];
+        w_v[i] = w[columns[i]];
+    }
+    return sum + XE(load)(x_v) * XE(load)(w_v);
+#endif
+}
+#else
+#define XE_GATHERS 0
+#endif
+
 /* ---- to and from double: lanes are VLD at a time ---- */
 
 #define VD XE_DOUBLE(vec)
@@ -473,6 +516,87 @@ XE_INLINE void XE(wide_store)(double *to, V a, const int add)
 #endif
     for (ptrdiff_t i = 0; i < VL / VLD; i++)
         XE_DOUBLE(store)(to + i * VLD, add ? XE_DOUBLE(load)(to + i * VLD) + wide[i] : wide[i]);
+#endif
+}
+
+/* ---- short vectors: 32 bytes at most ----
+ *
+ * Of rows of few numbers: they are padded to less than whole vectors, and a vector at any row's start lies in one cache
+ * line. */
+
+#if XE_BYTES == 64
+typedef REAL XE(short_vec) __attribute__((vector_size(32)));
+typedef REAL XE(short_unaligned) __attribute__((vector_size(32), aligned(sizeof(REAL)), may_alias));
+#elif XE_BYTES
+typedef XE(vec) XE(short_vec);
+typedef XE(unaligned) XE(short_unaligned);
+#else
+typedef REAL XE(short_vec);
+typedef REAL XE(short_unaligned);
+#endif
+#define H XE(short_vec)
+#define HL ((ptrdiff_t)(sizeof(H) / sizeof(REAL)))
+
+XE_INLINE H XE(all_short)(REAL a)
+{
+#if XE_BYTES
+    return a - (H){0};
+#else
+    return a;
+#endif
+}
+
+XE_INLINE H XE(load_short)(const REAL *p)
+{
+    return (H) * (const XE(short_unaligned) *)p;
+}
+
+XE_INLINE void XE(store_short)(REAL *p, H a)
+{
+    *(XE(short_unaligned) *)p = (XE(short_unaligned))a;
+}
+
+/* to[i] += a lane as a double */
+XE_INLINE void XE(add_short)(double *to, H a)
+{
+#if !XE_IS_FLOAT
+    XE(store_short)(to, XE(load_short)(to) + a);
+#elif XE_BYTES == 64
+    XE_DOUBLE(store)(to, XE_DOUBLE(load)(to) + (VD)_mm512_cvtps_pd((__m256)a));
+#else
+    XE(wide_store)(to, a, 1);
+#endif
+}
+
+/* Lane j of a[i] and lane i of a[j] change places, i, j < HL. In log2 steps: each interleaves the halves of a. */
+XE_INLINE void XE(transpose)(H *a)
+{
+#if XE_BYTES
+#if XE_IS_FLOAT && XE_BYTES > 16
+#define LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#elif XE_IS_FLOAT || XE_BYTES > 16
+#define LOW 0, 4, 1, 5
+#define HIGH 2, 6, 3, 7
+#else
+#define LOW 0, 2
+#define HIGH 1, 3
+#endif
+    XE_UNROLL
+    for (int step = 1; step < HL; step *= 2) {
+        H b[HL];
+        XE_UNROLL
+        for (int i = 0; i < HL / 2; i++) {
+            b[2 * i] = __builtin_shufflevector(a[i], a[i + HL / 2], LOW);
+            b[2 * i + 1] = __builtin_shufflevector(a[i], a[i + HL / 2], HIGH);
+        }
+        XE_UNROLL
+        for (int i = 0; i < HL; i++) a[i] = b[i];
+    }
+#undef LOW
+#undef HIGH
+#else
+    (void)a;
 #endif
 }
 

@@ -1,45 +1,44 @@
 /* The fused pass over CSR X. A template: REAL is float or double.
  *
  * A stored value meets the R coefficients of its feature, which are adjacent: a lane is an output. Coefficients and the
- * gradient are (d, stride), stride being R up to whole vectors (to a power of two below half a vector).
+ * gradient are (d, stride), logits (n, stride), stride being R up to whole short vectors. What moves between the caches
+ * is the time: a row of each of them is as short, and lies in as few cache lines, as it can.
  */
 
-static inline ptrdiff_t XE(row_stride)(ptrdiff_t n_outputs, ptrdiff_t lanes)
+static inline ptrdiff_t XE(row_stride)(ptrdiff_t n_outputs)
 {
-    ptrdiff_t stride = 1;
-    if (n_outputs > lanes / 2) return (n_outputs + lanes - 1) / lanes * lanes;
-    while (stride < n_outputs) stride *= 2;
-    return stride;
+    return n_outputs == 1 ? 1 : (n_outputs + HL - 1) / HL * HL;
 }
 
 static size_t XE(sparse_packed)(const xe_linear *p)
 {
-    const ptrdiff_t stride = XE(row_stride)(p->n_outputs, VL);
-    return (size_t)((p->n_features + 1) * stride + 2 * VL) * sizeof(REAL);
+    return (size_t)((p->n_features + 1) * XE(row_stride)(p->n_outputs)) * sizeof(REAL);
 }
 
+/* (d, stride) and b (stride), padded by zeros: the gradient of a padding output is 0 */
 static void XE(sparse_pack)(const xe_linear *p, const double *coef, const double *intercept, ptrdiff_t begin,
                             ptrdiff_t end, REAL *to)
 {
-    const ptrdiff_t d = p->n_features, R = p->n_outputs, stride = XE(row_stride)(R, VL);
-    for (ptrdiff_t j = begin; j < end; j++)
-        for (ptrdiff_t k = 0; k < stride; k++) to[j * stride + k] = k < R ? (REAL)coef[j * R + k] : 0;
+    const ptrdiff_t d = p->n_features, R = p->n_outputs, stride = XE(row_stride)(R);
+    for (ptrdiff_t j = begin; j < end; j++) {
+        for (ptrdiff_t k = 0; k < R; k++) to[j * stride + k] = (REAL)coef[j * R + k];
+        for (ptrdiff_t k = R; k < stride; k++) to[j * stride + k] = 0;
+    }
     if (end < d) return;
-    /* loads of a narrow last row end in zeros; a padding class has b = -inf: its exp and its gradient are 0 */
     to += d * stride;
-    for (ptrdiff_t k = 0; k < VL; k++) *to++ = 0;
-    for (ptrdiff_t k = 0; k < stride + VL; k++) to[k] = k < R ? (REAL)intercept[k] : -(REAL)INFINITY;
+    for (ptrdiff_t k = 0; k < stride; k++) to[k] = k < R ? (REAL)intercept[k] : 0;
 }
 
 static ptrdiff_t XE(sparse_partial)(const xe_linear *p)
 {
-    return (p->n_features + 1) * XE(row_stride)(p->n_outputs, VLD) + VLD;
+    return (p->n_features + 1) * XE(row_stride)(p->n_outputs);
 }
 
 static size_t XE(sparse_scratch)(const xe_linear *p)
 {
-    const ptrdiff_t rows = XE(block_stride)(p);
-    return (size_t)(BLOCK_BYTES(rows) + 4 * rows * (XE(padded)(p->n_outputs) + VL) * (ptrdiff_t)sizeof(REAL));
+    const ptrdiff_t R = p->n_outputs, block = XE(block_stride)(p), rows = block > LOGIT_ROWS ? block : LOGIT_ROWS;
+    const ptrdiff_t tile = p->tiles.most_rows * XE(row_stride)(R);
+    return (size_t)(BLOCK_BYTES(rows) + (3 * rows * (XE(padded)(R) + VL) + tile) * (ptrdiff_t)sizeof(REAL));
 }
 
 XE_INLINE ptrdiff_t XE(at)(const void *index, const int is_64, ptrdiff_t t)
@@ -52,167 +51,415 @@ XE_INLINE REAL XE(value)(const void *x, const int is_float, ptrdiff_t t)
     return is_float ? (REAL)((const float *)x)[t] : (REAL)((const double *)x)[t];
 }
 
-/* One row, n_v vectors of outputs (0: one output): z = b + sum_t x_t w_t, in two sums to halve the chain of additions.
- * Columns may repeat. */
+/* A row of any number of short vectors, MOST at a time: `call(n, k)` with n a constant and k the first of its lanes */
+#define MOST 6
+#define EACH_PART(stride, call)                                            \
+    for (ptrdiff_t k = 0; k < (stride); k += MOST * HL)                    \
+        switch (((stride) - k) / HL) {                                     \
+        case 1: call(1, k); break;                                         \
+        case 2: call(2, k); break;                                         \
+        case 3: call(3, k); break;                                         \
+        case 4: call(4, k); break;                                         \
+        case 5: call(5, k); break;                                         \
+        default: call(6, k);                                               \
+        }
+
+/* One row: z = b + sum_t x_t w_t, in two sums to halve the chain of additions. Columns may repeat. */
 XE_INLINE void XE(sparse_dot)(const int n_v, const int is_64, const int is_float, const void *x, const void *columns,
                               ptrdiff_t begin, ptrdiff_t end, ptrdiff_t stride, const REAL *w, const REAL *b, REAL *z)
 {
-    if (n_v == 0) {
-        REAL part[4] = {b[0]};
-        ptrdiff_t t = begin;
-        for (; t + 4 <= end; t += 4)
-            XE_UNROLL
-            for (int i = 0; i < 4; i++) part[i] += XE(value)(x, is_float, t + i) * w[XE(at)(columns, is_64, t + i)];
-        for (; t < end; t++) part[0] += XE(value)(x, is_float, t) * w[XE(at)(columns, is_64, t)];
-        z[0] = (part[0] + part[1]) + (part[2] + part[3]);
-        return;
-    }
-    V even[4], odd[4];
+    H even[MOST], odd[MOST];
     XE_UNROLL
-    for (int v = 0; v < n_v; v++) even[v] = XE(load)(b + v * VL), odd[v] = XE(all)(0);
+    for (int v = 0; v < n_v; v++) even[v] = XE(load_short)(b + v * HL), odd[v] = XE(all_short)(0);
     ptrdiff_t t = begin;
     for (; t + 2 <= end; t += 2) {
-        const V x0 = XE(all)(XE(value)(x, is_float, t)), x1 = XE(all)(XE(value)(x, is_float, t + 1));
+        const H x0 = XE(all_short)(XE(value)(x, is_float, t)), x1 = XE(all_short)(XE(value)(x, is_float, t + 1));
         const REAL *w0 = w + XE(at)(columns, is_64, t) * stride, *w1 = w + XE(at)(columns, is_64, t + 1) * stride;
+        XE_KEEP_ADDRESS(w0);
+        XE_KEEP_ADDRESS(w1);
         XE_UNROLL
-        for (int v = 0; v < n_v; v++) even[v] += x0 * XE(load)(w0 + v * VL), odd[v] += x1 * XE(load)(w1 + v * VL);
+        for (int v = 0; v < n_v; v++)
+            even[v] += x0 * XE(load_short)(w0 + v * HL), odd[v] += x1 * XE(load_short)(w1 + v * HL);
     }
     if (t < end) {
-        const V x0 = XE(all)(XE(value)(x, is_float, t));
+        const H x0 = XE(all_short)(XE(value)(x, is_float, t));
         const REAL *w0 = w + XE(at)(columns, is_64, t) * stride;
         XE_UNROLL
-        for (int v = 0; v < n_v; v++) even[v] += x0 * XE(load)(w0 + v * VL);
+        for (int v = 0; v < n_v; v++) even[v] += x0 * XE(load_short)(w0 + v * HL);
     }
     XE_UNROLL
-    for (int v = 0; v < n_v; v++) XE(store)(z + v * VL, even[v] + odd[v]);
+    for (int v = 0; v < n_v; v++) XE(store_short)(z + v * HL, even[v] + odd[v]);
 }
 
-/* One row, n_v vectors of doubles: to_t += x_t g. Below a whole vector, narrow > 0 is the number of lanes to write. */
+/* One row: to_t += x_t g. */
 XE_INLINE void XE(sparse_update)(const int n_v, const int is_64, const int is_float, const void *x,
-                                 const void *columns, ptrdiff_t begin, ptrdiff_t end,
-                                 ptrdiff_t stride, ptrdiff_t narrow, const REAL *g, double *to)
+                                 const void *columns, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t stride, const REAL *g,
+                                 double *to)
 {
-    if (n_v == 0) {
-        const double g0 = (double)g[0];
-        for (ptrdiff_t t = begin; t < end; t++)
-            to[XE(at)(columns, is_64, t)] += g0 * (is_float ? (double)((const float *)x)[t] : ((const double *)x)[t]);
+    H g_v[MOST];
+    XE_UNROLL
+    for (int v = 0; v < n_v; v++) g_v[v] = XE(load_short)(g + v * HL);
+    for (ptrdiff_t t = begin; t < end; t++) {
+        const H x_t = XE(all_short)(XE(value)(x, is_float, t));
+        double *to_t = to + XE(at)(columns, is_64, t) * stride;
+        XE_KEEP_ADDRESS(to_t);
+        XE_UNROLL
+        for (int v = 0; v < n_v; v++) XE(add_short)(to_t + v * HL, x_t * g_v[v]);
+    }
+}
+
+/* One output, row r: sum_t x_t w_t. A lane is a stored value where columns can be gathered, else the sum is in lane 0. */
+XE_INLINE V XE(single_dot)(const int is_64, const int is_float, const void *x, const void *columns, ptrdiff_t begin,
+                           ptrdiff_t end, const REAL *w)
+{
+    V sum = XE(all)(0);
+#if XE_GATHERS
+    if (!is_64) {
+        const char *x_t = (const char *)x + begin * (is_float ? sizeof(float) : sizeof(double));
+        for (ptrdiff_t t = begin; t < end; t += VL, x_t += VL * (is_float ? sizeof(float) : sizeof(double)))
+            sum = XE(gather_add)(sum, x_t, is_float, (const int32_t *)columns + t, end - t < VL ? end - t : VL, w);
+        return sum;
+    }
+#endif
+    REAL lanes[VL] = {0};
+    for (ptrdiff_t t = begin; t < end; t++)
+        lanes[0] += XE(value)(x, is_float, t) * w[XE(at)(columns, is_64, t)];
+    return sum + XE(load)(lanes);
+}
+
+/* One row of one output: to_t += x_t g */
+XE_INLINE void XE(single_update)(const int is_64, const int is_float, const void *x, const void *columns,
+                                 ptrdiff_t begin, ptrdiff_t end, const REAL *g, double *to)
+{
+    const double g0 = (double)g[0];
+    for (ptrdiff_t t = begin; t < end; t++)
+        to[XE(at)(columns, is_64, t)] += g0 * (is_float ? (double)((const float *)x)[t] : ((const double *)x)[t]);
+}
+
+#define EACH_STORAGE(call)                     \
+    if (p->indices_are_64 && p->x_is_float) {  \
+        call(1, 1)                             \
+    } else if (p->indices_are_64) {            \
+        call(1, 0)                             \
+    } else if (p->x_is_float) {                \
+        call(0, 1)                             \
+    } else {                                   \
+        call(0, 0)                             \
+    }
+
+/* Rows first..first + n: their logits into z (n, stride), and on to the end of the last ROWS rows if the stride is 1,
+ * which repeat the last one. An ignored row is not read. */
+XE_HOT void XE(sparse_logits)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, REAL *z)
+{
+    const ptrdiff_t stride = XE(row_stride)(p->n_outputs);
+    const REAL *w = p->packed, *b = w + p->n_features * stride;
+    const double *s = p->target.sample_weight;
+    const void *x = p->x, *columns = p->indices; /* not reloaded after every store */
+#define DOT(n_v, k) XE(sparse_dot)(n_v, is_64, is_float, x, columns, row, stop, stride, w + k, b + k, z + k)
+#define ROWS_OF(is_64_, is_float_)                                                                          \
+    for (ptrdiff_t r = first; r < first + n; r++, z += stride) {                                            \
+        enum { is_64 = is_64_, is_float = is_float_ };                                                      \
+        const ptrdiff_t row = XE(at)(p->indptr, is_64, r);                                                  \
+        const ptrdiff_t stop = s && s[r] == 0.0 ? row : XE(at)(p->indptr, is_64, r + 1);                    \
+        EACH_PART(stride, DOT)                                                                              \
+    }
+#define SINGLES_OF(is_64, is_float)                                                                         \
+    for (ptrdiff_t r = 0; r < n; r += ROWS) {                                                               \
+        V sums[ROWS];                                                                                       \
+        for (ptrdiff_t i = 0; i < ROWS; i++) {                                                              \
+            const ptrdiff_t row = first + (r + i < n ? r + i : n - 1);                                      \
+            const ptrdiff_t start = XE(at)(p->indptr, is_64, row);                                          \
+            const ptrdiff_t stop = s && s[row] == 0.0 ? start : XE(at)(p->indptr, is_64, row + 1);          \
+            sums[i] = XE(single_dot)(is_64, is_float, x, columns, start, stop, w);                          \
+        }                                                                                                   \
+        XE(sums)(sums, b, z + r);                                                                           \
+    }
+    if (stride == 1) {
+        EACH_STORAGE(SINGLES_OF)
+    } else {
+        EACH_STORAGE(ROWS_OF)
+    }
+#undef SINGLES_OF
+#undef ROWS_OF
+#undef DOT
+}
+
+/* Their gradients g (n, stride) into to (d, stride) */
+XE_HOT void XE(sparse_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, const REAL *g, double *to)
+{
+    const ptrdiff_t stride = XE(row_stride)(p->n_outputs);
+    const double *s = p->target.sample_weight;
+    const void *x = p->x, *columns = p->indices;
+#define UPDATE(n_v, k) XE(sparse_update)(n_v, is_64, is_float, x, columns, row, stop, stride, g + k, to + k)
+#define ROWS_OF(is_64_, is_float_)                                                               \
+    for (ptrdiff_t r = first; r < first + n; r++, g += stride) {                                 \
+        enum { is_64 = is_64_, is_float = is_float_ };                                           \
+        const ptrdiff_t row = XE(at)(p->indptr, is_64, r), stop = XE(at)(p->indptr, is_64, r + 1); \
+        if (s && s[r] == 0.0) continue;                                                          \
+        if (stride == 1)                                                                         \
+            XE(single_update)(is_64, is_float, x, columns, row, stop, g, to);                    \
+        else                                                                                     \
+            EACH_PART(stride, UPDATE)                                                            \
+    }
+    EACH_STORAGE(ROWS_OF)
+#undef ROWS_OF
+#undef UPDATE
+}
+
+/* ---- tiles: column after column of many rows ----
+ *
+ * Where coefficients and gradient are larger than a core's own cache, rows that come one after the other find neither
+ * there. A tile of rows whose logits do stay in the cache meets its columns in ascending order: the coefficients and
+ * their gradient go by once a tile, as streams, and each is in registers while the values of its column go by. */
+
+#define AHEAD 16 /* columns whose coefficients, or gradient, are asked for before they are met */
+
+XE_INLINE void XE(ask_for)(const char *p, const ptrdiff_t n_bytes)
+{
+    XE_UNROLL
+    for (ptrdiff_t i = 0; i < n_bytes; i += 64) XE_PREFETCH_L1(p + i);
+    XE_PREFETCH_L1(p + n_bytes - 1); /* which may start anywhere in a cache line */
+}
+
+/* n_v short vectors of the outputs of a tile: z += x w */
+XE_INLINE void XE(tile_logits_part)(const int n_v, const int is_float, const int32_t *column, const int32_t *length,
+                                    ptrdiff_t n_columns, const uint16_t *row, const void *x, ptrdiff_t stride,
+                                    const REAL *w, REAL *z)
+{
+    ptrdiff_t t = 0;
+    for (ptrdiff_t c = 0; c < n_columns; c++) {
+        const REAL *w_c = w + column[c] * stride;
+        if (c + AHEAD < n_columns)
+            XE(ask_for)((const char *)(w + column[c + AHEAD] * stride), n_v * (ptrdiff_t)sizeof(H));
+        H w_v[MOST];
+        XE_UNROLL
+        for (int v = 0; v < n_v; v++) w_v[v] = XE(load_short)(w_c + v * HL);
+        for (const ptrdiff_t stop = t + length[c]; t < stop; t++) {
+            const H x_t = XE(all_short)(XE(value)(x, is_float, t));
+            REAL *z_t = z + row[t] * stride;
+            XE_KEEP_ADDRESS(z_t);
+            XE_UNROLL
+            for (int v = 0; v < n_v; v++)
+                XE(store_short)(z_t + v * HL, XE(load_short)(z_t + v * HL) + x_t * w_v[v]);
+        }
+    }
+}
+
+/* The same of its gradient g: to += x g */
+XE_INLINE void XE(tile_gradient_part)(const int n_v, const int is_float, const int32_t *column, const int32_t *length,
+                                      ptrdiff_t n_columns, const uint16_t *row, const void *x, ptrdiff_t stride,
+                                      const REAL *g, double *to)
+{
+    enum { RUN = 256 }; /* values that are summed in REAL before they are added to doubles */
+    ptrdiff_t t = 0;
+    for (ptrdiff_t c = 0; c < n_columns; c++) {
+        double *to_c = to + column[c] * stride;
+        if (c + AHEAD < n_columns)
+            XE(ask_for)((const char *)(to + column[c + AHEAD] * stride), n_v * HL * (ptrdiff_t)sizeof(double));
+        for (const ptrdiff_t end = t + length[c]; t < end;) {
+            const ptrdiff_t stop = !XE_IS_FLOAT || end - t < RUN ? end : t + RUN;
+            H sum[MOST];
+            XE_UNROLL
+            for (int v = 0; v < n_v; v++) sum[v] = XE(all_short)(0);
+            for (; t < stop; t++) {
+                const H x_t = XE(all_short)(XE(value)(x, is_float, t));
+                const REAL *g_t = g + row[t] * stride;
+                XE_KEEP_ADDRESS(g_t);
+                XE_UNROLL
+                for (int v = 0; v < n_v; v++) sum[v] += x_t * XE(load_short)(g_t + v * HL);
+            }
+            XE_UNROLL
+            for (int v = 0; v < n_v; v++) XE(add_short)(to_c + v * HL, sum[v]);
+        }
+    }
+}
+
+/* The same with one output */
+XE_INLINE void XE(tile_single_logits)(const int is_float, const int32_t *column, const int32_t *length,
+                                      ptrdiff_t n_columns, const uint16_t *row, const void *x, const REAL *w, REAL *z)
+{
+    for (ptrdiff_t c = 0, t = 0; c < n_columns; c++) {
+        const REAL w_c = w[column[c]];
+        for (const ptrdiff_t stop = t + length[c]; t < stop; t++) z[row[t]] += XE(value)(x, is_float, t) * w_c;
+    }
+}
+
+XE_INLINE void XE(tile_single_gradient)(const int is_float, const int32_t *column, const int32_t *length,
+                                        ptrdiff_t n_columns, const uint16_t *row, const void *x, const REAL *g,
+                                        double *to)
+{
+    for (ptrdiff_t c = 0, t = 0; c < n_columns; c++) {
+        const ptrdiff_t stop = t + length[c];
+        double part[4] = {0};
+        for (; t + 4 <= stop; t += 4)
+            XE_UNROLL
+            for (int i = 0; i < 4; i++) part[i] += (double)(XE(value)(x, is_float, t + i) * g[row[t + i]]);
+        for (; t < stop; t++) part[0] += (double)(XE(value)(x, is_float, t) * g[row[t]]);
+        to[column[c]] += (part[0] + part[1]) + (part[2] + part[3]);
+    }
+}
+
+#define TILE_ARGUMENTS(tiles, i, size)                                                                    \
+    tiles->column + tiles->first_column[i], tiles->length + tiles->first_column[i],                       \
+        tiles->first_column[i + 1] - tiles->first_column[i], tiles->row + tiles->first_value[i],          \
+        (const char *)tiles->x + tiles->first_value[i] * size
+
+XE_HOT void XE(tile_logits)(const xe_linear *p, ptrdiff_t tile, REAL *z)
+{
+    const xe_tiles *tiles = &p->tiles;
+    const ptrdiff_t stride = XE(row_stride)(p->n_outputs), n = tiles->first_row[tile + 1] - tiles->first_row[tile];
+    const REAL *w = p->packed, *b = w + p->n_features * stride;
+    for (ptrdiff_t r = 0; r < n; r++)
+        for (ptrdiff_t k = 0; k < stride; k++) z[r * stride + k] = b[k];
+#define FLOATS(n_v, k) XE(tile_logits_part)(n_v, 1, TILE_ARGUMENTS(tiles, tile, 4), stride, w + k, z + k)
+#define DOUBLES(n_v, k) XE(tile_logits_part)(n_v, 0, TILE_ARGUMENTS(tiles, tile, 8), stride, w + k, z + k)
+    if (stride == 1 && p->x_is_float)
+        XE(tile_single_logits)(1, TILE_ARGUMENTS(tiles, tile, 4), w, z);
+    else if (stride == 1)
+        XE(tile_single_logits)(0, TILE_ARGUMENTS(tiles, tile, 8), w, z);
+    else if (p->x_is_float)
+        EACH_PART(stride, FLOATS)
+    else
+        EACH_PART(stride, DOUBLES)
+#undef FLOATS
+#undef DOUBLES
+}
+
+XE_HOT void XE(tile_gradient)(const xe_linear *p, ptrdiff_t tile, const REAL *g, double *to)
+{
+    const xe_tiles *tiles = &p->tiles;
+    const ptrdiff_t stride = XE(row_stride)(p->n_outputs);
+#define FLOATS(n_v, k) XE(tile_gradient_part)(n_v, 1, TILE_ARGUMENTS(tiles, tile, 4), stride, g + k, to + k)
+#define DOUBLES(n_v, k) XE(tile_gradient_part)(n_v, 0, TILE_ARGUMENTS(tiles, tile, 8), stride, g + k, to + k)
+    if (stride == 1 && p->x_is_float)
+        XE(tile_single_gradient)(1, TILE_ARGUMENTS(tiles, tile, 4), g, to);
+    else if (stride == 1)
+        XE(tile_single_gradient)(0, TILE_ARGUMENTS(tiles, tile, 8), g, to);
+    else if (p->x_is_float)
+        EACH_PART(stride, FLOATS)
+    else
+        EACH_PART(stride, DOUBLES)
+#undef FLOATS
+#undef DOUBLES
+}
+#undef TILE_ARGUMENTS
+
+/* ---- the pass ---- */
+
+/* grad_b (stride) += sum of g (n, stride) over the rows */
+static void XE(add_rows)(ptrdiff_t n, ptrdiff_t stride, const REAL *g, double *grad_b)
+{
+    if (stride == 1) {
+        V sum = XE(all)(0);
+        ptrdiff_t r = 0;
+        for (; r + VL <= n; r += VL) sum += XE(load)(g + r);
+        if (r < n) sum += XE(load_some)(g + r, n - r);
+        *grad_b += (double)XE(sum)(sum);
         return;
     }
-    VD g_v[4];
-    XE_UNROLL
-    for (int v = 0; v < n_v; v++) g_v[v] = XE(widen)(g + v * VLD);
-    for (ptrdiff_t t = begin; t < end; t++) {
-        const VD x_t = XE_DOUBLE(all)(is_float ? (double)((const float *)x)[t] : ((const double *)x)[t]);
-        double *to_t = to + XE(at)(columns, is_64, t) * stride;
-        XE_UNROLL
-        for (int v = 0; v < n_v; v++) {
-            const VD updated = XE_DOUBLE(load)(to_t + v * VLD) + x_t * g_v[v];
-            if (narrow)
-                XE_DOUBLE(store_some)(to_t, updated, narrow);
-            else
-                XE_DOUBLE(store)(to_t + v * VLD, updated);
-        }
+    for (ptrdiff_t k = 0; k < stride; k += HL) {
+        H sum = XE(all_short)(0);
+        for (ptrdiff_t r = 0; r < n; r++) sum += XE(load_short)(g + r * stride + k);
+        XE(add_short)(grad_b + k, sum);
     }
 }
 
-/* Any number of outputs, four vectors at a time; n_v is a constant where it can be. */
-XE_INLINE void XE(sparse_row)(const int is_64, const int is_float, const int forward, const xe_linear *p,
-                              ptrdiff_t begin, ptrdiff_t end, const REAL *w, const REAL *b, REAL *z, const REAL *g,
-                              double *to)
+/* rows (n, stride) -> columns (stride, N); columns from n on repeat the last row, up to whole vectors */
+XE_HOT void XE(rows_to_columns)(const REAL *rows, ptrdiff_t n, ptrdiff_t stride, REAL *columns)
 {
-    const ptrdiff_t lanes = forward ? VL : VLD, R = p->n_outputs, stride = XE(row_stride)(R, lanes);
-    const void *x = p->x, *columns = p->indices; /* not reloaded after every store */
-#define ROW(n_v, narrow)                                                                                        \
-    if (forward)                                                                                                \
-        XE(sparse_dot)(n_v, is_64, is_float, x, columns, begin, end, stride, w + k, b + k, z + k);              \
-    else                                                                                                        \
-        XE(sparse_update)(n_v, is_64, is_float, x, columns, begin, end, stride, narrow, g + k, to + k)
-    ptrdiff_t k = 0;
-    if (R == 1) {
-        ROW(0, 0);
-    } else if (stride < lanes) {
-        ROW(1, R);
-    } else {
-        for (; k + 4 * lanes <= stride; k += 4 * lanes) ROW(4, 0);
-        const ptrdiff_t left = (stride - k) / lanes;
-        if (left == 3) {
-            ROW(3, 0);
-        } else if (left == 2) {
-            ROW(2, 0);
-        } else if (left == 1) {
-            ROW(1, 0);
+    for (ptrdiff_t r = 0; r < XE(padded)(n); r += HL)
+        for (ptrdiff_t k = 0; k < stride; k += HL) {
+            H a[HL];
+            XE_UNROLL
+            for (int i = 0; i < HL; i++) a[i] = XE(load_short)(rows + (r + i < n ? r + i : n - 1) * stride + k);
+            XE(transpose)(a);
+            XE_UNROLL
+            for (int i = 0; i < HL; i++) XE(store_short)(columns + (k + i) * LOGIT_ROWS + r, a[i]);
         }
-    }
-#undef ROW
 }
 
-#define SPARSE_ROWS(is_64, is_float)                                                                               \
-    for (ptrdiff_t r = 0; r < n; r++) {                                                                            \
-        const int ignored = s && s[first + r] == 0.0;                                                              \
-        if (ignored && !forward) continue;                                                                         \
-        const ptrdiff_t row = XE(at)(p->indptr, is_64, first + r);                                                 \
-        const ptrdiff_t stop = ignored ? row : XE(at)(p->indptr, is_64, first + r + 1);                            \
-        if (forward)                                                                                               \
-            XE(sparse_row)(is_64, is_float, 1, p, row, stop, w, b, z + r * z_stride, NULL, NULL);                  \
-        else                                                                                                       \
-            XE(sparse_row)(is_64, is_float, 0, p, row, stop, NULL, NULL, NULL, z + r * z_stride, to);              \
-    }
-
-/* Rows first..first + n: their logits into z (forward), or their gradients z into to. An ignored row is not read. */
-XE_HOT void XE(sparse_block)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, const int forward, REAL *z,
-                             ptrdiff_t z_stride, double *to)
+/* and back */
+XE_HOT void XE(columns_to_rows)(const REAL *columns, ptrdiff_t n, ptrdiff_t stride, REAL *rows)
 {
-    const REAL *w = p->packed, *b = w + p->n_features * XE(row_stride)(p->n_outputs, VL) + VL;
-    const double *s = p->target.sample_weight;
-    if (p->indices_are_64 && p->x_is_float) {
-        SPARSE_ROWS(1, 1)
-    } else if (p->indices_are_64) {
-        SPARSE_ROWS(1, 0)
-    } else if (p->x_is_float) {
-        SPARSE_ROWS(0, 1)
-    } else {
-        SPARSE_ROWS(0, 0)
-    }
+    for (ptrdiff_t r = 0; r < n; r += HL)
+        for (ptrdiff_t k = 0; k < stride; k += HL) {
+            H a[HL];
+            XE_UNROLL
+            for (int i = 0; i < HL; i++) a[i] = XE(load_short)(columns + (k + i) * LOGIT_ROWS + r);
+            XE(transpose)(a);
+            XE_UNROLL
+            for (int i = 0; i < HL; i++)
+                if (r + i < n) XE(store_short)(rows + (r + i) * stride + k, a[i]);
+        }
 }
-#undef SPARSE_ROWS
+
+/* The sum of the losses of rows first..first + n. Their logits z (n, stride) become their gradients, whose sum is added
+ * to grad_b (stride). */
+static double XE(sparse_losses)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, void *scratch, REAL *z,
+                                double *grad_b)
+{
+    enum { N = LOGIT_ROWS };
+    const ptrdiff_t R = p->n_outputs, stride = XE(row_stride)(R);
+    const int sigmoid = R < p->target.n_classes, plain = XE(is_plain)(&p->target);
+    XE(block) b;
+    REAL *rows = (REAL *)XE(carve)(scratch, N, &b), *e = rows + N * XE(padded)(R);
+    XE(no_denormals)(&b);
+    double sum = 0.0;
+    for (ptrdiff_t done = 0; done < n_rows; done += N, z += N * stride) {
+        const ptrdiff_t n = n_rows - done < N ? n_rows - done : N, padded = XE(padded)(n), i = first + done;
+        if (sigmoid) {
+            sum += XE(sigmoid_rows)(&p->target, i, n, z, e, XE(losses_of)(p, i));
+            XE(drop_tiny)(e, n, &b);
+            memcpy(z, e, (size_t)n * sizeof(REAL));
+        } else if (plain) {
+            const int32_t *y = p->target.labels + i;
+            XE(bind_rows)(&p->target, i, n, padded, &b);
+            if (R > 1 && R <= FEW_CLASSES) {
+                XE(rows_to_columns)(z, n, stride, rows);
+                XE(exp_columns)(R, padded, rows, e, N, &b);
+                sum += XE(finish_rows)(padded, &b);
+                XE(scale_columns)(R, padded, e, N, &b);
+                memset(e + R * N, 0, (size_t)((stride - R) * N) * sizeof(REAL));
+                XE(columns_to_rows)(e, n, stride, z);
+            } else {
+                for (ptrdiff_t r = 0; r < n; r++) {
+                    memcpy(rows, z + r * stride, (size_t)R * sizeof(REAL));
+                    XE(begin_row)(rows, R, z + r * stride, VL, y[r], r, &b);
+                }
+                for (ptrdiff_t r = n; r < padded; r++) b.rest[r] = b.gap[r] = 0.0;
+                sum += XE(finish_rows)(padded, &b);
+                for (ptrdiff_t r = 0; r < n; r++) XE(scale_row)(R, z + r * stride, VL, y[r], r, &b);
+            }
+            XE(keep_losses)(p, i, n, &b);
+        } else {
+            for (ptrdiff_t r = 0; r < n; r++) memcpy(rows + r * R, z + r * stride, (size_t)R * sizeof(REAL));
+            sum += XE(xe_softmax_rows)(&p->target, i, n, rows, e, XE(losses_of)(p, i));
+            for (ptrdiff_t r = 0; r < n; r++) memcpy(z + r * stride, e + r * R, (size_t)R * sizeof(REAL));
+        }
+        XE(add_rows)(n, stride, z, grad_b);
+    }
+    return sum;
+}
 
 static double XE(sparse_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *grad)
 {
-    const ptrdiff_t R = p->n_outputs, rows = XE(block_stride)(p);
-    const int sigmoid = R < p->target.n_classes, plain = XE(is_plain)(&p->target);
-    const ptrdiff_t z_stride = R == 1 ? 1 : XE(padded)(R);
-    double *grad_b = grad + p->n_features * XE(row_stride)(R, VLD);
-    XE(block) b;
-    REAL *z = (REAL *)XE(carve)(scratch, rows, &b), *g = z + rows * z_stride + VL;
-    REAL *z_rows = g + rows * z_stride + VL, *g_rows = z_rows + rows * R;
-    XE(no_denormals)(&b);
+    const ptrdiff_t R = p->n_outputs, stride = XE(row_stride)(R);
+    double *grad_b = grad + p->n_features * stride;
+    REAL *z = (REAL *)(void *)((char *)scratch + BLOCK_BYTES(LOGIT_ROWS)) + 2 * LOGIT_ROWS * XE(padded)(R);
     double sum = 0.0;
+    for (ptrdiff_t i = 0; i < p->tiles.n_tiles; i++) {
+        const ptrdiff_t first = p->tiles.first_row[i], n = p->tiles.first_row[i + 1] - first;
+        if (first < begin || first >= end) continue;
+        XE(tile_logits)(p, i, z);
+        sum += XE(sparse_losses)(p, first, n, scratch, z, grad_b);
+        XE(tile_gradient)(p, i, z, grad);
+    }
+    if (p->tiles.n_tiles) return sum;
     for (ptrdiff_t first = begin; first < end; first += p->block_rows) {
-        const ptrdiff_t n = end - first < p->block_rows ? end - first : p->block_rows, padded = XE(padded)(n);
-        XE(sparse_block)(p, first, n, 1, z, z_stride, NULL);
-        if (sigmoid) {
-            sum += XE(sigmoid_rows)(&p->target, first, n, z, g, XE(losses_of)(p, first));
-            XE(drop_tiny)(g, n, &b);
-        } else if (plain && R > 1) {
-            const int32_t *y = p->target.labels + first;
-            XE(bind_rows)(&p->target, first, n, padded, &b);
-            for (ptrdiff_t r = 0; r < n; r++)
-                XE(begin_row)(z + r * z_stride, z_stride, g + r * z_stride, VL, y[r], r, &b);
-            for (ptrdiff_t r = n; r < padded; r++) b.rest[r] = b.gap[r] = 0.0;
-            sum += XE(finish_rows)(padded, &b);
-            for (ptrdiff_t r = 0; r < n; r++) XE(scale_row)(z_stride, g + r * z_stride, VL, y[r], r, &b);
-            XE(keep_losses)(p, first, n, &b);
-        } else {
-            for (ptrdiff_t r = 0; r < n; r++) memcpy(z_rows + r * R, z + r * z_stride, (size_t)R * sizeof(REAL));
-            sum += XE(xe_softmax_rows)(&p->target, first, n, z_rows, g_rows, XE(losses_of)(p, first));
-            for (ptrdiff_t r = 0; r < n; r++) {
-                memcpy(g + r * z_stride, g_rows + r * R, (size_t)R * sizeof(REAL));
-                for (ptrdiff_t k = R; k < z_stride; k++) g[r * z_stride + k] = 0;
-            }
-        }
-        XE(sparse_block)(p, first, n, 0, g, z_stride, grad);
-        for (ptrdiff_t r = 0; r < n; r++)
-            for (ptrdiff_t k = 0; k < R; k++) grad_b[k] += (double)g[r * z_stride + k];
+        const ptrdiff_t n = end - first < p->block_rows ? end - first : p->block_rows;
+        XE(sparse_logits)(p, first, n, z);
+        sum += XE(sparse_losses)(p, first, n, scratch, z, grad_b);
+        XE(sparse_gradient)(p, first, n, z, grad);
     }
     return sum;
 }

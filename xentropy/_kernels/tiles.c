@@ -1,0 +1,55 @@
+/* CSR rows in the order of their columns: what the pass over large coefficients reads. No arithmetic: one object serves
+ * every instruction set. */
+#include "kernels.h"
+
+#include <string.h>
+
+enum { DIGIT = 11, N_DIGITS = 1 << DIGIT };
+
+static ptrdiff_t at(const void *index, int is_64, ptrdiff_t i)
+{
+    return is_64 ? (ptrdiff_t)((const int64_t *)index)[i] : (ptrdiff_t)((const int32_t *)index)[i];
+}
+
+ptrdiff_t xe_row_start(const xe_linear *p, ptrdiff_t row)
+{
+    return at(p->indptr, p->indices_are_64, row);
+}
+
+ptrdiff_t xe_tile(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, uint64_t *keys, uint64_t *sorted, uint16_t *rows,
+                  uint16_t *row, void *x, int32_t *column, int32_t *length, ptrdiff_t *n_columns)
+{
+    const double *s = p->target.sample_weight;
+    const ptrdiff_t start = xe_row_start(p, begin);
+    ptrdiff_t n = 0;
+    for (ptrdiff_t r = begin; r < end; r++) {
+        const ptrdiff_t stop = xe_row_start(p, r + 1) - start;
+        for (ptrdiff_t t = xe_row_start(p, r) - start; t < stop; t++) {
+            if (s && s[r] == 0.0) continue;
+            keys[n++] = (uint64_t)at(p->indices, p->indices_are_64, start + t) << 32 | (uint64_t)t;
+            rows[t] = (uint16_t)(r - begin);
+        }
+    }
+    /* by the digits of the column, the lowest first: each pass leaves equal digits in the order that they had */
+    for (int shift = 32; shift < 64 && (uint64_t)(p->n_features - 1) >> (shift - 32); shift += DIGIT) {
+        ptrdiff_t next[N_DIGITS + 1] = {0};
+        for (ptrdiff_t i = 0; i < n; i++) next[(keys[i] >> shift) % N_DIGITS + 1]++;
+        for (int digit = 0; digit < N_DIGITS; digit++) next[digit + 1] += next[digit];
+        for (ptrdiff_t i = 0; i < n; i++) sorted[next[(keys[i] >> shift) % N_DIGITS]++] = keys[i];
+        uint64_t *other = keys;
+        keys = sorted, sorted = other;
+    }
+    *n_columns = 0;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const ptrdiff_t t = (ptrdiff_t)(keys[i] & UINT32_MAX);
+        const int32_t c = (int32_t)(keys[i] >> 32);
+        row[i] = rows[t];
+        if (p->x_is_float)
+            ((float *)x)[i] = ((const float *)p->x)[start + t];
+        else
+            ((double *)x)[i] = ((const double *)p->x)[start + t];
+        if (*n_columns == 0 || column[*n_columns - 1] != c) column[*n_columns] = c, length[(*n_columns)++] = 0;
+        length[*n_columns - 1]++;
+    }
+    return n;
+}
