@@ -8,6 +8,7 @@
 #include "sparse.h"
 
 #include "predict.h"
+#include "proba_rows.h"
 
 /* ---- the table of the seam ---- */
 
@@ -108,6 +109,12 @@ static void XE(any_exp)(const void *x, ptrdiff_t n, void *out)
     XE(exp_array)(x, n, 0, out);
 }
 
+static void XE(any_log)(const double *x, ptrdiff_t n, double *out)
+{
+    for (ptrdiff_t i = 0; i < n; i += VLD)
+        XE_DOUBLE(store_some)(out + i, XE_DOUBLE(log)(XE_DOUBLE(load_some)(x + i, n - i)), n - i);
+}
+
 static void XE(any_log1p)(const double *x, ptrdiff_t n, double *out)
 {
     for (ptrdiff_t i = 0; i < n; i += VLD)
@@ -117,7 +124,8 @@ static void XE(any_log1p)(const double *x, ptrdiff_t n, double *out)
 const xe_kernels XE(xe_kernels) = {
     XE(linear_packed),  XE(linear_pack),      XE(linear_scratch),    XE(linear_partial),   XE(linear_rows),
     XE(linear_combine), XE(linear_predict),   XE(any_softmax_rows),  XE(any_sigmoid_rows), XE(any_binary),
-    XE(any_softmax_hessian), XE(any_sigmoid_hessian), XE(any_softmax), XE(any_exp), XE(any_log1p),
+    XE(any_softmax_hessian), XE(any_sigmoid_hessian), XE(any_softmax), XE(proba_rows), XE(any_exp),
+    XE(any_log), XE(any_log1p),
 };
 
 #undef V

@@ -9,6 +9,8 @@
 #ifndef XENTROPY_KERNELS_H
 #define XENTROPY_KERNELS_H
 
+#include "proba.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -109,8 +111,12 @@ typedef struct {
     void (*sigmoid_hessian)(XE_HESSIAN_ARGS(void));
     /* of rows of K logits into out (which may be z) */
     void (*softmax)(const void *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int kind, void *out);
-    /* elementwise, so that tests can measure them: exp, and log1p of doubles >= 0 */
+    /* Rows begin..end of probabilities: returns their weighted loss (NaN where one is outside), notes their flaws, and
+     * writes each row's own loss, unweighted, where row_loss (n) is not NULL. */
+    double (*proba_rows)(const xe_proba *m, ptrdiff_t begin, ptrdiff_t end, double *row_loss, xe_proba_flaws *flaws);
+    /* elementwise, so that tests can measure them: exp, and of doubles >= 0 log and log1p */
     void (*exp)(const void *x, ptrdiff_t n, void *out);
+    void (*log)(const double *x, ptrdiff_t n, double *out);
     void (*log1p)(const double *x, ptrdiff_t n, double *out);
 } xe_kernels;
 

@@ -1,5 +1,7 @@
 from libc.stdint cimport int32_t
 
+from .proba cimport xe_proba, xe_proba_flaws
+
 cdef extern from "kernels.h" nogil:
     enum: XE_CROSS_ENTROPY
     enum: XE_FOCAL
@@ -64,6 +66,9 @@ cdef extern from "kernels.h" nogil:
         void (*linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptrdiff_t end, void *scratch,
                                void *out) noexcept nogil
         void (*exp)(const void *x, ptrdiff_t n, void *out) noexcept nogil
+        double (*proba_rows)(const xe_proba *m, ptrdiff_t begin, ptrdiff_t end, double *row_loss,
+                             xe_proba_flaws *flaws) noexcept nogil
+        void (*log)(const double *x, ptrdiff_t n, double *out) noexcept nogil
         void (*log1p)(const double *x, ptrdiff_t n, double *out) noexcept nogil
 
     const char *xe_compiler()

@@ -18,7 +18,6 @@ cdef extern from "proba.h" nogil:
         const void *proba
         xe_labels labels
         const void *distribution
-        int distribution_is_float
         const double *sample_weight
         double eps
         double sum_tolerance
@@ -27,8 +26,3 @@ cdef extern from "proba.h" nogil:
         ptrdiff_t outside
         ptrdiff_t off_one
         ptrdiff_t unknown_label
-
-    double xe_proba_rows_float(const xe_proba *m, ptrdiff_t begin, ptrdiff_t end, double *row_loss,
-                               xe_proba_flaws *flaws)
-    double xe_proba_rows_double(const xe_proba *m, ptrdiff_t begin, ptrdiff_t end, double *row_loss,
-                                xe_proba_flaws *flaws)

@@ -3,21 +3,18 @@
  * GCC and Clang get their vector extensions; any other compiler gets "vectors" of one lane, plain C. Only what the
  * extensions cannot say, or say badly, is written with intrinsics: masks, blends and maxima of AVX2 and AVX-512.
  */
+#if XE_IS_FLOAT
+typedef uint32_t XE(word);
+#else
+typedef uint64_t XE(word);
+#endif
 #if XE_BYTES
 typedef REAL XE(vec) __attribute__((vector_size(XE_BYTES)));
 typedef REAL XE(unaligned) __attribute__((vector_size(XE_BYTES), aligned(sizeof(REAL)), may_alias));
-#if XE_IS_FLOAT
-typedef uint32_t XE(bits) __attribute__((vector_size(XE_BYTES)));
-#else
-typedef uint64_t XE(bits) __attribute__((vector_size(XE_BYTES)));
-#endif
+typedef XE(word) XE(bits) __attribute__((vector_size(XE_BYTES)));
 #else
 typedef REAL XE(vec);
-#if XE_IS_FLOAT
-typedef uint32_t XE(bits);
-#else
-typedef uint64_t XE(bits);
-#endif
+typedef XE(word) XE(bits);
 #endif
 
 #if XE_BYTES == 64
@@ -534,28 +531,51 @@ XE_INLINE void XE(exp_array)(const REAL *z, ptrdiff_t n, REAL shift, REAL *to)
 #undef EXP_HIGH
 #undef MAGIC
 
-/* ---- log1p, of doubles ---- */
+/* ---- logarithms, of doubles ---- */
 
 #if !XE_IS_FLOAT
-/* Within 1 ulp for every x >= 0, inf and NaN included. 1 + x = 2^k (1 + f), 1/sqrt(2) <= 1 + f < sqrt(2). */
-XE_INLINE V XE(log1p)(V x)
+/* Of a normal u = 2^k (1 + f), 1/sqrt(2) <= 1 + f < sqrt(2): k, and f as it is. */
+XE_INLINE V XE(log_reduce)(V u, V *k)
+{
+    const uint64_t root = 0x3fe6a09e667f3bcd, bias = 1024; /* 1/sqrt(2); so that no exponent is below 0 */
+    const BITS above = XE(to_bits)(u) + ((bias << 52) - root);
+    *k = XE(from_bits)((above >> 52) | XE(to_bits)(XE(all)(0x1p52))) - (0x1p52 + (double)bias);
+    return XE(from_bits)((above & (((uint64_t)1 << 52) - 1)) + root) - 1.0;
+}
+
+/* log(2^k (1 + f)) + lost */
+XE_INLINE V XE(log_sum)(V k, V f, V lost)
 {
     static const double poly[] = {XE_LOG_POLY};
-    const V u = 1.0 + x;
-    const double root = 0x1.6a09e667f3bcdp-1; /* 1/sqrt(2); u is not below it, so the difference has no sign bit */
-    const BITS above = XE(to_bits)(u) - XE(to_bits)(XE(all)(root));
-    const BITS exponent = above >> 52;
-    const V k = XE(from_bits)(exponent | XE(to_bits)(XE(all)(0x1p52))) - 0x1p52;
-    const V reduced = XE(from_bits)(XE(to_bits)(u) - (exponent << 52)) - 1.0;
-    const M small = XE(less)(u, XE(all)(2 * root)); /* k = 0: x is f itself, and nothing was rounded */
-    const V f = XE(where)(small, x, reduced);
-    const V lost = XE(where)(small, XE(all)(0.0), (x - (u - 1.0)) / u); /* log(1 + x) - log u */
     const V s = f / (2.0 + f), z = s * s;
     V q = XE(all)(poly[0]);
     for (size_t i = 1; i < sizeof poly / sizeof *poly; i++) q = q * z + poly[i];
     const V half = 0.5 * f * f;
     const V log_f = s * (half + z * q) + (k * XE_LN2_LOW_double + lost);
-    const V log_u = k * XE_LN2_HIGH_double - ((half - log_f) - f);
+    return k * XE_LN2_HIGH_double - ((half - log_f) - f);
+}
+
+/* Within 1 ulp for every x >= 0, denormals, inf and NaN included. */
+XE_INLINE V XE(log)(V x)
+{
+    const V zero = XE(all)(0.0);
+    const M denormal = XE(less)(x, XE(all)(0x1p-1022));
+    V k;
+    const V f = XE(log_reduce)(XE(where)(denormal, x * 0x1p54, x), &k);
+    const V log_x = XE(log_sum)(k - XE(where)(denormal, XE(all)(54.0), zero), f, x - x); /* NaN stays NaN */
+    const V at_end = XE(where)(XE(equal)(x, zero), XE(all)(-INFINITY), log_x);
+    return XE(where)(XE(equal)(x, XE(all)(INFINITY)), x, at_end);
+}
+
+/* Within 1 ulp for every x >= 0, inf and NaN included. */
+XE_INLINE V XE(log1p)(V x)
+{
+    const V u = 1.0 + x;
+    V k;
+    const V reduced = XE(log_reduce)(u, &k);
+    const M small = XE(equal)(k, XE(all)(0.0)); /* x is f itself, and nothing was rounded */
+    const V lost = XE(where)(small, XE(all)(0.0), (x - (u - 1.0)) / u); /* log(1 + x) - log u */
+    const V log_u = XE(log_sum)(k, XE(where)(small, x, reduced), lost);
     return XE(where)(XE(equal)(x, XE(all)(INFINITY)), x, log_u);
 }
 #endif
