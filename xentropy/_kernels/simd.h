@@ -233,32 +233,55 @@ XE_INLINE V XE(smaller)(V a, V b)
 
 /* ---- across lanes ---- */
 
+/* Each lane joined with the one half, a quarter, ... of the vector further on: in the end every lane holds the result. */
+#define HALF(join, a, ...) a = join(a, __builtin_shufflevector(a, a, __VA_ARGS__))
+#if XE_BYTES == 64 && XE_IS_FLOAT
+#define ACROSS(join, a)                                                     \
+    HALF(join, a, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);    \
+    HALF(join, a, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);    \
+    HALF(join, a, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);    \
+    HALF(join, a, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14)
+#elif XE_BYTES == 64 || (XE_BYTES == 32 && XE_IS_FLOAT)
+#define ACROSS(join, a)                        \
+    HALF(join, a, 4, 5, 6, 7, 0, 1, 2, 3);     \
+    HALF(join, a, 2, 3, 0, 1, 6, 7, 4, 5);     \
+    HALF(join, a, 1, 0, 3, 2, 5, 4, 7, 6)
+#elif XE_BYTES == 32 || (XE_BYTES == 16 && XE_IS_FLOAT)
+#define ACROSS(join, a)            \
+    HALF(join, a, 2, 3, 0, 1);     \
+    HALF(join, a, 1, 0, 3, 2)
+#elif XE_BYTES == 16
+#define ACROSS(join, a) HALF(join, a, 1, 0)
+#else
+#define ACROSS(join, a) ((void)0)
+#endif
+#if XE_BYTES
+#define LANE(a) (a)[0]
+#else
+#define LANE(a) (a)
+#endif
+
+XE_INLINE V XE(plus)(V a, V b)
+{
+    return a + b;
+}
+
 XE_INLINE REAL XE(sum)(V a)
 {
-#if XE_BYTES
-    REAL s[VL];
-    XE(store)(s, a);
-    for (ptrdiff_t half = VL / 2; half; half /= 2)
-        for (ptrdiff_t i = 0; i < half; i++) s[i] += s[i + half];
-    return s[0];
-#else
-    return a;
-#endif
+    ACROSS(XE(plus), a);
+    return LANE(a);
 }
 
 /* the largest lane; a NaN may win or lose */
 XE_INLINE REAL XE(top)(V a)
 {
-#if XE_BYTES
-    REAL s[VL];
-    XE(store)(s, a);
-    for (ptrdiff_t half = VL / 2; half; half /= 2)
-        for (ptrdiff_t i = 0; i < half; i++) s[i] = s[i] > s[i + half] ? s[i] : s[i + half];
-    return s[0];
-#else
-    return a;
-#endif
+    ACROSS(XE(larger), a);
+    return LANE(a);
 }
+
+#undef HALF
+#undef ACROSS
+#undef LANE
 
 /* ROWS: how many vectors `sums` takes at a time, so that their sums fill a register. */
 #if XE_BYTES == 64
@@ -473,18 +496,36 @@ XE_INLINE void XE(wide_store)(double *to, V a, const int add)
 #endif
 }
 
+/* the sums of VL / VLD lanes each, as doubles */
+XE_INLINE VD XE(fold)(V a)
+{
+#if !XE_IS_FLOAT
+    return a;
+#elif XE_BYTES == 64
+    return (VD)_mm512_cvtps_pd(_mm512_castps512_ps256((__m512)a)) +
+           (VD)_mm512_cvtps_pd(_mm512_extractf32x8_ps((__m512)a, 1));
+#elif XE_BYTES == 32
+    return (VD)_mm256_cvtps_pd(_mm256_castps256_ps128((__m256)a)) +
+           (VD)_mm256_cvtps_pd(_mm256_extractf128_ps((__m256)a, 1));
+#elif XE_BYTES
+    return (VD){a[0], a[1]} + (VD){a[2], a[3]};
+#else
+    return a;
+#endif
+}
+
 /* ---- exp ---- */
 
 #if XE_IS_FLOAT
 #define MANTISSA 23
 #define BIAS 127
-#define EXP_LOW -105.0f /* below, exp is 0; above EXP_HIGH it is inf */
+#define EXP_LOW -104.0f /* below, exp is 0; above EXP_HIGH it is inf */
 #define EXP_HIGH 90.0f
 #define MAGIC 0x1.8p23f
 #else
 #define MANTISSA 52
 #define BIAS 1023
-#define EXP_LOW -750.0
+#define EXP_LOW -745.2
 #define EXP_HIGH 720.0
 #define MAGIC 0x1.8p52
 #endif
@@ -493,7 +534,8 @@ XE_INLINE void XE(wide_store)(double *to, V a, const int add)
 XE_INLINE V XE(vexp)(V x)
 {
     static const REAL poly[] = {XE_COEFFICIENTS(EXP_POLY)};
-    x = XE(larger)(XE(all)((REAL)EXP_LOW), x);
+    /* not left to underflow, which takes some hundred cycles; whatever becomes of these lanes until the end */
+    const M vanishes = XE(less)(x, XE(all)((REAL)EXP_LOW));
     x = XE(smaller)(XE(all)((REAL)EXP_HIGH), x);
     const V n = (x * (REAL)XE_COEFFICIENTS(LOG2E) + MAGIC) - MAGIC; /* to the nearest integer */
     const V r = (x - n * (REAL)XE_COEFFICIENTS(LN2_HIGH)) - n * (REAL)XE_COEFFICIENTS(LN2_LOW);
@@ -505,16 +547,16 @@ XE_INLINE V XE(vexp)(V x)
     const V p = (REAL)1 + (r + r * r * q);
 #endif
 #if XE_BYTES == 64 && XE_IS_FLOAT
-    return (V)_mm512_scalef_ps((__m512)p, (__m512)n);
+    return (V)_mm512_maskz_scalef_ps((__mmask16)~vanishes, (__m512)p, (__m512)n);
 #elif XE_BYTES == 64
-    return (V)_mm512_scalef_pd((__m512d)p, (__m512d)n);
+    return (V)_mm512_maskz_scalef_pd((__mmask8)~vanishes, (__m512d)p, (__m512d)n);
 #else
     /* 2^n in two factors, so that a denormal result is rounded once. The low bits of n + MAGIC hold n, and a left
      * shift is all it takes: AVX2 has no arithmetic shift of 64-bit lanes to the right. */
     const V half = (n * (REAL)0.5 + (MAGIC + BIAS)) - (MAGIC + BIAS);
     const V a = XE(from_bits)(XE(to_bits)(half + (MAGIC + BIAS)) << MANTISSA);
     const V b = XE(from_bits)(XE(to_bits)((n - half) + (MAGIC + BIAS)) << MANTISSA);
-    return p * a * b;
+    return XE(where)(vanishes, XE(all)(0), p * a * b);
 #endif
 }
 

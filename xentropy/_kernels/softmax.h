@@ -167,8 +167,7 @@ XE_HOT double XE(exp_wide)(const REAL *z, ptrdiff_t n_classes, REAL *e, ptrdiff_
     const V m = XE(all)(top_z);
 
     V ties = zero;
-    double sums[VL];
-    memset(sums, 0, sizeof sums);
+    VD sum = XE_DOUBLE(all)(0.0);
     for (k = 0; k < n_classes;) {
         V rest = zero;
         const ptrdiff_t stop = n_classes - k < SHORT * VL ? n_classes : k + SHORT * VL;
@@ -187,12 +186,10 @@ XE_HOT double XE(exp_wide)(const REAL *z, ptrdiff_t n_classes, REAL *e, ptrdiff_
             if (e) XE(store_some)(e, e_k, stop - k);
             k = stop;
         }
-        XE(wide_store)(sums, rest, 1);
+        sum += XE(fold)(rest);
     }
-    for (ptrdiff_t half = VL / 2; half; half /= 2)
-        for (ptrdiff_t i = 0; i < half; i++) sums[i] += sums[i + half];
     *top = top_z;
-    return sums[0] + ((double)XE(sum)(ties) - 1.0) + ((double)top_z - (double)top_z);
+    return XE_DOUBLE(sum)(sum) + ((double)XE(sum)(ties) - 1.0) + ((double)top_z - (double)top_z);
 }
 
 /* exp(z - m) into e, rest and gap of row r into b; e is not z */
