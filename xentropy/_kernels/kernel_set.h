@@ -138,6 +138,7 @@ const xe_kernels XE(xe_kernels) = {
 #undef BLOCK_BYTES
 #undef RUNS_OUT
 #undef LEAST_REST
+#undef EXP_LOW
 #undef FEW_CLASSES
 #undef LOGIT_ROWS
 #undef MAX_OUTPUTS

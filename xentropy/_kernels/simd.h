@@ -530,13 +530,13 @@ XE_INLINE VD XE(fold)(V a)
 #define MAGIC 0x1.8p52
 #endif
 
-/* Within 1 ulp for every x, denormal results, +-inf and NaN included. x = n log 2 + r, |r| <= log(2) / 2. */
-XE_INLINE V XE(vexp)(V x)
+/* exp(x) within 1 ulp for x up to EXP_HIGH, denormal results, -inf and NaN included; 0 for x < lowest >= EXP_LOW. Those
+ * are not left to underflow, which takes some hundred cycles: whatever becomes of their lanes until the end.
+ * x = n log 2 + r, |r| <= log(2) / 2. */
+XE_INLINE V XE(exp_above)(V lowest, V x)
 {
     static const REAL poly[] = {XE_COEFFICIENTS(EXP_POLY)};
-    /* not left to underflow, which takes some hundred cycles; whatever becomes of these lanes until the end */
-    const M vanishes = XE(less)(x, XE(all)((REAL)EXP_LOW));
-    x = XE(smaller)(XE(all)((REAL)EXP_HIGH), x);
+    const M vanishes = XE(less)(x, lowest);
     const V n = (x * (REAL)XE_COEFFICIENTS(LOG2E) + MAGIC) - MAGIC; /* to the nearest integer */
     const V r = (x - n * (REAL)XE_COEFFICIENTS(LN2_HIGH)) - n * (REAL)XE_COEFFICIENTS(LN2_LOW);
     V q = XE(all)(poly[0]);
@@ -560,6 +560,12 @@ XE_INLINE V XE(vexp)(V x)
 #endif
 }
 
+/* the same for every x, +inf included */
+XE_INLINE V XE(vexp)(V x)
+{
+    return XE(exp_above)(XE(all)((REAL)EXP_LOW), XE(smaller)(XE(all)((REAL)EXP_HIGH), x));
+}
+
 /* to[i] = exp(z[i] - shift) */
 XE_INLINE void XE(exp_array)(const REAL *z, ptrdiff_t n, REAL shift, REAL *to)
 {
@@ -569,7 +575,6 @@ XE_INLINE void XE(exp_array)(const REAL *z, ptrdiff_t n, REAL shift, REAL *to)
 
 #undef MANTISSA
 #undef BIAS
-#undef EXP_LOW
 #undef EXP_HIGH
 #undef MAGIC
 

@@ -10,14 +10,14 @@
 typedef struct {
     double *weight, *rest, *gap, *loss; /* a, rest, m - z_y, loss */
     REAL *label, *scale, *own_scale, *own_shift; /* y; g_k = scale e_k, g_y = own_scale e_y + own_shift */
-    REAL lowest, tiny; /* exps of less than lowest are raised to it, gradients of less than tiny become 0 */
+    REAL lowest, tiny; /* exps of less than lowest, and gradients of less than tiny, become 0 */
 } XE(block);
 
 #define BLOCK_BYTES(stride) ((stride) * (ptrdiff_t)(4 * sizeof(double) + 4 * sizeof(REAL)))
 
 static inline char *XE(carve)(char *scratch, ptrdiff_t stride, XE(block) * b)
 {
-    b->lowest = -(REAL)INFINITY, b->tiny = 0;
+    b->lowest = (REAL)EXP_LOW, b->tiny = 0;
     b->weight = (double *)scratch;
     b->rest = b->weight + stride, b->gap = b->rest + stride, b->loss = b->gap + stride;
     b->label = (REAL *)(b->loss + stride);
@@ -113,7 +113,7 @@ XE_HOT void XE(exp_columns)(ptrdiff_t n_classes, ptrdiff_t padded, const REAL *z
         const V y = XE(load)(b->label + r);
         V z_y = m, rest = zero, ties = -one, class_k = zero;
         for (ptrdiff_t k = 0; k < n_classes; k++) {
-            const V z_k = XE(load)(z + k * stride + r), e_k = XE(vexp)(XE(larger)(lowest, z_k - m));
+            const V z_k = XE(load)(z + k * stride + r), e_k = XE(exp_above)(lowest, z_k - m);
             const M top = XE(equal)(z_k, m);
             XE(store)(e + k * stride + r, e_k);
             rest += XE(where)(top, zero, e_k);
@@ -166,20 +166,24 @@ XE_HOT double XE(exp_wide)(const REAL *z, ptrdiff_t n_classes, REAL *e, ptrdiff_
     const REAL top_z = XE(top)(highest);
     const V m = XE(all)(top_z);
 
+    /* the next rows are fetched while this one is computed with */
+    const ptrdiff_t row_bytes = n_classes * (ptrdiff_t)sizeof(REAL);
+    const ptrdiff_t ahead = row_bytes < 4096 ? 4096 : row_bytes > 65536 ? 65536 : row_bytes;
     V ties = zero;
     VD sum = XE_DOUBLE(all)(0.0);
     for (k = 0; k < n_classes;) {
         V rest = zero;
         const ptrdiff_t stop = n_classes - k < SHORT * VL ? n_classes : k + SHORT * VL;
         for (; k + VL <= stop; k += VL, e += e ? e_step : 0) {
-            const V z_k = XE(load)(z + k), e_k = XE(vexp)(XE(larger)(low, z_k - m));
+            XE_PREFETCH((const char *)(z + k) + ahead);
+            const V z_k = XE(load)(z + k), e_k = XE(exp_above)(low, z_k - m);
             const M is_top = XE(equal)(z_k, m);
             rest += XE(where)(is_top, zero, e_k);
             ties += XE(where)(is_top, one, zero);
             if (e) XE(store)(e, e_k);
         }
         if (k < stop) {
-            const V z_k = XE(load_or)(z + k, stop - k, -(REAL)INFINITY), e_k = XE(vexp)(XE(larger)(low, z_k - m));
+            const V z_k = XE(load_or)(z + k, stop - k, -(REAL)INFINITY), e_k = XE(exp_above)(low, z_k - m);
             const M is_top = XE(equal)(z_k, m);
             rest += XE(where)(is_top, zero, e_k);
             ties += XE(where)(is_top, one, zero);
@@ -209,6 +213,8 @@ XE_HOT void XE(scale_row)(ptrdiff_t n_classes, REAL *e, ptrdiff_t e_step, ptrdif
     const REAL g_y = *own * b->own_scale[r] + b->own_shift[r];
     const V scale = XE(all)(b->scale[r]), tiny = XE(all)(b->tiny);
     ptrdiff_t k = 0;
+    if (b->tiny == 0)
+        for (; k + VL <= n_classes; k += VL, e += e_step) XE(store)(e, XE(load)(e) * scale);
     for (; k + VL <= n_classes; k += VL, e += e_step) {
         const V g_k = XE(load)(e) * scale;
         XE(store)(e, XE(where)(XE(less)(g_k, tiny), XE(all)(0), g_k));
