@@ -103,7 +103,8 @@ class TestAccuracy:
 # loop that lost its vectors has fewer, as the narrowest register makes most of them.
 HOT = {"few_logits": 100, "few_gradient": 100, "exp_columns": 20, "scale_columns": 3, "many_logits": 24,
        "many_gradient": 30, "exp_wide": 40, "scale_row": 2, "finish_rows": 25, "sparse_block": 200,
-       "sigmoid_losses": 40, "rows_are_fine": 10, "label_losses": 15, "label_loss": 12, "row_loss": 15}  # fmt: skip
+       "sigmoid_losses": 40, "rows_are_fine": 10, "label_losses": 15, "label_loss": 12, "row_loss": 15,
+       "mixed_sums": 8, "mixed_gradient": 8}  # fmt: skip
 OF_DOUBLES = {"label_losses", "label_loss"}  # whatever the type of the data
 REGISTER = {"avx512": "zmm", "avx2": "ymm", "baseline": "xmm"}
 PACKED = re.compile(r"\bv?(?:add|sub|mul|div|max|fn?m(?:add|sub)\d+)(p[sd])\b.*%(.mm)")

@@ -104,6 +104,18 @@ static void XE(any_softmax)(const void *z, ptrdiff_t n_rows, ptrdiff_t n_classes
     XE(softmax)(z, n_rows, n_classes, kind, out);
 }
 
+static ptrdiff_t XE(any_bad_distribution)(const void *y, ptrdiff_t n_rows, ptrdiff_t n_classes, double tolerance,
+                                          const double *weight)
+{
+    return XE(bad_distribution)(y, n_rows, n_classes, tolerance, weight);
+}
+
+static double XE(any_distribution_mass)(const void *y, ptrdiff_t n_rows, ptrdiff_t n_classes, const double *weight,
+                                        const double *class_weight)
+{
+    return XE(distribution_mass)(y, n_rows, n_classes, weight, class_weight);
+}
+
 static void XE(any_exp)(const void *x, ptrdiff_t n, void *out)
 {
     XE(exp_array)(x, n, 0, out);
@@ -124,8 +136,8 @@ static void XE(any_log1p)(const double *x, ptrdiff_t n, double *out)
 const xe_kernels XE(xe_kernels) = {
     XE(linear_packed),  XE(linear_pack),      XE(linear_scratch),    XE(linear_partial),   XE(linear_rows),
     XE(linear_combine), XE(linear_predict),   XE(any_softmax_rows),  XE(any_sigmoid_rows), XE(any_binary),
-    XE(any_softmax_hessian), XE(any_sigmoid_hessian), XE(any_softmax), XE(proba_rows), XE(any_exp),
-    XE(any_log), XE(any_log1p),
+    XE(any_softmax_hessian), XE(any_sigmoid_hessian), XE(any_softmax), XE(proba_rows),
+    XE(any_bad_distribution), XE(any_distribution_mass), XE(any_exp), XE(any_log), XE(any_log1p),
 };
 
 #undef V

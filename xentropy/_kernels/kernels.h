@@ -114,6 +114,13 @@ typedef struct {
     /* Rows begin..end of probabilities: returns their weighted loss (NaN where one is outside), notes their flaws, and
      * writes each row's own loss, unweighted, where row_loss (n) is not NULL. */
     double (*proba_rows)(const xe_proba *m, ptrdiff_t begin, ptrdiff_t end, double *row_loss, xe_proba_flaws *flaws);
+    /* The first row whose weight is not 0 and that is no distribution, or -1: it holds a number that is negative or
+     * NaN, or its sum is further than `tolerance` from 1. */
+    ptrdiff_t (*bad_distribution)(const void *y, ptrdiff_t n_rows, ptrdiff_t n_classes, double tolerance,
+                                  const double *weight);
+    /* sum_i s_i sum_k w_k y_ik of the rows whose weight s_i is not 0 */
+    double (*distribution_mass)(const void *y, ptrdiff_t n_rows, ptrdiff_t n_classes, const double *weight,
+                                const double *class_weight);
     /* elementwise, so that tests can measure them: exp, and of doubles >= 0 log and log1p */
     void (*exp)(const void *x, ptrdiff_t n, void *out);
     void (*log)(const double *x, ptrdiff_t n, double *out);

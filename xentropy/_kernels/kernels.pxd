@@ -68,6 +68,10 @@ cdef extern from "kernels.h" nogil:
         void (*exp)(const void *x, ptrdiff_t n, void *out) noexcept nogil
         double (*proba_rows)(const xe_proba *m, ptrdiff_t begin, ptrdiff_t end, double *row_loss,
                              xe_proba_flaws *flaws) noexcept nogil
+        ptrdiff_t (*bad_distribution)(const void *y, ptrdiff_t n_rows, ptrdiff_t n_classes, double tolerance,
+                                      const double *weight) noexcept nogil
+        double (*distribution_mass)(const void *y, ptrdiff_t n_rows, ptrdiff_t n_classes, const double *weight,
+                                    const double *class_weight) noexcept nogil
         void (*log)(const double *x, ptrdiff_t n, double *out) noexcept nogil
         void (*log1p)(const double *x, ptrdiff_t n, double *out) noexcept nogil
 

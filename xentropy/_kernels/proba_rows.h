@@ -176,3 +176,50 @@ static double XE(proba_rows)(const xe_proba *m, ptrdiff_t begin, ptrdiff_t end, 
     }
     return total;
 }
+
+/* ---- distributions ---- */
+
+static ptrdiff_t XE(bad_distribution)(const REAL *y, ptrdiff_t n_rows, ptrdiff_t n_classes, double tolerance,
+                                      const double *weight)
+{
+    enum { BLOCK = 64 };
+    for (ptrdiff_t first = 0; first < n_rows; first += BLOCK) {
+        const ptrdiff_t n = n_rows - first < BLOCK ? n_rows - first : BLOCK;
+        if (n >= ROWS && XE(rows_are_fine)(y + first * n_classes, n, n_classes, (REAL)tolerance)) continue;
+        for (ptrdiff_t i = first; i < first + n; i++) {
+            if (weight && weight[i] == 0.0) continue;
+            double total = 0.0, least = 0.0;
+            for (ptrdiff_t k = 0; k < n_classes; k++) {
+                const double y_k = (double)y[i * n_classes + k];
+                total += y_k;
+                least = y_k < least ? y_k : least;
+            }
+            /* written so that NaN fails */
+            if (!(least >= 0.0 && total >= 1.0 - tolerance && total <= 1.0 + tolerance)) return i;
+        }
+    }
+    return -1;
+}
+
+XE_HOT double XE(distribution_mass)(const REAL *y, ptrdiff_t n_rows, ptrdiff_t n_classes, const double *weight,
+                                    const double *class_weight)
+{
+    double mass = 0.0;
+    for (ptrdiff_t i = 0; i < n_rows; i++) {
+        if (weight && weight[i] == 0.0) continue;
+        VD sum = XE_DOUBLE(all)(0.0);
+        for (ptrdiff_t k = 0; k < n_classes; k += VL) {
+            const V y_k = XE(load_some)(y + i * n_classes + k, n_classes - k);
+            if (class_weight) {
+                double wide[VL];
+                XE(wide_store)(wide, y_k, 0);
+                for (ptrdiff_t j = 0; j < VL; j += VLD)
+                    sum += XE_DOUBLE(load)(wide + j) * XE_DOUBLE(load_some)(class_weight + k + j, n_classes - k - j);
+            } else {
+                sum += XE(fold)(y_k);
+            }
+        }
+        mass += (weight ? weight[i] : 1.0) * XE_DOUBLE(sum)(sum);
+    }
+    return mass;
+}

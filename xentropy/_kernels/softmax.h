@@ -1,4 +1,4 @@
-/* Plain cross-entropy (labels, no smoothing) and the sigmoid, in vectors. A template: REAL is float or double.
+/* Cross-entropy, above all the plain one (labels, no smoothing), and the sigmoid, in vectors. A template: REAL is float or double.
  *
  * The formulas are those of losses.h, one row a lane or one row a loop:
  *     m = max z,  rest = sum exp(z_k - m) without one class at m,  loss = a (log1p(rest) + m - z_y),
@@ -72,14 +72,21 @@ XE_HOT double XE(finish_rows)(ptrdiff_t padded, const XE(block) * b)
     return XE_DOUBLE(sum)(sum);
 }
 
-/* float runs out of exponents at exp(-103); a loss is a double and must not become 0 before exp(-745) */
-static double XE(rest_again)(const REAL *z, ptrdiff_t n)
+/* float runs out of exponents at exp(-103); a loss is a double and must not become 0 before exp(-745). So the rest of a
+ * row that is nearly right is computed again, in doubles: of logits z whose maximum is m. */
+XE_HOT double XE(rest_again)(const REAL *z, ptrdiff_t n, double m)
 {
-    double m = z[0], rest = -1.0;
-    for (ptrdiff_t k = 1; k < n; k++) m = z[k] > m ? z[k] : m;
-    for (ptrdiff_t k = 0; k < n; k++) rest += (double)z[k] == m ? 1.0 : 0.0;
-    for (ptrdiff_t k = 0; k < n; k++) rest += (double)z[k] == m ? 0.0 : exp((double)z[k] - m);
-    return rest;
+    const VD zero = XE_DOUBLE(all)(0.0), one = XE_DOUBLE(all)(1.0);
+    VD rest = zero, ties = zero;
+    for (ptrdiff_t k = 0; k < n; k += VLD) {
+        REAL tail[VLD];
+        for (ptrdiff_t i = 0; i < VLD; i++) tail[i] = k + i < n ? z[k + i] : -(REAL)INFINITY;
+        const VD x = XE(widen)(k + VLD <= n ? z + k : tail) - m;
+        const XE_DOUBLE(mask) top = XE_DOUBLE(equal)(x, zero);
+        rest += XE_DOUBLE(where)(top, zero, XE_DOUBLE(vexp)(x));
+        ties += XE_DOUBLE(where)(top, one, zero);
+    }
+    return XE_DOUBLE(sum)(rest) + (XE_DOUBLE(sum)(ties) - 1.0);
 }
 
 #define LEAST_REST 1e-30
@@ -201,7 +208,7 @@ static void XE(begin_row)(const REAL *z, ptrdiff_t n_classes, REAL *e, ptrdiff_t
                           const XE(block) * b)
 {
     double top, rest = XE(exp_wide)(z, n_classes, e, e_step, b->lowest, &top);
-    b->rest[r] = RUNS_OUT(rest) ? XE(rest_again)(z, n_classes) : rest;
+    b->rest[r] = RUNS_OUT(rest) ? XE(rest_again)(z, n_classes, top) : rest;
     b->gap[r] = top - (double)z[y];
 }
 
@@ -285,9 +292,142 @@ static double XE(plain_rows)(XE_ROWS_ARGS(REAL))
     return sum;
 }
 
+/* ---- cross-entropy against distributions and smoothed labels, a row at a time, a lane a class ----
+ *
+ * With a_k the target before the row's weight s, A = sum_k a_k, and T and O its parts where z_k = m and elsewhere,
+ *     loss = s (A log1p(rest) + sum_k a_k (m - z_k)),
+ *     g_k = s (A e_k / (1 + rest) - a_k), which is s ((O + (T - a_k)) - a_k rest) / (1 + rest) where z_k = m:
+ * T - a_k is exactly 0 where m is one class's alone. */
+typedef struct {
+    const REAL *z, *y;  /* y NULL: one at the label */
+    const double *w;    /* of the classes, or NULL */
+    ptrdiff_t n, label; /* n classes */
+    REAL m, keep, share;
+    double rest, at_top, elsewhere, distance; /* T, O, sum_k a_k (m - z_k) */
+} XE(mixed);
+
+/* a_k of a vector of logits from class k on */
+XE_INLINE V XE(asked_of)(const XE(mixed) * q, ptrdiff_t k, V z_k)
+{
+    const ptrdiff_t n = q->n - k;
+    V a = XE(where)(XE(equal)(z_k, XE(all)(-(REAL)INFINITY)), XE(all)(0), XE(all)(q->share));
+    if (q->y) {
+        a += XE(all)(q->keep) * (n >= VL ? XE(load)(q->y + k) : XE(load_some)(q->y + k, n));
+    } else if (q->label >= k && q->label < k + VL) {
+        REAL y[VL];
+        for (ptrdiff_t i = 0; i < VL; i++) y[i] = q->label - k == i ? 1 : 0;
+        a += XE(all)(q->keep) * XE(load)(y);
+    }
+    if (q->w) {
+        REAL w[VL];
+        for (ptrdiff_t i = 0; i < VL; i++) w[i] = i < n ? (REAL)q->w[k + i] : 0;
+        a *= XE(load)(w);
+    }
+    return a;
+}
+
+XE_INLINE V XE(logits_from)(const XE(mixed) * q, ptrdiff_t k)
+{
+    return q->n - k >= VL ? XE(load)(q->z + k) : XE(load_or)(q->z + k, q->n - k, -(REAL)INFINITY);
+}
+
+/* T, O and the distance */
+XE_HOT void XE(mixed_sums)(XE(mixed) * q)
+{
+    enum { SHORT = 16 };
+    const V zero = XE(all)(0), m = XE(all)(q->m);
+    VD at_top = XE_DOUBLE(all)(0.0), elsewhere = at_top, distance = at_top;
+    for (ptrdiff_t k = 0; k < q->n;) {
+        V t = zero, o = zero, d = zero;
+        const ptrdiff_t stop = q->n - k < SHORT * VL ? q->n : k + SHORT * VL;
+        for (; k < stop; k += VL) {
+            const V z_k = XE(logits_from)(q, k), a = XE(asked_of)(q, k, z_k);
+            const M top = XE(equal)(z_k, m);
+            t += XE(where)(top, a, zero);
+            o += XE(where)(top, zero, a);
+            d += XE(where)(XE(equal)(a, zero), zero, a * (m - z_k)); /* 0 * inf = 0 */
+        }
+        at_top += XE(fold)(t), elsewhere += XE(fold)(o), distance += XE(fold)(d);
+    }
+    q->at_top = XE_DOUBLE(sum)(at_top), q->elsewhere = XE_DOUBLE(sum)(elsewhere);
+    q->distance = XE_DOUBLE(sum)(distance);
+}
+
+/* e becomes the gradient; s and 1 / (1 + rest) */
+XE_HOT void XE(mixed_gradient)(const XE(mixed) * q, double s, double inverse, REAL *e)
+{
+    const double total = q->at_top + q->elsewhere;
+    const V m = XE(all)(q->m), scale = XE(all)((REAL)(s * inverse * total)), s_k = XE(all)((REAL)s);
+    const V top_scale = XE(all)((REAL)(s * inverse)), rest = XE(all)((REAL)q->rest);
+    const V at_top = XE(all)((REAL)q->at_top), elsewhere = XE(all)((REAL)q->elsewhere);
+    for (ptrdiff_t k = 0; k < q->n; k += VL) {
+        const ptrdiff_t n = q->n - k;
+        const V z_k = XE(logits_from)(q, k), a = XE(asked_of)(q, k, z_k);
+        const V e_k = n >= VL ? XE(load)(e + k) : XE(load_some)(e + k, n);
+        const V g_top = top_scale * ((elsewhere + (at_top - a)) - a * rest);
+        const V g_k = XE(where)(XE(equal)(z_k, m), g_top, e_k * scale - s_k * a);
+        if (n >= VL)
+            XE(store)(e + k, g_k);
+        else
+            XE(store_some)(e + k, g_k, n);
+    }
+}
+
+static double XE(mixed_rows)(XE_ROWS_ARGS(REAL))
+{
+    enum { N = 16 };
+    const ptrdiff_t n_classes = target->n_classes;
+    const double *w = target->class_weight;
+    double sum = 0.0;
+    for (ptrdiff_t done = 0; done < n_rows; done += N) {
+        const ptrdiff_t n = n_rows - done < N ? n_rows - done : N;
+        XE(mixed) rows[N];
+        double rest[N] = {0}, tail[N], inverse[N];
+        for (ptrdiff_t r = 0; r < n; r++) {
+            const ptrdiff_t i = first + done + r;
+            const REAL *zr = z + (done + r) * n_classes, *y = target->distribution;
+            XE(mixed) *q = rows + r;
+            if (XE(row_weight)(target, i) == 0.0) continue;
+            *q = (XE(mixed)){.z = zr, .w = w, .n = n_classes, .keep = (REAL)(1.0 - target->smoothing),
+                             .share = (REAL)XE(smoothing_share)(target, zr)};
+            if (target->labels)
+                q->label = target->labels[i];
+            else
+                q->y = y + i * n_classes;
+            double top;
+            rest[r] = XE(exp_wide)(zr, n_classes, grad ? grad + (done + r) * n_classes : NULL, VL, (REAL)EXP_LOW, &top);
+            if (RUNS_OUT(rest[r])) rest[r] = XE(rest_again)(zr, n_classes, top);
+            q->m = (REAL)top, q->rest = rest[r];
+            XE(mixed_sums)(q);
+        }
+        for (ptrdiff_t r = 0; r < N; r += VLD) {
+            const VD rest_r = XE_DOUBLE(load)(rest + r);
+            XE_DOUBLE(store)(tail + r, XE_DOUBLE(log1p)(rest_r));
+            XE_DOUBLE(store)(inverse + r, 1.0 / (1.0 + rest_r));
+        }
+        for (ptrdiff_t r = 0; r < n; r++) {
+            const double s = XE(row_weight)(target, first + done + r);
+            REAL *g = grad ? grad + (done + r) * n_classes : NULL;
+            double loss = 0.0;
+            if (s == 0.0) {
+                XE(fill)(g, n_classes, 0);
+            } else {
+                loss = s * (tail[r] * (rows[r].at_top + rows[r].elsewhere) + rows[r].distance);
+                if (g) XE(mixed_gradient)(rows + r, s, inverse[r], g);
+            }
+            if (row_loss) row_loss[done + r] = loss;
+            sum += loss;
+        }
+    }
+    return sum;
+}
+
+/* Rows of a user's logits, or of a model's: whatever the loss and the target. */
 static double XE(softmax_rows)(XE_ROWS_ARGS(REAL))
 {
-    return (XE(is_plain)(target) ? XE(plain_rows) : XE(xe_softmax_rows))(target, first, n_rows, z, grad, row_loss);
+    const int plain = XE(is_plain)(target), cross_entropy = target->loss.kind == XE_CROSS_ENTROPY;
+    return (plain ? XE(plain_rows) : cross_entropy ? XE(mixed_rows) : XE(xe_softmax_rows))(target, first, n_rows, z,
+                                                                                            grad, row_loss);
 }
 
 /* Two classes, one logit z for class 1:  L = a_1 softplus(-z) + a_0 softplus(z),
