@@ -384,8 +384,9 @@ def first_outside_unit(const floating[::1] y, const double[::1] sample_weight=No
     """
     cdef Py_ssize_t i, n = y.shape[0], bad = -1
     cdef bint weighted = sample_weight is not None
+    cdef const xe_kernels *kernels = xe_kernels_float() if floating is float else xe_kernels_double()
     with nogil:
-        for i in range(n):
+        for i in range(kernels.in_unit_interval(&y[0], n) if n else 0, n):
             if not (y[i] >= 0.0 and y[i] <= 1.0) and not (weighted and sample_weight[i // run] == 0.0):
                 bad = i
                 break

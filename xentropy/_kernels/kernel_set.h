@@ -116,6 +116,11 @@ static double XE(any_distribution_mass)(const void *y, ptrdiff_t n_rows, ptrdiff
     return XE(distribution_mass)(y, n_rows, n_classes, weight, class_weight);
 }
 
+static ptrdiff_t XE(any_in_unit_interval)(const void *y, ptrdiff_t n)
+{
+    return XE(in_unit_interval)(y, n);
+}
+
 static void XE(any_exp)(const void *x, ptrdiff_t n, void *out)
 {
     XE(exp_array)(x, n, 0, out);
@@ -137,7 +142,8 @@ const xe_kernels XE(xe_kernels) = {
     XE(linear_packed),  XE(linear_pack),      XE(linear_scratch),    XE(linear_partial),   XE(linear_rows),
     XE(linear_combine), XE(linear_predict),   XE(any_softmax_rows),  XE(any_sigmoid_rows), XE(any_binary),
     XE(any_softmax_hessian), XE(any_sigmoid_hessian), XE(any_softmax), XE(proba_rows),
-    XE(any_bad_distribution), XE(any_distribution_mass), XE(any_exp), XE(any_log), XE(any_log1p),
+    XE(any_bad_distribution), XE(any_distribution_mass), XE(any_in_unit_interval), XE(any_exp),
+    XE(any_log), XE(any_log1p),
 };
 
 #undef V

@@ -121,6 +121,8 @@ typedef struct {
     /* sum_i s_i sum_k w_k y_ik of the rows whose weight s_i is not 0 */
     double (*distribution_mass)(const void *y, ptrdiff_t n_rows, ptrdiff_t n_classes, const double *weight,
                                 const double *class_weight);
+    /* a number of leading entries that are in [0, 1]: all up to the first block that holds another, or to the last */
+    ptrdiff_t (*in_unit_interval)(const void *y, ptrdiff_t n);
     /* elementwise, so that tests can measure them: exp, and of doubles >= 0 log and log1p */
     void (*exp)(const void *x, ptrdiff_t n, void *out);
     void (*log)(const double *x, ptrdiff_t n, double *out);

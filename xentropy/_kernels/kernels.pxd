@@ -72,6 +72,7 @@ cdef extern from "kernels.h" nogil:
                                       const double *weight) noexcept nogil
         double (*distribution_mass)(const void *y, ptrdiff_t n_rows, ptrdiff_t n_classes, const double *weight,
                                     const double *class_weight) noexcept nogil
+        ptrdiff_t (*in_unit_interval)(const void *y, ptrdiff_t n) noexcept nogil
         void (*log)(const double *x, ptrdiff_t n, double *out) noexcept nogil
         void (*log1p)(const double *x, ptrdiff_t n, double *out) noexcept nogil
 

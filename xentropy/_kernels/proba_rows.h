@@ -223,3 +223,19 @@ XE_HOT double XE(distribution_mass)(const REAL *y, ptrdiff_t n_rows, ptrdiff_t n
     }
     return mass;
 }
+
+XE_HOT ptrdiff_t XE(in_unit_interval)(const REAL *y, ptrdiff_t n)
+{
+    enum { BLOCK = 16 };
+    const V zero = XE(all)(0), one = XE(all)(1);
+    ptrdiff_t known = 0;
+    for (; known + BLOCK * VL <= n; known += BLOCK * VL) {
+        V n_outside = zero;
+        for (ptrdiff_t i = known; i < known + BLOCK * VL; i += VL) {
+            const V y_i = XE(load)(y + i), clipped = XE(smaller)(XE(larger)(y_i, zero), one);
+            n_outside += XE(where)(XE(equal)(y_i, clipped), zero, one);
+        }
+        if (XE(sum)(n_outside) > 0) break;
+    }
+    return known;
+}

@@ -614,15 +614,20 @@ XE_INLINE V XE(log)(V x)
     return XE(where)(XE(equal)(x, XE(all)(INFINITY)), x, at_end);
 }
 
-/* Within 1 ulp for every x >= 0, inf and NaN included. */
-XE_INLINE V XE(log1p)(V x)
+/* Within 1 ulp for every x >= 0, inf and NaN included; inverse: 1 / (1 + x), which the caller needs too. */
+XE_INLINE V XE(log1p_with)(V x, V inverse)
 {
     const V u = 1.0 + x;
     V k;
     const V reduced = XE(log_reduce)(u, &k);
     const M small = XE(equal)(k, XE(all)(0.0)); /* x is f itself, and nothing was rounded */
-    const V lost = XE(where)(small, XE(all)(0.0), (x - (u - 1.0)) / u); /* log(1 + x) - log u */
+    const V lost = XE(where)(small, XE(all)(0.0), (x - (u - 1.0)) * inverse); /* log(1 + x) - log u */
     const V log_u = XE(log_sum)(k, XE(where)(small, x, reduced), lost);
     return XE(where)(XE(equal)(x, XE(all)(INFINITY)), x, log_u);
+}
+
+XE_INLINE V XE(log1p)(V x)
+{
+    return XE(log1p_with)(x, 1.0 / (1.0 + x));
 }
 #endif

@@ -58,7 +58,7 @@ XE_HOT double XE(finish_rows)(ptrdiff_t padded, const XE(block) * b)
     for (ptrdiff_t r = 0; r < padded; r += VLD) {
         const VD a = XE_DOUBLE(load)(b->weight + r), rest = XE_DOUBLE(load)(b->rest + r);
         const VD gap = XE_DOUBLE(load)(b->gap + r);
-        const VD tail = XE_DOUBLE(log1p)(rest), scale = a / (1.0 + rest);
+        const VD inverse = 1.0 / (1.0 + rest), tail = XE_DOUBLE(log1p_with)(rest, inverse), scale = a * inverse;
         /* 0 * inf = 0: a class of weight 0 that is masked costs nothing */
         const VD loss = a * (tail + XE_DOUBLE(where)(XE_DOUBLE(equal)(a, zero), zero, gap));
         const XE_DOUBLE(mask) own = XE_DOUBLE(equal)(gap, zero);
@@ -402,8 +402,9 @@ static double XE(mixed_rows)(XE_ROWS_ARGS(REAL))
         }
         for (ptrdiff_t r = 0; r < N; r += VLD) {
             const VD rest_r = XE_DOUBLE(load)(rest + r);
-            XE_DOUBLE(store)(tail + r, XE_DOUBLE(log1p)(rest_r));
-            XE_DOUBLE(store)(inverse + r, 1.0 / (1.0 + rest_r));
+            const VD inverse_r = 1.0 / (1.0 + rest_r);
+            XE_DOUBLE(store)(tail + r, XE_DOUBLE(log1p_with)(rest_r, inverse_r));
+            XE_DOUBLE(store)(inverse + r, inverse_r);
         }
         for (ptrdiff_t r = 0; r < n; r++) {
             const double s = XE(row_weight)(target, first + done + r);
@@ -447,7 +448,7 @@ XE_HOT double XE(sigmoid_losses)(ptrdiff_t n, XE(sigmoid_block) * b)
     for (ptrdiff_t r = 0; r < padded; r += VLD) {
         const VD z = XE_DOUBLE(load)(b->z + r), a0 = XE_DOUBLE(load)(b->a0 + r), a1 = XE_DOUBLE(load)(b->a1 + r);
         const VD q = XE_DOUBLE(vexp)(XE_DOUBLE(smaller)(-z, z)), large = 1.0 / (1.0 + q), small = q * large;
-        const VD tail = XE_DOUBLE(log1p)(q);
+        const VD tail = XE_DOUBLE(log1p_with)(q, large);
         const VD l0 = a0 * (tail + XE_DOUBLE(larger)(zero, z)), l1 = a1 * (tail + XE_DOUBLE(larger)(zero, -z));
         /* 0 * inf = 0 */
         const VD l = XE_DOUBLE(where)(XE_DOUBLE(equal)(a0, zero), zero, l0) +
