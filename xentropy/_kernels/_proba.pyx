@@ -8,7 +8,7 @@ from libc.stdint cimport int32_t, int64_t
 
 from ._linear import ISA as _ISA
 from .kernels cimport xe_choose_isa, xe_kernels, xe_kernels_double, xe_kernels_float
-from .proba cimport xe_encode_labels, xe_labels, xe_mark_labels, xe_proba, xe_proba_flaws
+from .proba cimport xe_encode_labels, xe_labels, xe_mark_labels, xe_number_records, xe_proba, xe_proba_flaws
 
 xe_choose_isa(_ISA.encode())  # each extension holds a copy of the kernels
 
@@ -47,6 +47,33 @@ def encode_labels(labels, low, const int32_t[::1] table not None):
         with nogil:
             xe_encode_labels(&source, 0, n, &indices[0])
     return out
+
+
+def number_records(records, int most=4096):
+    """Number the records of an array that are equal, byte by byte, alike: no sorting.
+
+    Parameters
+    ----------
+    records : array (n,), C-ordered, of any dtype without references
+    most : int, a power of two
+
+    Returns
+    -------
+    numbers : int32 ndarray (n,)
+        From 0 on, in the order of first occurrence; None if there are more than `most` different records.
+    first_rows : int64 ndarray
+        Where each of them occurs first.
+    """
+    cdef Py_ssize_t n = len(records), size = records.dtype.itemsize, n_found
+    cdef const unsigned char[::1] raw = records.view(np.uint8)
+    numbers, first_rows = np.empty(n, dtype=np.int32), np.empty(most, dtype=np.int64)
+    cdef int32_t[::1] to = numbers, slots = np.full(4 * most, -1, dtype=np.int32)
+    cdef int64_t[::1] rows = first_rows
+    if n == 0:
+        return numbers, first_rows[:0]
+    with nogil:
+        n_found = xe_number_records(&raw[0], n, size, most, &slots[0], &rows[0], &to[0])
+    return (None, first_rows) if n_found < 0 else (numbers, first_rows[:n_found])
 
 
 def proba_rows(const floating[:, ::1] proba, Py_ssize_t n_classes, *, labels=None, low=0,

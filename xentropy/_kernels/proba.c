@@ -1,6 +1,8 @@
 /* Integer labels looked up in a table: one number at a time on every instruction set. */
 #include "proba.h"
 
+#include <string.h>
+
 /* Two's complement makes the distance from low right for signed and unsigned labels alike, and huge where v < low. */
 #define XE_EACH_LABEL(TYPE, ...) \
     for (ptrdiff_t r = 0; r < n; r++) { \
@@ -66,3 +68,39 @@ XE_GATHER(double)
 
 #undef XE_EVERY_TYPE
 #undef XE_EACH_LABEL
+
+static uint64_t xe_hash(const unsigned char *record, ptrdiff_t size)
+{
+    uint64_t h = 0x9e3779b97f4a7c15u, word;
+    ptrdiff_t i = 0;
+    for (; i + 8 <= size; i += 8) {
+        memcpy(&word, record + i, 8);
+        h = (h ^ word) * 0xff51afd7ed558ccdu;
+        h ^= h >> 32;
+    }
+    for (word = 0; i < size; i++) word = word << 8 | record[i];
+    h = (h ^ word) * 0xff51afd7ed558ccdu;
+    return h ^ h >> 32;
+}
+
+/* Numbers equal records (n, size) alike, from 0 on in the order of their first rows, which go to first_row. Returns how
+ * many there are, or -1 where they are more than `most`. slots: `most` times 4, a power of two, all -1. */
+ptrdiff_t xe_number_records(const unsigned char *records, ptrdiff_t n, ptrdiff_t size, int32_t most, int32_t *slots,
+                            int64_t *first_row, int32_t *number)
+{
+    const uint64_t mask = 4 * (uint64_t)most - 1;
+    int32_t n_found = 0;
+    for (ptrdiff_t r = 0; r < n; r++) {
+        const unsigned char *record = records + r * size;
+        uint64_t slot = xe_hash(record, size) & mask;
+        while (slots[slot] >= 0 && memcmp(records + first_row[slots[slot]] * size, record, (size_t)size))
+            slot = (slot + 1) & mask;
+        if (slots[slot] < 0) {
+            if (n_found == most) return -1;
+            first_row[n_found] = r;
+            slots[slot] = n_found++;
+        }
+        number[r] = slots[slot];
+    }
+    return n_found;
+}

@@ -16,6 +16,8 @@ typedef struct {
 } xe_labels;
 
 ptrdiff_t xe_encode_labels(const xe_labels *t, ptrdiff_t first, ptrdiff_t n, int32_t *out);
+ptrdiff_t xe_number_records(const unsigned char *records, ptrdiff_t n, ptrdiff_t size, int32_t most, int32_t *slots,
+                            int64_t *first_row, int32_t *number);
 void xe_mark_labels(const xe_labels *t, ptrdiff_t first, ptrdiff_t n, unsigned char *seen);
 
 /* Probabilities, and what they are compared with. */
