@@ -233,7 +233,7 @@ XE_INLINE V XE(smaller)(V a, V b)
 
 /* ---- across lanes ---- */
 
-/* Each lane joined with the one half, a quarter, ... of the vector further on: in the end every lane holds the result. */
+/* Each lane joined with the one half, a quarter, ... of the vector further on: all lanes hold the result in the end. */
 #define HALF(join, a, ...) a = join(a, __builtin_shufflevector(a, a, __VA_ARGS__))
 #if XE_BYTES == 64 && XE_IS_FLOAT
 #define ACROSS(join, a)                                                     \
