@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from xentropy._targets import check_distribution, code_labels, is_distribution, learn_target, match_target
+from xentropy._targets import (
+    check_distribution,
+    code_labels,
+    is_distribution,
+    learn_labels,
+    learn_target,
+    match_labels,
+    match_target,
+)
 
 INTEGER_DTYPES = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 
@@ -149,3 +157,20 @@ def test_class_mass():
     np.testing.assert_allclose(learn_target(["b", "a", "b"]).class_mass(s), [2, 5])
     np.testing.assert_allclose(learn_target([[0.5, 0.5], [1, 0], [0, 1]]).class_mass(s), [2.5, 4.5])
     np.testing.assert_allclose(learn_target([[0.5, 0.5], [1, 0], [0, 1]]).class_mass(), [1.5, 1.5])
+
+
+@pytest.mark.parametrize("n_classes", [1, 7, 4096, 4097])
+@pytest.mark.parametrize("order", ["=", "S"])
+def test_strings_are_numbered_as_sorted(n_classes, order):
+    """Few different strings are hashed, many are sorted: the classes and their labels are the same."""
+    names = np.array([f"é{k * 7919 % 10007}" + "x" * (k % 11) for k in range(n_classes)])
+    y = names[np.random.default_rng(0).integers(0, n_classes, 3 * n_classes)]
+    y = y.astype(y.dtype.newbyteorder(order))
+    classes, labels = np.unique(y, return_inverse=True)
+    found, coded = learn_labels(y)
+    np.testing.assert_array_equal(found, classes)
+    np.testing.assert_array_equal(coded.indices(), labels)
+    known = names[::-1][: n_classes // 2 + 1]
+    expected = [list(known).index(v) if v in set(known) else -1 for v in y.tolist()] if n_classes < 100 else None
+    if expected is not None:
+        np.testing.assert_array_equal(match_labels(y, known).indices(), expected)

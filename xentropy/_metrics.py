@@ -370,19 +370,25 @@ def _total_loss(
     """Weighted sum of the losses, the first row whose label has no class or -1, and each row's loss where asked."""
     n = len(proba)
     losses = np.empty(n) if per_row else None
-    compute = np.dtype(np.float32 if proba.dtype.name in ("float16", "float32") else np.float64)
     tolerance = float(np.sqrt(_epsilon(proba.dtype)))
-    in_place = _is_plain(proba, compute) and (isinstance(target, CodedLabels) or _is_plain(target))
-    step = n if in_place else max(1, _BLOCK_VALUES // proba.shape[1])
+    coded = target if isinstance(target, CodedLabels) else None
+    distribution = None if isinstance(target, CodedLabels) else target
+    complete = distribution is not None and proba.shape[1] < n_classes  # the kernel wants the other column too
+    exact = complete or (distribution is not None and distribution.dtype == np.float64)
+    compute = np.dtype(np.float32 if proba.dtype.name in ("float16", "float32") and not exact else np.float64)
+    in_place = _is_plain(proba, compute) and (distribution is None or _is_plain(distribution, compute)) and not complete
+    step = n if in_place else max(1, _BLOCK_VALUES // n_classes)
     total, first_unknown, first_off_one = 0.0, -1, -1
     for first in range(0, n, step):
         rows = slice(first, first + step)
-        if isinstance(target, CodedLabels):
-            compared: dict[str, Any] = {"labels": target.values[rows], "low": target.low, "table": target.table}
+        block = proba if in_place else np.array(proba[rows], dtype=compute, order="C")
+        if coded is not None:
+            compared: dict[str, Any] = {"labels": coded.values[rows], "low": coded.low, "table": coded.table}
         else:
-            compared = {"distribution": target[rows] if in_place else _plain(target[rows])}
+            assert distribution is not None
+            compared = {"distribution": np.asarray(distribution[rows], dtype=compute, order="C")}
         part, outside, off_one, unknown = proba_rows(
-            proba if in_place else np.array(proba[rows], dtype=compute, order="C"),
+            np.hstack([1.0 - block, block]) if complete else block,
             n_classes,
             **compared,
             sample_weight=None if weights is None else weights[rows],
@@ -408,14 +414,9 @@ def _total_loss(
     return total, first_unknown, losses
 
 
-def _is_plain(a: np.ndarray, dtype: np.dtype | None = None) -> bool:
+def _is_plain(a: np.ndarray, dtype: np.dtype) -> bool:
     """Whether a kernel can read it in place."""
-    right_type = a.dtype in (np.float32, np.float64) if dtype is None else a.dtype == dtype
-    return right_type and a.flags.c_contiguous and a.flags.aligned
-
-
-def _plain(a: np.ndarray) -> np.ndarray:
-    return np.array(a, dtype=np.float32 if a.dtype == np.float32 else np.float64, order="C")
+    return a.dtype == dtype and a.flags.c_contiguous and a.flags.aligned
 
 
 def _epsilon(dtype: np.dtype) -> float:

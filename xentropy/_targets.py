@@ -17,7 +17,7 @@ from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from ._kernels._pointwise import first_bad_distribution
-from ._kernels._proba import encode_labels, mark_labels
+from ._kernels._proba import encode_labels, mark_labels, number_records
 
 # How far from 1 the sum of a row may be, by the precision that it was given in.
 SUM_RTOL = {"float64": 1e-6, "float32": 1e-3, "float16": 1e-2}
@@ -165,6 +165,8 @@ def code_labels(y: np.ndarray, classes: np.ndarray) -> CodedLabels:
         fits = high < 1 << 63 and (y.dtype != np.uint64 or y.max(initial=0) < 1 << 63)
         if fits and _is_table_size(high - low + 1, len(y)):
             return _table(y, low, classes.astype(np.int64) - low)
+    if y.dtype.kind == classes.dtype.kind == "U" and (few := _few_strings(y)) is not None and len(few[1]) < len(y):
+        return CodedLabels(few[0], 0, code_labels(few[1], classes).indices())
     ordered = (y.dtype.kind in "biuf" and classes.dtype.kind in "biuf") or y.dtype.kind == classes.dtype.kind == "U"
     if not ordered:  # only equality is defined between objects, or between numbers and strings
         index = {c: k for k, c in enumerate(classes.tolist())}
@@ -274,9 +276,22 @@ def _unique_labels(y: np.ndarray) -> tuple[np.ndarray, CodedLabels]:
                 low = int(low)
                 present = np.flatnonzero(mark_labels(integers, low, int(high) - low + 1))
                 return (present + low).astype(y.dtype.newbyteorder("=")), _table(integers, low, present)
+    if (found := _few_strings(y)) is not None:
+        numbers, strings = found
+        order = np.argsort(strings)
+        return strings[order], CodedLabels(numbers, 0, np.argsort(order).astype(np.int32))
     encoder = LabelEncoder()
     labels = encoder.fit_transform(y)
     return encoder.classes_, _encoded(labels, len(encoder.classes_))
+
+
+def _few_strings(y: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Strings by their numbers, and those that occur, in the order of their numbers; None where they are too many."""
+    if y.dtype.kind != "U" or not y.dtype.itemsize or not y.dtype.isnative:
+        return None
+    y = np.ascontiguousarray(y)
+    numbers, first_rows = number_records(y)
+    return None if numbers is None else (numbers, y[first_rows])
 
 
 def _is_table_size(size: int, n_labels: int) -> bool:

@@ -16,6 +16,9 @@ from .kernels cimport (
     xe_binary_float,
     xe_binary_target,
     xe_choose_isa,
+    xe_kernels,
+    xe_kernels_double,
+    xe_kernels_float,
     xe_loss,
     xe_sigmoid_hessian_double,
     xe_sigmoid_hessian_float,
@@ -349,40 +352,29 @@ def first_bad_distribution(const floating[:, ::1] y, double rtol, const double[:
 
     Rows of weight 0 are not looked at.
     """
-    cdef Py_ssize_t i, k, n = y.shape[0], n_classes = y.shape[1], bad = -1
-    cdef bint weighted = sample_weight is not None
-    cdef double total, least
-    with nogil:
-        for i in range(n):
-            if weighted and sample_weight[i] == 0.0:
-                continue
-            total, least = 0.0, 0.0
-            for k in range(n_classes):
-                total = total + y[i, k]
-                least = min(least, <double> y[i, k])
-            # written so that NaN fails
-            if not (least >= 0.0 and total >= 1.0 - rtol and total <= 1.0 + rtol):
-                bad = i
-                break
-    return bad
+    cdef const xe_kernels *kernels = xe_kernels_float() if floating is float else xe_kernels_double()
+    cdef const double *weights = NULL
+    if sample_weight is not None:
+        _check_shape("sample_weight", np.asarray(sample_weight), (y.shape[0],))
+        weights = &sample_weight[0] if y.shape[0] else NULL
+    return kernels.bad_distribution(&y[0, 0], y.shape[0], y.shape[1], rtol, weights) if y.shape[0] else -1
 
 
 def distribution_mass(const floating[:, ::1] y, const double[::1] sample_weight=None,
                       const double[::1] class_weight=None):
     """sum_i s_i sum_k w_k y_ik over the rows of weight other than 0."""
-    cdef Py_ssize_t i, k, n = y.shape[0]
-    cdef bint weighted = sample_weight is not None, by_class = class_weight is not None
-    cdef double mass = 0.0, row, s
-    with nogil:
-        for i in range(n):
-            s = sample_weight[i] if weighted else 1.0
-            if s == 0.0:
-                continue
-            row = 0.0
-            for k in range(y.shape[1]):
-                row = row + (class_weight[k] * y[i, k] if by_class else y[i, k])
-            mass = mass + s * row
-    return mass
+    cdef const xe_kernels *kernels = xe_kernels_float() if floating is float else xe_kernels_double()
+    cdef const double *s = NULL
+    cdef const double *w = NULL
+    if y.shape[0] == 0 or y.shape[1] == 0:
+        return 0.0
+    if sample_weight is not None:
+        _check_shape("sample_weight", np.asarray(sample_weight), (y.shape[0],))
+        s = &sample_weight[0]
+    if class_weight is not None:
+        _check_shape("class_weight", np.asarray(class_weight), (y.shape[1],))
+        w = &class_weight[0]
+    return kernels.distribution_mass(&y[0, 0], y.shape[0], y.shape[1], s, w)
 
 
 def first_outside_unit(const floating[::1] y, const double[::1] sample_weight=None, Py_ssize_t run=1):
@@ -392,8 +384,9 @@ def first_outside_unit(const floating[::1] y, const double[::1] sample_weight=No
     """
     cdef Py_ssize_t i, n = y.shape[0], bad = -1
     cdef bint weighted = sample_weight is not None
+    cdef const xe_kernels *kernels = xe_kernels_float() if floating is float else xe_kernels_double()
     with nogil:
-        for i in range(n):
+        for i in range(kernels.in_unit_interval(&y[0], n) if n else 0, n):
             if not (y[i] >= 0.0 and y[i] <= 1.0) and not (weighted and sample_weight[i // run] == 0.0):
                 bad = i
                 break

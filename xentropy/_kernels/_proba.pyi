@@ -5,6 +5,9 @@ from numpy.typing import NDArray
 
 def mark_labels(labels: NDArray[Any], low: int, size: int) -> NDArray[np.uint8]: ...
 def encode_labels(labels: NDArray[Any], low: int, table: NDArray[np.int32]) -> NDArray[np.int32]: ...
+def number_records(
+    records: NDArray[Any], most: int = 4096
+) -> tuple[NDArray[np.int32] | None, NDArray[np.int64]]: ...
 def proba_rows(
     proba: NDArray[Any],
     n_classes: int,

@@ -6,15 +6,11 @@ from cython cimport floating
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t
 
-from .proba cimport (
-    xe_encode_labels,
-    xe_labels,
-    xe_mark_labels,
-    xe_proba,
-    xe_proba_flaws,
-    xe_proba_rows_double,
-    xe_proba_rows_float,
-)
+from ._linear import ISA as _ISA
+from .kernels cimport xe_choose_isa, xe_kernels, xe_kernels_double, xe_kernels_float
+from .proba cimport xe_encode_labels, xe_labels, xe_mark_labels, xe_number_records, xe_proba, xe_proba_flaws
+
+xe_choose_isa(_ISA.encode())  # each extension holds a copy of the kernels
 
 # Partitions depend on the shape alone, and their sums are added in their order: the same bits for any number of threads
 _MAX_PARTITIONS = 32
@@ -53,6 +49,33 @@ def encode_labels(labels, low, const int32_t[::1] table not None):
     return out
 
 
+def number_records(records, int most=4096):
+    """Number the records of an array that are equal, byte by byte, alike: no sorting.
+
+    Parameters
+    ----------
+    records : array (n,), C-ordered, of any dtype without references
+    most : int, a power of two
+
+    Returns
+    -------
+    numbers : int32 ndarray (n,)
+        From 0 on, in the order of first occurrence; None if there are more than `most` different records.
+    first_rows : int64 ndarray
+        Where each of them occurs first.
+    """
+    cdef Py_ssize_t n = len(records), size = records.dtype.itemsize, n_found
+    cdef const unsigned char[::1] raw = records.view(np.uint8)
+    numbers, first_rows = np.empty(n, dtype=np.int32), np.empty(most, dtype=np.int64)
+    cdef int32_t[::1] to = numbers, slots = np.full(4 * most, -1, dtype=np.int32)
+    cdef int64_t[::1] rows = first_rows
+    if n == 0:
+        return numbers, first_rows[:0]
+    with nogil:
+        n_found = xe_number_records(&raw[0], n, size, most, &slots[0], &rows[0], &to[0])
+    return (None, first_rows) if n_found < 0 else (numbers, first_rows[:n_found])
+
+
 def proba_rows(const floating[:, ::1] proba, Py_ssize_t n_classes, *, labels=None, low=0,
                const int32_t[::1] table=None, distribution=None, const double[::1] sample_weight=None,
                double eps, double sum_tolerance, double[::1] row_loss=None, int n_threads=1):
@@ -61,7 +84,7 @@ def proba_rows(const floating[:, ::1] proba, Py_ssize_t n_classes, *, labels=Non
     Parameters
     ----------
     proba : float32 or float64 array (n, K)
-        Probabilities; or (n, 1) where `n_classes` is 2: those of class 1.
+        Probabilities; or with labels of two classes (n, 1): those of class 1.
     n_classes : int
         K.
     labels : integer array (n,), any width
@@ -69,7 +92,7 @@ def proba_rows(const floating[:, ::1] proba, Py_ssize_t n_classes, *, labels=Non
     low : int
     table : int32 array
         Entries in [-1, K).
-    distribution : float32 or float64 array (n, K), C-ordered
+    distribution : array (n, K), C-ordered, in the dtype of `proba`
         Target probabilities, instead of labels.
     sample_weight : float64 array (n,), optional
         Nothing that a row of weight 0 holds counts.
@@ -90,6 +113,8 @@ def proba_rows(const floating[:, ::1] proba, Py_ssize_t n_classes, *, labels=Non
         whose label has no class; -1 where there is none.
     """
     cdef Py_ssize_t n = proba.shape[0], n_columns = proba.shape[1], q, i
+    cdef const floating[:, ::1] t
+    cdef const xe_kernels *kernels = xe_kernels_float() if floating is float else xe_kernels_double()
     cdef Py_ssize_t n_partitions = max(1, min(_MAX_PARTITIONS, n, n * n_columns // _MIN_VALUES))
     cdef xe_proba model
     cdef double sums[32]  # _MAX_PARTITIONS
@@ -97,7 +122,7 @@ def proba_rows(const floating[:, ::1] proba, Py_ssize_t n_classes, *, labels=Non
     cdef double *losses = NULL
     if n == 0:
         return 0.0, -1, -1, -1
-    if n_columns != n_classes and not (n_columns == 1 and n_classes == 2) or n_classes < 1:
+    if n_columns != n_classes and not (n_columns == 1 and n_classes == 2 and distribution is None) or n_classes < 1:
         raise ValueError(f"proba has {n_columns} columns for {n_classes} classes")
     if sample_weight is not None and sample_weight.shape[0] != n or row_loss is not None and row_loss.shape[0] != n:
         raise ValueError(f"sample_weight and row_loss must have {n} entries")
@@ -117,22 +142,16 @@ def proba_rows(const floating[:, ::1] proba, Py_ssize_t n_classes, *, labels=Non
             if not -1 <= table[i] < n_classes:
                 raise ValueError(f"table holds {table[i]}, outside of [-1, {n_classes})")
         _keep = _bind_labels(&model.labels, labels, low, table)
-    elif distribution.dtype == np.float32:
-        _keep = _bind_distribution[float](&model, distribution, n)
-        model.distribution_is_float = 1
     else:
-        _keep = _bind_distribution[double](&model, distribution, n)
-        model.distribution_is_float = 0
+        t = distribution
+        if t.shape[0] != n or t.shape[1] != n_classes:
+            raise ValueError(f"distribution has shape ({t.shape[0]}, {t.shape[1]}), not ({n}, {n_classes})")
+        model.distribution = &t[0, 0]
     for q in range(n_partitions):
         flaws[q].outside = flaws[q].off_one = flaws[q].unknown_label = -1
     n_threads = max(1, min(n_threads, n_partitions))
     for q in prange(n_partitions, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
-        if floating is float:
-            sums[q] = xe_proba_rows_float(&model, n * q // n_partitions, n * (q + 1) // n_partitions, losses,
-                                          &flaws[q])
-        else:
-            sums[q] = xe_proba_rows_double(&model, n * q // n_partitions, n * (q + 1) // n_partitions, losses,
-                                           &flaws[q])
+        sums[q] = kernels.proba_rows(&model, n * q // n_partitions, n * (q + 1) // n_partitions, losses, &flaws[q])
     cdef double total = 0.0
     cdef xe_proba_flaws first
     first.outside = first.off_one = first.unknown_label = -1
@@ -159,11 +178,3 @@ cdef object _bind_labels(xe_labels *source, labels, low, const int32_t[::1] tabl
     source.table_size = 0 if table is None else table.shape[0]
     source.table = &table[0] if source.table_size else NULL
     return raw
-
-
-cdef object _bind_distribution(xe_proba *model, const floating[:, ::1] distribution, Py_ssize_t n):
-    if distribution.shape[0] != n or distribution.shape[1] != model.n_classes:
-        raise ValueError(f"distribution has shape ({distribution.shape[0]}, {distribution.shape[1]}), not "
-                         f"({n}, {model.n_classes})")
-    model.distribution = &distribution[0, 0]
-    return distribution

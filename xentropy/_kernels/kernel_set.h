@@ -8,6 +8,7 @@
 #include "sparse.h"
 
 #include "predict.h"
+#include "proba_rows.h"
 
 /* ---- the table of the seam ---- */
 
@@ -103,9 +104,32 @@ static void XE(any_softmax)(const void *z, ptrdiff_t n_rows, ptrdiff_t n_classes
     XE(softmax)(z, n_rows, n_classes, kind, out);
 }
 
+static ptrdiff_t XE(any_bad_distribution)(const void *y, ptrdiff_t n_rows, ptrdiff_t n_classes, double tolerance,
+                                          const double *weight)
+{
+    return XE(bad_distribution)(y, n_rows, n_classes, tolerance, weight);
+}
+
+static double XE(any_distribution_mass)(const void *y, ptrdiff_t n_rows, ptrdiff_t n_classes, const double *weight,
+                                        const double *class_weight)
+{
+    return XE(distribution_mass)(y, n_rows, n_classes, weight, class_weight);
+}
+
+static ptrdiff_t XE(any_in_unit_interval)(const void *y, ptrdiff_t n)
+{
+    return XE(in_unit_interval)(y, n);
+}
+
 static void XE(any_exp)(const void *x, ptrdiff_t n, void *out)
 {
     XE(exp_array)(x, n, 0, out);
+}
+
+static void XE(any_log)(const double *x, ptrdiff_t n, double *out)
+{
+    for (ptrdiff_t i = 0; i < n; i += VLD)
+        XE_DOUBLE(store_some)(out + i, XE_DOUBLE(log)(XE_DOUBLE(load_some)(x + i, n - i)), n - i);
 }
 
 static void XE(any_log1p)(const double *x, ptrdiff_t n, double *out)
@@ -117,7 +141,9 @@ static void XE(any_log1p)(const double *x, ptrdiff_t n, double *out)
 const xe_kernels XE(xe_kernels) = {
     XE(linear_packed),  XE(linear_pack),      XE(linear_scratch),    XE(linear_partial),   XE(linear_rows),
     XE(linear_combine), XE(linear_predict),   XE(any_softmax_rows),  XE(any_sigmoid_rows), XE(any_binary),
-    XE(any_softmax_hessian), XE(any_sigmoid_hessian), XE(any_softmax), XE(any_exp), XE(any_log1p),
+    XE(any_softmax_hessian), XE(any_sigmoid_hessian), XE(any_softmax), XE(proba_rows),
+    XE(any_bad_distribution), XE(any_distribution_mass), XE(any_in_unit_interval), XE(any_exp),
+    XE(any_log), XE(any_log1p),
 };
 
 #undef V
@@ -133,6 +159,7 @@ const xe_kernels XE(xe_kernels) = {
 #undef BLOCK_BYTES
 #undef RUNS_OUT
 #undef LEAST_REST
+#undef EXP_LOW
 #undef FEW_CLASSES
 #undef LOGIT_ROWS
 #undef MAX_OUTPUTS
@@ -145,6 +172,6 @@ const xe_kernels XE(xe_kernels) = {
 #undef TURN
 #undef PANEL
 #undef MOST
-#undef AHEAD
+#undef COLUMNS_AHEAD
 #undef EACH_PART
 #undef EACH_STORAGE

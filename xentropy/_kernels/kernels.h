@@ -9,6 +9,8 @@
 #ifndef XENTROPY_KERNELS_H
 #define XENTROPY_KERNELS_H
 
+#include "proba.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -124,8 +126,21 @@ typedef struct {
     void (*sigmoid_hessian)(XE_HESSIAN_ARGS(void));
     /* of rows of K logits into out (which may be z) */
     void (*softmax)(const void *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int kind, void *out);
-    /* elementwise, so that tests can measure them: exp, and log1p of doubles >= 0 */
+    /* Rows begin..end of probabilities: returns their weighted loss (NaN where one is outside), notes their flaws, and
+     * writes each row's own loss, unweighted, where row_loss (n) is not NULL. */
+    double (*proba_rows)(const xe_proba *m, ptrdiff_t begin, ptrdiff_t end, double *row_loss, xe_proba_flaws *flaws);
+    /* The first row whose weight is not 0 and that is no distribution, or -1: it holds a number that is negative or
+     * NaN, or its sum is further than `tolerance` from 1. */
+    ptrdiff_t (*bad_distribution)(const void *y, ptrdiff_t n_rows, ptrdiff_t n_classes, double tolerance,
+                                  const double *weight);
+    /* sum_i s_i sum_k w_k y_ik of the rows whose weight s_i is not 0 */
+    double (*distribution_mass)(const void *y, ptrdiff_t n_rows, ptrdiff_t n_classes, const double *weight,
+                                const double *class_weight);
+    /* a number of leading entries that are in [0, 1]: all up to the first block that holds another, or to the last */
+    ptrdiff_t (*in_unit_interval)(const void *y, ptrdiff_t n);
+    /* elementwise, so that tests can measure them: exp, and of doubles >= 0 log and log1p */
     void (*exp)(const void *x, ptrdiff_t n, void *out);
+    void (*log)(const double *x, ptrdiff_t n, double *out);
     void (*log1p)(const double *x, ptrdiff_t n, double *out);
 } xe_kernels;
 

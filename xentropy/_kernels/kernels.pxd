@@ -1,5 +1,7 @@
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint64_t
 
+from .proba cimport xe_proba, xe_proba_flaws
+
 cdef extern from "kernels.h" nogil:
     enum: XE_CROSS_ENTROPY
     enum: XE_FOCAL
@@ -76,6 +78,14 @@ cdef extern from "kernels.h" nogil:
         void (*linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptrdiff_t end, void *scratch,
                                void *out) noexcept nogil
         void (*exp)(const void *x, ptrdiff_t n, void *out) noexcept nogil
+        double (*proba_rows)(const xe_proba *m, ptrdiff_t begin, ptrdiff_t end, double *row_loss,
+                             xe_proba_flaws *flaws) noexcept nogil
+        ptrdiff_t (*bad_distribution)(const void *y, ptrdiff_t n_rows, ptrdiff_t n_classes, double tolerance,
+                                      const double *weight) noexcept nogil
+        double (*distribution_mass)(const void *y, ptrdiff_t n_rows, ptrdiff_t n_classes, const double *weight,
+                                    const double *class_weight) noexcept nogil
+        ptrdiff_t (*in_unit_interval)(const void *y, ptrdiff_t n) noexcept nogil
+        void (*log)(const double *x, ptrdiff_t n, double *out) noexcept nogil
         void (*log1p)(const double *x, ptrdiff_t n, double *out) noexcept nogil
 
     ptrdiff_t xe_row_start(const xe_linear *p, ptrdiff_t row)

@@ -1,25 +1,24 @@
-/* Integer labels looked up in a table, and the template of the rows of probabilities, once for float, once for double. */
+/* Integer labels looked up in a table: one number at a time on every instruction set. */
 #include "proba.h"
 
-#include <math.h>
 #include <string.h>
 
 /* Two's complement makes the distance from low right for signed and unsigned labels alike, and huge where v < low. */
-#define XE_EACH_LABEL(TYPE, DO) \
+#define XE_EACH_LABEL(TYPE, ...) \
     for (ptrdiff_t r = 0; r < n; r++) { \
         const uint64_t at = (uint64_t)(int64_t)((const TYPE *)t->labels)[first + r] - (uint64_t)t->low; \
-        DO \
+        __VA_ARGS__ \
     }
-#define XE_EVERY_TYPE(DO) \
+#define XE_EVERY_TYPE(...) \
     switch (t->is_signed ? -t->item_size : t->item_size) { \
-    case -1: XE_EACH_LABEL(int8_t, DO) break; \
-    case 1: XE_EACH_LABEL(uint8_t, DO) break; \
-    case -2: XE_EACH_LABEL(int16_t, DO) break; \
-    case 2: XE_EACH_LABEL(uint16_t, DO) break; \
-    case -4: XE_EACH_LABEL(int32_t, DO) break; \
-    case 4: XE_EACH_LABEL(uint32_t, DO) break; \
-    case -8: XE_EACH_LABEL(int64_t, DO) break; \
-    case 8: XE_EACH_LABEL(uint64_t, DO) break; \
+    case -1: XE_EACH_LABEL(int8_t, __VA_ARGS__) break; \
+    case 1: XE_EACH_LABEL(uint8_t, __VA_ARGS__) break; \
+    case -2: XE_EACH_LABEL(int16_t, __VA_ARGS__) break; \
+    case 2: XE_EACH_LABEL(uint16_t, __VA_ARGS__) break; \
+    case -4: XE_EACH_LABEL(int32_t, __VA_ARGS__) break; \
+    case 4: XE_EACH_LABEL(uint32_t, __VA_ARGS__) break; \
+    case -8: XE_EACH_LABEL(int64_t, __VA_ARGS__) break; \
+    case 8: XE_EACH_LABEL(uint64_t, __VA_ARGS__) break; \
     }
 
 /* Class indices of labels first..first + n into out, -1 for a label that the table does not hold. Returns the first
@@ -43,67 +42,65 @@ void xe_mark_labels(const xe_labels *t, ptrdiff_t first, ptrdiff_t n, unsigned c
     XE_EVERY_TYPE(if (at < size) seen[at] = 1;)
 }
 
+/* What rows first..first + n gave to their labels into p_y, 0 where the label has no class. Returns the first such row,
+ * or -1. */
+#define XE_GATHER(REAL)                                                                                             \
+    ptrdiff_t xe_gather_##REAL(const xe_proba *m, ptrdiff_t first, ptrdiff_t n, double *p_y)                         \
+    {                                                                                                               \
+        const xe_labels *t = &m->labels;                                                                            \
+        const uint64_t size = (uint64_t)t->table_size;                                                              \
+        const int32_t *table = t->table;                                                                            \
+        const int one_column = m->n_columns < m->n_classes; /* the probability of class 1 */                        \
+        const REAL *p = (const REAL *)m->proba + first * m->n_columns;                                              \
+        ptrdiff_t unknown = -1;                                                                                     \
+        if (one_column)                                                                                             \
+            XE_EVERY_TYPE(const int32_t k = at < size ? table[at] : -1;                                             \
+                          p_y[r] = k == 1 ? (double)p[r] : k == 0 ? 1.0 - (double)p[r] : 0.0;                       \
+                          unknown = k < 0 && unknown < 0 ? first + r : unknown;)                                    \
+        else                                                                                                        \
+            XE_EVERY_TYPE(const int32_t k = at < size ? table[at] : -1; p_y[r] = (double)p[k < 0 ? 0 : k];           \
+                          p += m->n_columns;                                                                        \
+                          if (k < 0) p_y[r] = 0.0, unknown = unknown < 0 ? first + r : unknown;)                    \
+        return unknown;                                                                                             \
+    }
+XE_GATHER(float)
+XE_GATHER(double)
+
 #undef XE_EVERY_TYPE
 #undef XE_EACH_LABEL
 
-#if defined(__GNUC__)
-#define XE_PREFETCH(address) __builtin_prefetch(address, 0, 2)
-#else
-#define XE_PREFETCH(address) ((void)0)
-#endif
-#if defined(__GNUC__) && !defined(__clang__)
-#define XE_UNROLL _Pragma("GCC unroll 4")
-#else
-#define XE_UNROLL
-#endif
-
-static inline double xe_clip(double p, double low, double high)
+static uint64_t xe_hash(const unsigned char *record, ptrdiff_t size)
 {
-    p = p < low ? low : p; /* one instruction each */
-    return p > high ? high : p;
-}
-
-/* row is the first of its kind, or came after one */
-static inline void xe_note(ptrdiff_t *flaw, ptrdiff_t row)
-{
-    if (*flaw < 0) *flaw = row;
-}
-
-/* -sum log q, one logarithm for GROUP numbers: with Q their product and U = 1 - Q, both built without subtracting what
- * is nearly equal, log1p(-U) is right to a few units in the last place however near to 1 they all are. */
-static double xe_sum_neg_log(const double *q, ptrdiff_t n)
-{
-    enum { GROUP = 16 };
-    double sum = 0.0;
-    for (ptrdiff_t first = 0; first < n; first += GROUP) {
-        const ptrdiff_t end = n - first < GROUP ? n : first + GROUP;
-        double product = 1.0, rest = 0.0, least = 1.0;
-        for (ptrdiff_t i = first; i < end; i++) {
-            rest += (1.0 - q[i]) * product;
-            product *= q[i];
-            least = q[i] < least ? q[i] : least;
-        }
-        if (least > 1e-19) { /* no product underflows: 1e-19^16 = 1e-304 */
-            sum -= product > 0.5 ? log1p(-rest) : log(product);
-        } else {
-            for (ptrdiff_t i = first; i < end; i++) sum -= log(q[i]);
-        }
+    uint64_t h = 0x9e3779b97f4a7c15u, word;
+    ptrdiff_t i = 0;
+    for (; i + 8 <= size; i += 8) {
+        memcpy(&word, record + i, 8);
+        h = (h ^ word) * 0xff51afd7ed558ccdu;
+        h ^= h >> 32;
     }
-    return sum;
+    for (word = 0; i < size; i++) word = word << 8 | record[i];
+    h = (h ^ word) * 0xff51afd7ed558ccdu;
+    return h ^ h >> 32;
 }
 
-#define XE_PASTE_(name, suffix) name##_##suffix
-#define XE_PASTE(name, suffix) XE_PASTE_(name, suffix)
-#define XE(name) XE_PASTE(name, REAL)
-
-#define REAL float
-#define BITS uint32_t
-#include "proba_rows.h"
-#undef REAL
-#undef BITS
-
-#define REAL double
-#define BITS uint64_t
-#include "proba_rows.h"
-#undef REAL
-#undef BITS
+/* Numbers equal records (n, size) alike, from 0 on in the order of their first rows, which go to first_row. Returns how
+ * many there are, or -1 where they are more than `most`. slots: `most` times 4, a power of two, all -1. */
+ptrdiff_t xe_number_records(const unsigned char *records, ptrdiff_t n, ptrdiff_t size, int32_t most, int32_t *slots,
+                            int64_t *first_row, int32_t *number)
+{
+    const uint64_t mask = 4 * (uint64_t)most - 1;
+    int32_t n_found = 0;
+    for (ptrdiff_t r = 0; r < n; r++) {
+        const unsigned char *record = records + r * size;
+        uint64_t slot = xe_hash(record, size) & mask;
+        while (slots[slot] >= 0 && memcmp(records + first_row[slots[slot]] * size, record, (size_t)size))
+            slot = (slot + 1) & mask;
+        if (slots[slot] < 0) {
+            if (n_found == most) return -1;
+            first_row[n_found] = r;
+            slots[slot] = n_found++;
+        }
+        number[r] = slots[slot];
+    }
+    return n_found;
+}

@@ -1,4 +1,4 @@
-/* Probabilities against labels or distributions: the seam between Cython and proba.c, with the rules of kernels.h. */
+/* Labels as they came, and probabilities against labels or distributions: part of the seam of kernels.h. */
 #ifndef XENTROPY_PROBA_H
 #define XENTROPY_PROBA_H
 
@@ -16,16 +16,17 @@ typedef struct {
 } xe_labels;
 
 ptrdiff_t xe_encode_labels(const xe_labels *t, ptrdiff_t first, ptrdiff_t n, int32_t *out);
+ptrdiff_t xe_number_records(const unsigned char *records, ptrdiff_t n, ptrdiff_t size, int32_t most, int32_t *slots,
+                            int64_t *first_row, int32_t *number);
 void xe_mark_labels(const xe_labels *t, ptrdiff_t first, ptrdiff_t n, unsigned char *seen);
 
 /* Probabilities, and what they are compared with. */
 typedef struct {
     ptrdiff_t n_classes;          /* K */
-    ptrdiff_t n_columns;          /* K; or 1 where K = 2: the probability of class 1 */
+    ptrdiff_t n_columns;          /* K; or with labels, where K = 2, 1: the probability of class 1 */
     const void *proba;            /* (n, n_columns) REAL */
     xe_labels labels;             /* (n), where distribution is NULL */
-    const void *distribution;     /* (n, K), or NULL */
-    int distribution_is_float;
+    const void *distribution;     /* (n, K) REAL, or NULL */
     const double *sample_weight;  /* (n), or NULL: all one. Nothing that a row of weight 0 holds counts */
     double eps;                   /* p is clipped to [eps, 1 - eps] */
     double sum_tolerance;         /* how far the sum of a row may be from 1 */
@@ -38,10 +39,7 @@ typedef struct {
     ptrdiff_t unknown_label;  /* its label has no class: p = 0 */
 } xe_proba_flaws;
 
-/* Rows begin..end: returns their weighted loss (NaN where one is outside), notes their flaws, and writes each row's own
- * loss, unweighted, where row_loss (n) is not NULL. */
-double xe_proba_rows_float(const xe_proba *m, ptrdiff_t begin, ptrdiff_t end, double *row_loss, xe_proba_flaws *flaws);
-double xe_proba_rows_double(const xe_proba *m, ptrdiff_t begin, ptrdiff_t end, double *row_loss,
-                            xe_proba_flaws *flaws);
+ptrdiff_t xe_gather_float(const xe_proba *m, ptrdiff_t first, ptrdiff_t n, double *p_y);
+ptrdiff_t xe_gather_double(const xe_proba *m, ptrdiff_t first, ptrdiff_t n, double *p_y);
 
 #endif

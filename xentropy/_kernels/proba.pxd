@@ -10,6 +10,8 @@ cdef extern from "proba.h" nogil:
         const int32_t *table
 
     ptrdiff_t xe_encode_labels(const xe_labels *t, ptrdiff_t first, ptrdiff_t n, int32_t *out)
+    ptrdiff_t xe_number_records(const unsigned char *records, ptrdiff_t n, ptrdiff_t size, int32_t most,
+                                int32_t *slots, int64_t *first_row, int32_t *number)
     void xe_mark_labels(const xe_labels *t, ptrdiff_t first, ptrdiff_t n, unsigned char *seen)
 
     ctypedef struct xe_proba:
@@ -18,7 +20,6 @@ cdef extern from "proba.h" nogil:
         const void *proba
         xe_labels labels
         const void *distribution
-        int distribution_is_float
         const double *sample_weight
         double eps
         double sum_tolerance
@@ -27,8 +28,3 @@ cdef extern from "proba.h" nogil:
         ptrdiff_t outside
         ptrdiff_t off_one
         ptrdiff_t unknown_label
-
-    double xe_proba_rows_float(const xe_proba *m, ptrdiff_t begin, ptrdiff_t end, double *row_loss,
-                               xe_proba_flaws *flaws)
-    double xe_proba_rows_double(const xe_proba *m, ptrdiff_t begin, ptrdiff_t end, double *row_loss,
-                                xe_proba_flaws *flaws)

@@ -1,87 +1,69 @@
 /* Cross-entropy of rows of probabilities, and whether they are probabilities at all. A template: REAL is float or
- * double, BITS the unsigned integer of its size, XE(name) adds the suffix.
+ * double.
  *
  *     L_i = -sum_k t_ik log q_ik,   q = min(max(p, eps), 1 - eps),   0 log 0 = 0
  *
- * Rows are checked a block at a time by loops without branches; only the rows of a block that fails are looked at one
- * by one. That first check may fail good rows (one that holds -0.0) but passes no bad one, as far
- * as sums in REAL can tell.
+ * Rows are checked a block at a time, in vectors; only the rows of a block that fails are looked at one by one. That
+ * first check passes no bad row, as far as sums in REAL can tell.
  */
 
-/* 0 <= p <= 1 for all. As integers the floats >= 0 are ordered like their values, with infinity and NaN above them all
- * and what is negative above these; moved by what takes 1 to the last number below a quarter of the range, all others
- * show in the top two bits. All but negative NaNs, which wrap around: the caller must find those. */
-static inline int XE(in_unit_interval)(const REAL *p, ptrdiff_t n)
+/* row is the first of its kind, or came after one */
+static inline void XE(note)(ptrdiff_t *flaw, ptrdiff_t row)
 {
-    const BITS quarter = (BITS)1 << (8 * sizeof(BITS) - 2);
-    const REAL one = 1;
-    BITS bits, move, seen = 0;
-    memcpy(&bits, &one, sizeof bits);
-    move = quarter - 1 - bits;
+    if (*flaw < 0) *flaw = row;
+}
+
+/* Whether all numbers of n_rows >= ROWS rows are in [0, 1], and no row's sum further than `tolerance` from 1 (NaN is in
+ * no such sum).
+ *
+ * As integers the floats >= 0 are ordered like their values, with infinity and NaN above them all and what is negative
+ * above these; moved by what takes 1 to the last number below a quarter of the range, all that is outside of [0, 1]
+ * shows in the top two bits. All but negative NaNs, which wrap around, and -0, which may fail.
+ *
+ * What lies AHEAD bytes further on is asked for: the checks alone keep too few reads under way to use the memory's
+ * bandwidth. */
+XE_HOT int XE(rows_are_fine)(const REAL *p, ptrdiff_t n_rows, ptrdiff_t n_columns, REAL tolerance)
+{
+    enum { AHEAD = 4096, WIDTH = VL > ROWS ? VL : ROWS };
+    const XE(word) quarter = (XE(word))1 << (8 * sizeof(REAL) - 2);
+    const ptrdiff_t size = ROWS * n_columns;
+    const REAL minus_one = -1;
+    const V zero = XE(all)(0), one = XE(all)(1), limit = XE(all)(tolerance);
+    const BITS move = quarter - 1 - XE(to_bits)(one);
+    BITS seen = XE(to_bits)(zero);
+    V n_off = zero;
+    REAL off[WIDTH]; /* sums - 1 */
     XE_UNROLL
-    for (ptrdiff_t i = 0; i < n; i++) {
-        memcpy(&bits, p + i, sizeof bits);
-        seen |= bits + move;
-    }
-    return seen < quarter;
-}
-
-static inline int XE(has_nan)(const REAL *p, ptrdiff_t n)
-{
-    int found = 0;
-    for (ptrdiff_t i = 0; i < n; i++) found |= p[i] != p[i];
-    return found;
-}
-
-/* NaN fails */
-static inline int XE(sum_to_one)(const REAL *p, ptrdiff_t n_rows, ptrdiff_t n_columns, REAL tolerance)
-{
-    BITS limit, bits, seen = 0;
-    memcpy(&limit, &tolerance, sizeof limit);
-    for (ptrdiff_t r = 0; r < n_rows; r++) {
-        const REAL *row = p + r * n_columns;
-        REAL sum = 0, part = 0;
-        ptrdiff_t k = 0;
-#if defined(__GNUC__)
-        typedef REAL vector __attribute__((vector_size(16), aligned(sizeof(REAL)), may_alias));
-        enum { LANES = 16 / sizeof(REAL) };
-        if (n_columns >= LANES) {
-            vector lanes = *(const vector *)row;
-            for (k = LANES; k + LANES <= n_columns; k += LANES) lanes += *(const vector *)(row + k);
-            for (int l = 0; l < LANES; l++) part += lanes[l];
+    for (int i = 0; i < WIDTH; i++) off[i] = 0;
+    for (ptrdiff_t r = 0; r < n_rows; r += ROWS) {
+        const REAL *row = p + (r + ROWS <= n_rows ? r : n_rows - ROWS) * n_columns; /* a row may be seen twice */
+        V sum[ROWS];
+        XE_UNROLL
+        for (int i = 0; i < ROWS; i++) sum[i] = XE(load_some)(row + i * n_columns, n_columns);
+        ptrdiff_t k = VL;
+        for (; k + VL <= n_columns; k += VL)
+            XE_UNROLL
+            for (int i = 0; i < ROWS; i++) sum[i] += XE(load)(row + i * n_columns + k);
+        if (k < n_columns)
+            XE_UNROLL
+            for (int i = 0; i < ROWS; i++) sum[i] += XE(load_some)(row + i * n_columns + k, n_columns - k);
+        XE(sums)(sum, &minus_one, off);
+        XE_UNROLL
+        for (int i = 0; i < WIDTH; i += VL) {
+            const V off_i = XE(load)(off + i);
+            n_off += XE(where)(XE(less)(XE(larger)(off_i, -off_i), limit), zero, one);
         }
-#else
-        for (; k + 2 <= n_columns; k += 2) {
-            sum += row[k];
-            part += row[k + 1];
+        for (k = 0; k + 2 * VL <= size; k += 2 * VL) {
+            XE_PREFETCH((const char *)(row + k) + AHEAD);
+            if (2 * sizeof(V) > 64) XE_PREFETCH((const char *)(row + k + VL) + AHEAD);
+            seen |= (XE(to_bits)(XE(load)(row + k)) + move) | (XE(to_bits)(XE(load)(row + k + VL)) + move);
         }
-#endif
-        for (; k < n_columns; k++) sum += row[k];
-        const REAL off = (sum + part) - 1;
-        memcpy(&bits, &off, sizeof bits);
-        seen |= limit - (bits << 1 >> 1); /* without its sign */
+        for (; k < size; k += VL) seen |= XE(to_bits)(XE(load_some)(row + k, size - k)) + move;
     }
-    return !(seen >> (8 * sizeof seen - 1));
-}
-
-/* The loops over a few columns are worth a copy each, unrolled. */
-static int XE(rows_are_fine)(const REAL *p, ptrdiff_t n_rows, ptrdiff_t n_columns, REAL tolerance)
-{
-    int fine;
-    switch (n_columns) {
-    case 1: fine = !XE(has_nan)(p, n_rows); break; /* nothing to add up */
-    case 2: fine = XE(sum_to_one)(p, n_rows, 2, tolerance); break;
-    case 3: fine = XE(sum_to_one)(p, n_rows, 3, tolerance); break;
-    case 4: fine = XE(sum_to_one)(p, n_rows, 4, tolerance); break;
-    case 5: fine = XE(sum_to_one)(p, n_rows, 5, tolerance); break;
-    case 6: fine = XE(sum_to_one)(p, n_rows, 6, tolerance); break;
-    case 7: fine = XE(sum_to_one)(p, n_rows, 7, tolerance); break;
-    case 8: fine = XE(sum_to_one)(p, n_rows, 8, tolerance); break;
-    case 9: fine = XE(sum_to_one)(p, n_rows, 9, tolerance); break;
-    case 10: fine = XE(sum_to_one)(p, n_rows, 10, tolerance); break;
-    default: fine = XE(sum_to_one)(p, n_rows, n_columns, tolerance);
-    }
-    return fine && XE(in_unit_interval)(p, n_rows * n_columns);
+    XE(word) words[VL], any = 0;
+    memcpy(words, &seen, sizeof seen);
+    for (int i = 0; i < VL; i++) any |= words[i];
+    return XE(sum)(n_off) == 0 && any < quarter;
 }
 
 static void XE(find_flaws)(const xe_proba *m, ptrdiff_t first, ptrdiff_t n_rows, xe_proba_flaws *flaws)
@@ -92,94 +74,168 @@ static void XE(find_flaws)(const xe_proba *m, ptrdiff_t first, ptrdiff_t n_rows,
         double sum = 0.0;
         for (ptrdiff_t k = 0; k < m->n_columns; k++) {
             sum += (double)row[k];
-            if (!(row[k] >= 0 && row[k] <= 1)) xe_note(&flaws->outside, i);
+            if (!(row[k] >= 0 && row[k] <= 1)) XE(note)(&flaws->outside, i);
         }
-        if (m->n_columns > 1 && !(fabs(sum - 1.0) <= m->sum_tolerance)) xe_note(&flaws->off_one, i);
+        if (m->n_columns > 1 && !(fabs(sum - 1.0) <= m->sum_tolerance)) XE(note)(&flaws->off_one, i);
     }
 }
 
-/* t_k of row i */
-static inline double XE(share)(const xe_proba *m, ptrdiff_t i, ptrdiff_t k)
+#if !XE_IS_FLOAT
+XE_INLINE V XE(clip)(V p, double eps)
 {
-    const ptrdiff_t at = i * m->n_classes + k;
-    return m->distribution_is_float ? (double)((const float *)m->distribution)[at]
-                                    : ((const double *)m->distribution)[at];
+    return XE(smaller)(XE(larger)(p, XE(all)(eps)), XE(all)(1.0 - eps));
 }
 
-static inline double XE(proba_of)(const xe_proba *m, ptrdiff_t i, ptrdiff_t k)
+/* -log q, or 0 where `asked` is 0, whatever p is */
+XE_INLINE V XE(neg_log)(V asked, V p, double eps)
 {
-    const REAL *row = (const REAL *)m->proba + i * m->n_columns;
-    if (m->n_columns == m->n_classes) return (double)row[k];
-    return k == 1 ? (double)row[0] : 1.0 - (double)row[0];
+    const V zero = XE(all)(0.0), log_q = XE(log)(XE(clip)(p, eps));
+    return XE(where)(XE(equal)(asked, zero), zero, zero - log_q);
 }
 
-/* What rows gave to their labels, clipped; a label without a class was given 0. */
-static void XE(gather)(const xe_proba *m, ptrdiff_t first, ptrdiff_t n, const int32_t *label, int all_known, double *q)
+/* The losses of rows that gave p to their labels, in whole vectors; a row of weight 0 has none. Returns their weighted
+ * sum. */
+XE_HOT double XE(label_losses)(const double *weight, const double *p, ptrdiff_t n, double eps, double *loss)
 {
-    const double low = m->eps, high = 1.0 - m->eps;
+    V sum = XE(all)(0.0);
+    for (ptrdiff_t r = 0; r < n; r += VL) {
+        const V s = XE(load)(weight + r), l = XE(neg_log)(s, XE(load)(p + r), eps);
+        XE(store)(loss + r, l);
+        sum += s * l;
+    }
+    return XE(sum)(sum);
+}
+
+/* Only the sum, of whole vectors, where all weigh 1 and no product of GROUP numbers underflows: one logarithm for GROUP
+ * of them. With Q their product and U = 1 - Q, both built without subtracting what is nearly equal, log(1 - U) is right
+ * to a few units in the last place however near to 1 they all are. */
+enum { XE(GROUP) = 16 };
+XE_HOT double XE(label_loss)(const double *p, ptrdiff_t n, double eps)
+{
+    V sum = XE(all)(0.0);
+    for (ptrdiff_t r = 0; r < n;) {
+        const ptrdiff_t stop = n - r < XE(GROUP) * VL ? n : r + XE(GROUP) * VL;
+        V product = XE(all)(1.0), rest = XE(all)(0.0), k;
+        for (; r < stop; r += VL) {
+            const V q = XE(clip)(XE(load)(p + r), eps);
+            rest += (1.0 - q) * product;
+            product *= q;
+        }
+        const V f = XE(log_reduce)(product, &k);
+        const M near_one = XE(equal)(k, XE(all)(0.0));
+        sum -= XE(log_sum)(k, XE(where)(near_one, -rest, f), XE(all)(0.0));
+    }
+    return XE(sum)(sum);
+}
+#endif
+
+/* -sum_k t_k log q_k */
+XE_HOT double XE(row_loss)(const REAL *t, const REAL *p, ptrdiff_t n_classes, double eps)
+{
+    VD sum = XE_DOUBLE(all)(0.0);
+    for (ptrdiff_t k = 0; k < n_classes; k += VL) {
+        double wide_t[VL], wide_p[VL];
+        XE(wide_store)(wide_t, XE(load_some)(t + k, n_classes - k), 0);
+        XE(wide_store)(wide_p, XE(load_some)(p + k, n_classes - k), 0);
+        for (ptrdiff_t i = 0; i < VL; i += VLD) {
+            const VD t_k = XE_DOUBLE(load)(wide_t + i);
+            sum += t_k * XE_DOUBLE(neg_log)(t_k, XE_DOUBLE(load)(wide_p + i), eps);
+        }
+    }
+    return XE_DOUBLE(sum)(sum);
+}
+
+static double XE(proba_rows)(const xe_proba *m, ptrdiff_t begin, ptrdiff_t end, double *row_loss, xe_proba_flaws *flaws)
+{
+    enum { BLOCK = 128 }; /* rows, whole vectors */
     const ptrdiff_t K = m->n_columns;
-    const REAL *p = (const REAL *)m->proba + first * K;
-    if (all_known && K == m->n_classes) {
-        for (ptrdiff_t r = 0; r < n; r++, p += K) q[r] = xe_clip((double)p[label[r]], low, high);
-    } else if (K == m->n_classes) {
-        for (ptrdiff_t r = 0; r < n; r++) q[r] = label[r] < 0 ? low : xe_clip((double)p[r * K + label[r]], low, high);
-    } else {
-        for (ptrdiff_t r = 0; r < n; r++) {
-            const double p1 = (double)p[r];
-            q[r] = label[r] < 0 ? low : xe_clip(label[r] == 1 ? p1 : 1.0 - p1, low, high);
-        }
-    }
-}
-
-/* Checks rows first..first + n, of the rows before end, and asks for those that come 10 kB later: the checks alone keep
- * too few reads under way to use the memory's bandwidth. */
-static void XE(check)(const xe_proba *m, ptrdiff_t first, ptrdiff_t n, ptrdiff_t end, xe_proba_flaws *flaws)
-{
-    enum { STEP = 2560 / sizeof(REAL), AHEAD = 4 * STEP, LINE = 64 / sizeof(REAL) };
-    const ptrdiff_t K = m->n_columns, step = K >= STEP ? 1 : STEP / K;
-    const REAL *p = (const REAL *)m->proba;
-    for (ptrdiff_t r = first; r < first + n; r += step) {
-        const ptrdiff_t rows = first + n - r < step ? first + n - r : step;
-        const ptrdiff_t last = (r + rows) * K + AHEAD < end * K ? (r + rows) * K + AHEAD : end * K;
-        for (ptrdiff_t at = r * K + AHEAD; at < last; at += LINE) XE_PREFETCH(p + at);
-        if (!XE(rows_are_fine)(p + r * K, rows, K, (REAL)m->sum_tolerance)) XE(find_flaws)(m, r, rows, flaws);
-    }
-}
-
-double XE(xe_proba_rows)(const xe_proba *m, ptrdiff_t begin, ptrdiff_t end, double *row_loss, xe_proba_flaws *flaws)
-{
-    enum { BLOCK = 64 };
-    const double *s = m->sample_weight, low = m->eps, high = 1.0 - m->eps;
-    double total = 0.0;
+    const double *s = m->sample_weight, eps = m->eps;
+    const REAL tolerance = K > 1 ? (REAL)m->sum_tolerance : (REAL)INFINITY;
+    const int only_sum = !s && !row_loss && eps > 1e-19; /* 1e-19^GROUP = 1e-304 */
+    double total = 0.0, p_y[BLOCK], weight[BLOCK], loss[BLOCK];
+    for (ptrdiff_t r = 0; r < BLOCK; r++) p_y[r] = weight[r] = 1.0;
     for (ptrdiff_t first = begin; first < end; first += BLOCK) {
         const ptrdiff_t n = end - first < BLOCK ? end - first : BLOCK;
-        XE(check)(m, first, n, end, flaws);
+        const REAL *p = (const REAL *)m->proba + first * K, *t = (const REAL *)m->distribution + first * K;
+        if (n < ROWS || !XE(rows_are_fine)(p, n, K, tolerance)) XE(find_flaws)(m, first, n, flaws);
         if (flaws->outside >= 0) return NAN;
-        double loss[BLOCK], sum = 0.0;
+        if (s) memcpy(weight, s + first, (size_t)n * sizeof *weight);
         if (m->distribution) {
             for (ptrdiff_t r = 0; r < n; r++) {
-                loss[r] = 0.0;
-                if (s && s[first + r] == 0.0) continue;
-                for (ptrdiff_t k = 0; k < m->n_classes; k++) {
-                    const double t = XE(share)(m, first + r, k);
-                    if (t != 0.0) loss[r] -= t * log(xe_clip(XE(proba_of)(m, first + r, k), low, high));
-                }
+                loss[r] = weight[r] == 0.0 ? 0.0 : XE(row_loss)(t + r * K, p + r * K, K, eps);
+                total += weight[r] * loss[r];
             }
         } else {
-            int32_t label[BLOCK];
-            double q[BLOCK];
-            const ptrdiff_t unknown = xe_encode_labels(&m->labels, first, n, label);
-            if (unknown >= 0) xe_note(&flaws->unknown_label, unknown);
-            XE(gather)(m, first, n, label, unknown < 0, q);
-            if (!s && !row_loss) {
-                total += xe_sum_neg_log(q, n);
-                continue;
-            }
-            for (ptrdiff_t r = 0; r < n; r++) loss[r] = s && s[first + r] == 0.0 ? 0.0 : 0.0 - log(q[r]);
+            const ptrdiff_t unknown = (XE_IS_FLOAT ? xe_gather_float : xe_gather_double)(m, first, n, p_y);
+            if (unknown >= 0) XE(note)(&flaws->unknown_label, unknown);
+            for (ptrdiff_t r = n; r < BLOCK; r++) weight[r] = 0.0, p_y[r] = 1.0; /* the last block */
+            total += only_sum && n == BLOCK ? XE_DOUBLE(label_loss)(p_y, n, eps)
+                                            : XE_DOUBLE(label_losses)(weight, p_y, n, eps, loss);
         }
-        for (ptrdiff_t r = 0; r < n; r++) sum += s && s[first + r] != 0.0 ? s[first + r] * loss[r] : loss[r];
-        total += sum;
         if (row_loss) memcpy(row_loss + first, loss, (size_t)n * sizeof *loss);
     }
     return total;
+}
+
+/* ---- distributions ---- */
+
+static ptrdiff_t XE(bad_distribution)(const REAL *y, ptrdiff_t n_rows, ptrdiff_t n_classes, double tolerance,
+                                      const double *weight)
+{
+    enum { BLOCK = 64 };
+    for (ptrdiff_t first = 0; first < n_rows; first += BLOCK) {
+        const ptrdiff_t n = n_rows - first < BLOCK ? n_rows - first : BLOCK;
+        if (n >= ROWS && XE(rows_are_fine)(y + first * n_classes, n, n_classes, (REAL)tolerance)) continue;
+        for (ptrdiff_t i = first; i < first + n; i++) {
+            if (weight && weight[i] == 0.0) continue;
+            double total = 0.0, least = 0.0;
+            for (ptrdiff_t k = 0; k < n_classes; k++) {
+                const double y_k = (double)y[i * n_classes + k];
+                total += y_k;
+                least = y_k < least ? y_k : least;
+            }
+            /* written so that NaN fails */
+            if (!(least >= 0.0 && total >= 1.0 - tolerance && total <= 1.0 + tolerance)) return i;
+        }
+    }
+    return -1;
+}
+
+XE_HOT double XE(distribution_mass)(const REAL *y, ptrdiff_t n_rows, ptrdiff_t n_classes, const double *weight,
+                                    const double *class_weight)
+{
+    double mass = 0.0;
+    for (ptrdiff_t i = 0; i < n_rows; i++) {
+        if (weight && weight[i] == 0.0) continue;
+        VD sum = XE_DOUBLE(all)(0.0);
+        for (ptrdiff_t k = 0; k < n_classes; k += VL) {
+            const V y_k = XE(load_some)(y + i * n_classes + k, n_classes - k);
+            if (class_weight) {
+                double wide[VL];
+                XE(wide_store)(wide, y_k, 0);
+                for (ptrdiff_t j = 0; j < VL; j += VLD)
+                    sum += XE_DOUBLE(load)(wide + j) * XE_DOUBLE(load_some)(class_weight + k + j, n_classes - k - j);
+            } else {
+                sum += XE(fold)(y_k);
+            }
+        }
+        mass += (weight ? weight[i] : 1.0) * XE_DOUBLE(sum)(sum);
+    }
+    return mass;
+}
+
+XE_HOT ptrdiff_t XE(in_unit_interval)(const REAL *y, ptrdiff_t n)
+{
+    enum { BLOCK = 16 };
+    const V zero = XE(all)(0), one = XE(all)(1);
+    ptrdiff_t known = 0;
+    for (; known + BLOCK * VL <= n; known += BLOCK * VL) {
+        V n_outside = zero;
+        for (ptrdiff_t i = known; i < known + BLOCK * VL; i += VL) {
+            const V y_i = XE(load)(y + i), clipped = XE(smaller)(XE(larger)(y_i, zero), one);
+            n_outside += XE(where)(XE(equal)(y_i, clipped), zero, one);
+        }
+        if (XE(sum)(n_outside) > 0) break;
+    }
+    return known;
 }

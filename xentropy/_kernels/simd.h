@@ -3,21 +3,18 @@
  * GCC and Clang get their vector extensions; any other compiler gets "vectors" of one lane, plain C. Only what the
  * extensions cannot say, or say badly, is written with intrinsics: masks, blends and maxima of AVX2 and AVX-512.
  */
+#if XE_IS_FLOAT
+typedef uint32_t XE(word);
+#else
+typedef uint64_t XE(word);
+#endif
 #if XE_BYTES
 typedef REAL XE(vec) __attribute__((vector_size(XE_BYTES)));
 typedef REAL XE(unaligned) __attribute__((vector_size(XE_BYTES), aligned(sizeof(REAL)), may_alias));
-#if XE_IS_FLOAT
-typedef uint32_t XE(bits) __attribute__((vector_size(XE_BYTES)));
-#else
-typedef uint64_t XE(bits) __attribute__((vector_size(XE_BYTES)));
-#endif
+typedef XE(word) XE(bits) __attribute__((vector_size(XE_BYTES)));
 #else
 typedef REAL XE(vec);
-#if XE_IS_FLOAT
-typedef uint32_t XE(bits);
-#else
-typedef uint64_t XE(bits);
-#endif
+typedef XE(word) XE(bits);
 #endif
 
 #if XE_BYTES == 64
@@ -236,32 +233,55 @@ XE_INLINE V XE(smaller)(V a, V b)
 
 /* ---- across lanes ---- */
 
+/* Each lane joined with the one half, a quarter, ... of the vector further on: all lanes hold the result in the end. */
+#define HALF(join, a, ...) a = join(a, __builtin_shufflevector(a, a, __VA_ARGS__))
+#if XE_BYTES == 64 && XE_IS_FLOAT
+#define ACROSS(join, a)                                                     \
+    HALF(join, a, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);    \
+    HALF(join, a, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);    \
+    HALF(join, a, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);    \
+    HALF(join, a, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14)
+#elif XE_BYTES == 64 || (XE_BYTES == 32 && XE_IS_FLOAT)
+#define ACROSS(join, a)                        \
+    HALF(join, a, 4, 5, 6, 7, 0, 1, 2, 3);     \
+    HALF(join, a, 2, 3, 0, 1, 6, 7, 4, 5);     \
+    HALF(join, a, 1, 0, 3, 2, 5, 4, 7, 6)
+#elif XE_BYTES == 32 || (XE_BYTES == 16 && XE_IS_FLOAT)
+#define ACROSS(join, a)            \
+    HALF(join, a, 2, 3, 0, 1);     \
+    HALF(join, a, 1, 0, 3, 2)
+#elif XE_BYTES == 16
+#define ACROSS(join, a) HALF(join, a, 1, 0)
+#else
+#define ACROSS(join, a) ((void)0)
+#endif
+#if XE_BYTES
+#define LANE(a) (a)[0]
+#else
+#define LANE(a) (a)
+#endif
+
+XE_INLINE V XE(plus)(V a, V b)
+{
+    return a + b;
+}
+
 XE_INLINE REAL XE(sum)(V a)
 {
-#if XE_BYTES
-    REAL s[VL];
-    XE(store)(s, a);
-    for (ptrdiff_t half = VL / 2; half; half /= 2)
-        for (ptrdiff_t i = 0; i < half; i++) s[i] += s[i + half];
-    return s[0];
-#else
-    return a;
-#endif
+    ACROSS(XE(plus), a);
+    return LANE(a);
 }
 
 /* the largest lane; a NaN may win or lose */
 XE_INLINE REAL XE(top)(V a)
 {
-#if XE_BYTES
-    REAL s[VL];
-    XE(store)(s, a);
-    for (ptrdiff_t half = VL / 2; half; half /= 2)
-        for (ptrdiff_t i = 0; i < half; i++) s[i] = s[i] > s[i + half] ? s[i] : s[i + half];
-    return s[0];
-#else
-    return a;
-#endif
+    ACROSS(XE(larger), a);
+    return LANE(a);
 }
+
+#undef HALF
+#undef ACROSS
+#undef LANE
 
 /* ROWS: how many vectors `sums` takes at a time, so that their sums fill a register. */
 #if XE_BYTES == 64
@@ -519,6 +539,24 @@ XE_INLINE void XE(wide_store)(double *to, V a, const int add)
 #endif
 }
 
+/* the sums of VL / VLD lanes each, as doubles */
+XE_INLINE VD XE(fold)(V a)
+{
+#if !XE_IS_FLOAT
+    return a;
+#elif XE_BYTES == 64
+    return (VD)_mm512_cvtps_pd(_mm512_castps512_ps256((__m512)a)) +
+           (VD)_mm512_cvtps_pd(_mm512_extractf32x8_ps((__m512)a, 1));
+#elif XE_BYTES == 32
+    return (VD)_mm256_cvtps_pd(_mm256_castps256_ps128((__m256)a)) +
+           (VD)_mm256_cvtps_pd(_mm256_extractf128_ps((__m256)a, 1));
+#elif XE_BYTES
+    return (VD){a[0], a[1]} + (VD){a[2], a[3]};
+#else
+    return a;
+#endif
+}
+
 /* ---- short vectors: 32 bytes at most ----
  *
  * Of rows of few numbers: they are padded to less than whole vectors, and a vector at any row's start lies in one cache
@@ -605,23 +643,24 @@ XE_INLINE void XE(transpose)(H *a)
 #if XE_IS_FLOAT
 #define MANTISSA 23
 #define BIAS 127
-#define EXP_LOW -105.0f /* below, exp is 0; above EXP_HIGH it is inf */
+#define EXP_LOW -104.0f /* below, exp is 0; above EXP_HIGH it is inf */
 #define EXP_HIGH 90.0f
 #define MAGIC 0x1.8p23f
 #else
 #define MANTISSA 52
 #define BIAS 1023
-#define EXP_LOW -750.0
+#define EXP_LOW -745.2
 #define EXP_HIGH 720.0
 #define MAGIC 0x1.8p52
 #endif
 
-/* Within 1 ulp for every x, denormal results, +-inf and NaN included. x = n log 2 + r, |r| <= log(2) / 2. */
-XE_INLINE V XE(vexp)(V x)
+/* exp(x) within 1 ulp for x up to EXP_HIGH, denormal results, -inf and NaN included; 0 for x < lowest >= EXP_LOW. Those
+ * are not left to underflow, which takes some hundred cycles: whatever becomes of their lanes until the end.
+ * x = n log 2 + r, |r| <= log(2) / 2. */
+XE_INLINE V XE(exp_above)(V lowest, V x)
 {
     static const REAL poly[] = {XE_COEFFICIENTS(EXP_POLY)};
-    x = XE(larger)(XE(all)((REAL)EXP_LOW), x);
-    x = XE(smaller)(XE(all)((REAL)EXP_HIGH), x);
+    const M vanishes = XE(less)(x, lowest);
     const V n = (x * (REAL)XE_COEFFICIENTS(LOG2E) + MAGIC) - MAGIC; /* to the nearest integer */
     const V r = (x - n * (REAL)XE_COEFFICIENTS(LN2_HIGH)) - n * (REAL)XE_COEFFICIENTS(LN2_LOW);
     V q = XE(all)(poly[0]);
@@ -632,17 +671,23 @@ XE_INLINE V XE(vexp)(V x)
     const V p = (REAL)1 + (r + r * r * q);
 #endif
 #if XE_BYTES == 64 && XE_IS_FLOAT
-    return (V)_mm512_scalef_ps((__m512)p, (__m512)n);
+    return (V)_mm512_maskz_scalef_ps((__mmask16)~vanishes, (__m512)p, (__m512)n);
 #elif XE_BYTES == 64
-    return (V)_mm512_scalef_pd((__m512d)p, (__m512d)n);
+    return (V)_mm512_maskz_scalef_pd((__mmask8)~vanishes, (__m512d)p, (__m512d)n);
 #else
     /* 2^n in two factors, so that a denormal result is rounded once. The low bits of n + MAGIC hold n, and a left
      * shift is all it takes: AVX2 has no arithmetic shift of 64-bit lanes to the right. */
     const V half = (n * (REAL)0.5 + (MAGIC + BIAS)) - (MAGIC + BIAS);
     const V a = XE(from_bits)(XE(to_bits)(half + (MAGIC + BIAS)) << MANTISSA);
     const V b = XE(from_bits)(XE(to_bits)((n - half) + (MAGIC + BIAS)) << MANTISSA);
-    return p * a * b;
+    return XE(where)(vanishes, XE(all)(0), p * a * b);
 #endif
+}
+
+/* the same for every x, +inf included */
+XE_INLINE V XE(vexp)(V x)
+{
+    return XE(exp_above)(XE(all)((REAL)EXP_LOW), XE(smaller)(XE(all)((REAL)EXP_HIGH), x));
 }
 
 /* to[i] = exp(z[i] - shift) */
@@ -654,32 +699,59 @@ XE_INLINE void XE(exp_array)(const REAL *z, ptrdiff_t n, REAL shift, REAL *to)
 
 #undef MANTISSA
 #undef BIAS
-#undef EXP_LOW
 #undef EXP_HIGH
 #undef MAGIC
 
-/* ---- log1p, of doubles ---- */
+/* ---- logarithms, of doubles ---- */
 
 #if !XE_IS_FLOAT
-/* Within 1 ulp for every x >= 0, inf and NaN included. 1 + x = 2^k (1 + f), 1/sqrt(2) <= 1 + f < sqrt(2). */
-XE_INLINE V XE(log1p)(V x)
+/* Of a normal u = 2^k (1 + f), 1/sqrt(2) <= 1 + f < sqrt(2): k, and f as it is. */
+XE_INLINE V XE(log_reduce)(V u, V *k)
+{
+    const uint64_t root = 0x3fe6a09e667f3bcd, bias = 1024; /* 1/sqrt(2); so that no exponent is below 0 */
+    const BITS above = XE(to_bits)(u) + ((bias << 52) - root);
+    *k = XE(from_bits)((above >> 52) | XE(to_bits)(XE(all)(0x1p52))) - (0x1p52 + (double)bias);
+    return XE(from_bits)((above & (((uint64_t)1 << 52) - 1)) + root) - 1.0;
+}
+
+/* log(2^k (1 + f)) + lost */
+XE_INLINE V XE(log_sum)(V k, V f, V lost)
 {
     static const double poly[] = {XE_LOG_POLY};
-    const V u = 1.0 + x;
-    const double root = 0x1.6a09e667f3bcdp-1; /* 1/sqrt(2); u is not below it, so the difference has no sign bit */
-    const BITS above = XE(to_bits)(u) - XE(to_bits)(XE(all)(root));
-    const BITS exponent = above >> 52;
-    const V k = XE(from_bits)(exponent | XE(to_bits)(XE(all)(0x1p52))) - 0x1p52;
-    const V reduced = XE(from_bits)(XE(to_bits)(u) - (exponent << 52)) - 1.0;
-    const M small = XE(less)(u, XE(all)(2 * root)); /* k = 0: x is f itself, and nothing was rounded */
-    const V f = XE(where)(small, x, reduced);
-    const V lost = XE(where)(small, XE(all)(0.0), (x - (u - 1.0)) / u); /* log(1 + x) - log u */
     const V s = f / (2.0 + f), z = s * s;
     V q = XE(all)(poly[0]);
     for (size_t i = 1; i < sizeof poly / sizeof *poly; i++) q = q * z + poly[i];
     const V half = 0.5 * f * f;
     const V log_f = s * (half + z * q) + (k * XE_LN2_LOW_double + lost);
-    const V log_u = k * XE_LN2_HIGH_double - ((half - log_f) - f);
+    return k * XE_LN2_HIGH_double - ((half - log_f) - f);
+}
+
+/* Within 1 ulp for every x >= 0, denormals, inf and NaN included. */
+XE_INLINE V XE(log)(V x)
+{
+    const V zero = XE(all)(0.0);
+    const M denormal = XE(less)(x, XE(all)(0x1p-1022));
+    V k;
+    const V f = XE(log_reduce)(XE(where)(denormal, x * 0x1p54, x), &k);
+    const V log_x = XE(log_sum)(k - XE(where)(denormal, XE(all)(54.0), zero), f, x - x); /* NaN stays NaN */
+    const V at_end = XE(where)(XE(equal)(x, zero), XE(all)(-INFINITY), log_x);
+    return XE(where)(XE(equal)(x, XE(all)(INFINITY)), x, at_end);
+}
+
+/* Within 1 ulp for every x >= 0, inf and NaN included; inverse: 1 / (1 + x), which the caller needs too. */
+XE_INLINE V XE(log1p_with)(V x, V inverse)
+{
+    const V u = 1.0 + x;
+    V k;
+    const V reduced = XE(log_reduce)(u, &k);
+    const M small = XE(equal)(k, XE(all)(0.0)); /* x is f itself, and nothing was rounded */
+    const V lost = XE(where)(small, XE(all)(0.0), (x - (u - 1.0)) * inverse); /* log(1 + x) - log u */
+    const V log_u = XE(log_sum)(k, XE(where)(small, x, reduced), lost);
     return XE(where)(XE(equal)(x, XE(all)(INFINITY)), x, log_u);
+}
+
+XE_INLINE V XE(log1p)(V x)
+{
+    return XE(log1p_with)(x, 1.0 / (1.0 + x));
 }
 #endif

@@ -1,4 +1,5 @@
-/* Plain cross-entropy (labels, no smoothing) and the sigmoid, in vectors. A template: REAL is float or double.
+/* Cross-entropy, above all the plain one (labels, no smoothing), and the sigmoid, in vectors. A template: REAL is float or
+ * double.
  *
  * The formulas are those of losses.h, one row a lane or one row a loop:
  *     m = max z,  rest = sum exp(z_k - m) without one class at m,  loss = a (log1p(rest) + m - z_y),
@@ -10,14 +11,14 @@
 typedef struct {
     double *weight, *rest, *gap, *loss; /* a, rest, m - z_y, loss */
     REAL *label, *scale, *own_scale, *own_shift; /* y; g_k = scale e_k, g_y = own_scale e_y + own_shift */
-    REAL lowest, tiny; /* exps of less than lowest are raised to it, gradients of less than tiny become 0 */
+    REAL lowest, tiny; /* exps of less than lowest, and gradients of less than tiny, become 0 */
 } XE(block);
 
 #define BLOCK_BYTES(stride) ((stride) * (ptrdiff_t)(4 * sizeof(double) + 4 * sizeof(REAL)))
 
 static inline char *XE(carve)(char *scratch, ptrdiff_t stride, XE(block) * b)
 {
-    b->lowest = -(REAL)INFINITY, b->tiny = 0;
+    b->lowest = (REAL)EXP_LOW, b->tiny = 0;
     b->weight = (double *)scratch;
     b->rest = b->weight + stride, b->gap = b->rest + stride, b->loss = b->gap + stride;
     b->label = (REAL *)(b->loss + stride);
@@ -58,7 +59,7 @@ XE_HOT double XE(finish_rows)(ptrdiff_t padded, const XE(block) * b)
     for (ptrdiff_t r = 0; r < padded; r += VLD) {
         const VD a = XE_DOUBLE(load)(b->weight + r), rest = XE_DOUBLE(load)(b->rest + r);
         const VD gap = XE_DOUBLE(load)(b->gap + r);
-        const VD tail = XE_DOUBLE(log1p)(rest), scale = a / (1.0 + rest);
+        const VD inverse = 1.0 / (1.0 + rest), tail = XE_DOUBLE(log1p_with)(rest, inverse), scale = a * inverse;
         /* 0 * inf = 0: a class of weight 0 that is masked costs nothing */
         const VD loss = a * (tail + XE_DOUBLE(where)(XE_DOUBLE(equal)(a, zero), zero, gap));
         const XE_DOUBLE(mask) own = XE_DOUBLE(equal)(gap, zero);
@@ -72,14 +73,21 @@ XE_HOT double XE(finish_rows)(ptrdiff_t padded, const XE(block) * b)
     return XE_DOUBLE(sum)(sum);
 }
 
-/* float runs out of exponents at exp(-103); a loss is a double and must not become 0 before exp(-745) */
-static double XE(rest_again)(const REAL *z, ptrdiff_t n)
+/* float runs out of exponents at exp(-103); a loss is a double and must not become 0 before exp(-745). So the rest of a
+ * row that is nearly right is computed again, in doubles: of logits z whose maximum is m. */
+XE_HOT double XE(rest_again)(const REAL *z, ptrdiff_t n, double m)
 {
-    double m = z[0], rest = -1.0;
-    for (ptrdiff_t k = 1; k < n; k++) m = z[k] > m ? z[k] : m;
-    for (ptrdiff_t k = 0; k < n; k++) rest += (double)z[k] == m ? 1.0 : 0.0;
-    for (ptrdiff_t k = 0; k < n; k++) rest += (double)z[k] == m ? 0.0 : exp((double)z[k] - m);
-    return rest;
+    const VD zero = XE_DOUBLE(all)(0.0), one = XE_DOUBLE(all)(1.0);
+    VD rest = zero, ties = zero;
+    for (ptrdiff_t k = 0; k < n; k += VLD) {
+        REAL tail[VLD];
+        for (ptrdiff_t i = 0; i < VLD; i++) tail[i] = k + i < n ? z[k + i] : -(REAL)INFINITY;
+        const VD x = XE(widen)(k + VLD <= n ? z + k : tail) - m;
+        const XE_DOUBLE(mask) top = XE_DOUBLE(equal)(x, zero);
+        rest += XE_DOUBLE(where)(top, zero, XE_DOUBLE(vexp)(x));
+        ties += XE_DOUBLE(where)(top, one, zero);
+    }
+    return XE_DOUBLE(sum)(rest) + (XE_DOUBLE(sum)(ties) - 1.0);
 }
 
 #define LEAST_REST 1e-30
@@ -113,7 +121,7 @@ XE_HOT void XE(exp_columns)(ptrdiff_t n_classes, ptrdiff_t padded, const REAL *z
         const V y = XE(load)(b->label + r);
         V z_y = m, rest = zero, ties = -one, class_k = zero;
         for (ptrdiff_t k = 0; k < n_classes; k++) {
-            const V z_k = XE(load)(z + k * stride + r), e_k = XE(vexp)(XE(larger)(lowest, z_k - m));
+            const V z_k = XE(load)(z + k * stride + r), e_k = XE(exp_above)(lowest, z_k - m);
             const M top = XE(equal)(z_k, m);
             XE(store)(e + k * stride + r, e_k);
             rest += XE(where)(top, zero, e_k);
@@ -166,33 +174,34 @@ XE_HOT double XE(exp_wide)(const REAL *z, ptrdiff_t n_classes, REAL *e, ptrdiff_
     const REAL top_z = XE(top)(highest);
     const V m = XE(all)(top_z);
 
+    /* the next rows are fetched while this one is computed with */
+    const ptrdiff_t row_bytes = n_classes * (ptrdiff_t)sizeof(REAL);
+    const ptrdiff_t ahead = row_bytes < 4096 ? 4096 : row_bytes > 65536 ? 65536 : row_bytes;
     V ties = zero;
-    double sums[VL];
-    memset(sums, 0, sizeof sums);
+    VD sum = XE_DOUBLE(all)(0.0);
     for (k = 0; k < n_classes;) {
         V rest = zero;
         const ptrdiff_t stop = n_classes - k < SHORT * VL ? n_classes : k + SHORT * VL;
         for (; k + VL <= stop; k += VL, e += e ? e_step : 0) {
-            const V z_k = XE(load)(z + k), e_k = XE(vexp)(XE(larger)(low, z_k - m));
+            XE_PREFETCH((const char *)(z + k) + ahead);
+            const V z_k = XE(load)(z + k), e_k = XE(exp_above)(low, z_k - m);
             const M is_top = XE(equal)(z_k, m);
             rest += XE(where)(is_top, zero, e_k);
             ties += XE(where)(is_top, one, zero);
             if (e) XE(store)(e, e_k);
         }
         if (k < stop) {
-            const V z_k = XE(load_or)(z + k, stop - k, -(REAL)INFINITY), e_k = XE(vexp)(XE(larger)(low, z_k - m));
+            const V z_k = XE(load_or)(z + k, stop - k, -(REAL)INFINITY), e_k = XE(exp_above)(low, z_k - m);
             const M is_top = XE(equal)(z_k, m);
             rest += XE(where)(is_top, zero, e_k);
             ties += XE(where)(is_top, one, zero);
             if (e) XE(store_some)(e, e_k, stop - k);
             k = stop;
         }
-        XE(wide_store)(sums, rest, 1);
+        sum += XE(fold)(rest);
     }
-    for (ptrdiff_t half = VL / 2; half; half /= 2)
-        for (ptrdiff_t i = 0; i < half; i++) sums[i] += sums[i + half];
     *top = top_z;
-    return sums[0] + ((double)XE(sum)(ties) - 1.0) + ((double)top_z - (double)top_z);
+    return XE_DOUBLE(sum)(sum) + ((double)XE(sum)(ties) - 1.0) + ((double)top_z - (double)top_z);
 }
 
 /* exp(z - m) into e, rest and gap of row r into b; e is not z */
@@ -200,7 +209,7 @@ static void XE(begin_row)(const REAL *z, ptrdiff_t n_classes, REAL *e, ptrdiff_t
                           const XE(block) * b)
 {
     double top, rest = XE(exp_wide)(z, n_classes, e, e_step, b->lowest, &top);
-    b->rest[r] = RUNS_OUT(rest) ? XE(rest_again)(z, n_classes) : rest;
+    b->rest[r] = RUNS_OUT(rest) ? XE(rest_again)(z, n_classes, top) : rest;
     b->gap[r] = top - (double)z[y];
 }
 
@@ -212,6 +221,8 @@ XE_HOT void XE(scale_row)(ptrdiff_t n_classes, REAL *e, ptrdiff_t e_step, ptrdif
     const REAL g_y = *own * b->own_scale[r] + b->own_shift[r];
     const V scale = XE(all)(b->scale[r]), tiny = XE(all)(b->tiny);
     ptrdiff_t k = 0;
+    if (b->tiny == 0)
+        for (; k + VL <= n_classes; k += VL, e += e_step) XE(store)(e, XE(load)(e) * scale);
     for (; k + VL <= n_classes; k += VL, e += e_step) {
         const V g_k = XE(load)(e) * scale;
         XE(store)(e, XE(where)(XE(less)(g_k, tiny), XE(all)(0), g_k));
@@ -282,9 +293,143 @@ static double XE(plain_rows)(XE_ROWS_ARGS(REAL))
     return sum;
 }
 
+/* ---- cross-entropy against distributions and smoothed labels, a row at a time, a lane a class ----
+ *
+ * With a_k the target before the row's weight s, A = sum_k a_k, and T and O its parts where z_k = m and elsewhere,
+ *     loss = s (A log1p(rest) + sum_k a_k (m - z_k)),
+ *     g_k = s (A e_k / (1 + rest) - a_k), which is s ((O + (T - a_k)) - a_k rest) / (1 + rest) where z_k = m:
+ * T - a_k is exactly 0 where m is one class's alone. */
+typedef struct {
+    const REAL *z, *y;  /* y NULL: one at the label */
+    const double *w;    /* of the classes, or NULL */
+    ptrdiff_t n, label; /* n classes */
+    REAL m, keep, share;
+    double rest, at_top, elsewhere, distance; /* T, O, sum_k a_k (m - z_k) */
+} XE(mixed);
+
+/* a_k of a vector of logits from class k on */
+XE_INLINE V XE(asked_of)(const XE(mixed) * q, ptrdiff_t k, V z_k)
+{
+    const ptrdiff_t n = q->n - k;
+    V a = XE(where)(XE(equal)(z_k, XE(all)(-(REAL)INFINITY)), XE(all)(0), XE(all)(q->share));
+    if (q->y) {
+        a += XE(all)(q->keep) * (n >= VL ? XE(load)(q->y + k) : XE(load_some)(q->y + k, n));
+    } else if (q->label >= k && q->label < k + VL) {
+        REAL y[VL];
+        for (ptrdiff_t i = 0; i < VL; i++) y[i] = q->label - k == i ? 1 : 0;
+        a += XE(all)(q->keep) * XE(load)(y);
+    }
+    if (q->w) {
+        REAL w[VL];
+        for (ptrdiff_t i = 0; i < VL; i++) w[i] = i < n ? (REAL)q->w[k + i] : 0;
+        a *= XE(load)(w);
+    }
+    return a;
+}
+
+XE_INLINE V XE(logits_from)(const XE(mixed) * q, ptrdiff_t k)
+{
+    return q->n - k >= VL ? XE(load)(q->z + k) : XE(load_or)(q->z + k, q->n - k, -(REAL)INFINITY);
+}
+
+/* T, O and the distance */
+XE_HOT void XE(mixed_sums)(XE(mixed) * q)
+{
+    enum { SHORT = 16 };
+    const V zero = XE(all)(0), m = XE(all)(q->m);
+    VD at_top = XE_DOUBLE(all)(0.0), elsewhere = at_top, distance = at_top;
+    for (ptrdiff_t k = 0; k < q->n;) {
+        V t = zero, o = zero, d = zero;
+        const ptrdiff_t stop = q->n - k < SHORT * VL ? q->n : k + SHORT * VL;
+        for (; k < stop; k += VL) {
+            const V z_k = XE(logits_from)(q, k), a = XE(asked_of)(q, k, z_k);
+            const M top = XE(equal)(z_k, m);
+            t += XE(where)(top, a, zero);
+            o += XE(where)(top, zero, a);
+            d += XE(where)(XE(equal)(a, zero), zero, a * (m - z_k)); /* 0 * inf = 0 */
+        }
+        at_top += XE(fold)(t), elsewhere += XE(fold)(o), distance += XE(fold)(d);
+    }
+    q->at_top = XE_DOUBLE(sum)(at_top), q->elsewhere = XE_DOUBLE(sum)(elsewhere);
+    q->distance = XE_DOUBLE(sum)(distance);
+}
+
+/* e becomes the gradient; s and 1 / (1 + rest) */
+XE_HOT void XE(mixed_gradient)(const XE(mixed) * q, double s, double inverse, REAL *e)
+{
+    const double total = q->at_top + q->elsewhere;
+    const V m = XE(all)(q->m), scale = XE(all)((REAL)(s * inverse * total)), s_k = XE(all)((REAL)s);
+    const V top_scale = XE(all)((REAL)(s * inverse)), rest = XE(all)((REAL)q->rest);
+    const V at_top = XE(all)((REAL)q->at_top), elsewhere = XE(all)((REAL)q->elsewhere);
+    for (ptrdiff_t k = 0; k < q->n; k += VL) {
+        const ptrdiff_t n = q->n - k;
+        const V z_k = XE(logits_from)(q, k), a = XE(asked_of)(q, k, z_k);
+        const V e_k = n >= VL ? XE(load)(e + k) : XE(load_some)(e + k, n);
+        const V g_top = top_scale * ((elsewhere + (at_top - a)) - a * rest);
+        const V g_k = XE(where)(XE(equal)(z_k, m), g_top, e_k * scale - s_k * a);
+        if (n >= VL)
+            XE(store)(e + k, g_k);
+        else
+            XE(store_some)(e + k, g_k, n);
+    }
+}
+
+static double XE(mixed_rows)(XE_ROWS_ARGS(REAL))
+{
+    enum { N = 16 };
+    const ptrdiff_t n_classes = target->n_classes;
+    const double *w = target->class_weight;
+    double sum = 0.0;
+    for (ptrdiff_t done = 0; done < n_rows; done += N) {
+        const ptrdiff_t n = n_rows - done < N ? n_rows - done : N;
+        XE(mixed) rows[N];
+        double rest[N] = {0}, tail[N], inverse[N];
+        for (ptrdiff_t r = 0; r < n; r++) {
+            const ptrdiff_t i = first + done + r;
+            const REAL *zr = z + (done + r) * n_classes, *y = target->distribution;
+            XE(mixed) *q = rows + r;
+            if (XE(row_weight)(target, i) == 0.0) continue;
+            *q = (XE(mixed)){.z = zr, .w = w, .n = n_classes, .keep = (REAL)(1.0 - target->smoothing),
+                             .share = (REAL)XE(smoothing_share)(target, zr)};
+            if (target->labels)
+                q->label = target->labels[i];
+            else
+                q->y = y + i * n_classes;
+            double top;
+            rest[r] = XE(exp_wide)(zr, n_classes, grad ? grad + (done + r) * n_classes : NULL, VL, (REAL)EXP_LOW, &top);
+            if (RUNS_OUT(rest[r])) rest[r] = XE(rest_again)(zr, n_classes, top);
+            q->m = (REAL)top, q->rest = rest[r];
+            XE(mixed_sums)(q);
+        }
+        for (ptrdiff_t r = 0; r < N; r += VLD) {
+            const VD rest_r = XE_DOUBLE(load)(rest + r);
+            const VD inverse_r = 1.0 / (1.0 + rest_r);
+            XE_DOUBLE(store)(tail + r, XE_DOUBLE(log1p_with)(rest_r, inverse_r));
+            XE_DOUBLE(store)(inverse + r, inverse_r);
+        }
+        for (ptrdiff_t r = 0; r < n; r++) {
+            const double s = XE(row_weight)(target, first + done + r);
+            REAL *g = grad ? grad + (done + r) * n_classes : NULL;
+            double loss = 0.0;
+            if (s == 0.0) {
+                XE(fill)(g, n_classes, 0);
+            } else {
+                loss = s * (tail[r] * (rows[r].at_top + rows[r].elsewhere) + rows[r].distance);
+                if (g) XE(mixed_gradient)(rows + r, s, inverse[r], g);
+            }
+            if (row_loss) row_loss[done + r] = loss;
+            sum += loss;
+        }
+    }
+    return sum;
+}
+
+/* Rows of a user's logits, or of a model's: whatever the loss and the target. */
 static double XE(softmax_rows)(XE_ROWS_ARGS(REAL))
 {
-    return (XE(is_plain)(target) ? XE(plain_rows) : XE(xe_softmax_rows))(target, first, n_rows, z, grad, row_loss);
+    const int plain = XE(is_plain)(target), cross_entropy = target->loss.kind == XE_CROSS_ENTROPY;
+    return (plain ? XE(plain_rows) : cross_entropy ? XE(mixed_rows) : XE(xe_softmax_rows))(target, first, n_rows, z,
+                                                                                            grad, row_loss);
 }
 
 /* Two classes, one logit z for class 1:  L = a_1 softplus(-z) + a_0 softplus(z),
@@ -304,7 +449,7 @@ XE_HOT double XE(sigmoid_losses)(ptrdiff_t n, XE(sigmoid_block) * b)
     for (ptrdiff_t r = 0; r < padded; r += VLD) {
         const VD z = XE_DOUBLE(load)(b->z + r), a0 = XE_DOUBLE(load)(b->a0 + r), a1 = XE_DOUBLE(load)(b->a1 + r);
         const VD q = XE_DOUBLE(vexp)(XE_DOUBLE(smaller)(-z, z)), large = 1.0 / (1.0 + q), small = q * large;
-        const VD tail = XE_DOUBLE(log1p)(q);
+        const VD tail = XE_DOUBLE(log1p_with)(q, large);
         const VD l0 = a0 * (tail + XE_DOUBLE(larger)(zero, z)), l1 = a1 * (tail + XE_DOUBLE(larger)(zero, -z));
         /* 0 * inf = 0 */
         const VD l = XE_DOUBLE(where)(XE_DOUBLE(equal)(a0, zero), zero, l0) +

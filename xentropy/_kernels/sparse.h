@@ -108,7 +108,8 @@ XE_INLINE void XE(sparse_update)(const int n_v, const int is_64, const int is_fl
     }
 }
 
-/* One output, row r: sum_t x_t w_t. A lane is a stored value where columns can be gathered, else the sum is in lane 0. */
+/* One output, row r: sum_t x_t w_t. A lane is a stored value where columns can be gathered, else the sum is in lane
+ * 0. */
 XE_INLINE V XE(single_dot)(const int is_64, const int is_float, const void *x, const void *columns, ptrdiff_t begin,
                            ptrdiff_t end, const REAL *w)
 {
@@ -212,7 +213,7 @@ XE_HOT void XE(sparse_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n
  * there. A tile of rows whose logits do stay in the cache meets its columns in ascending order: the coefficients and
  * their gradient go by once a tile, as streams, and each is in registers while the values of its column go by. */
 
-#define AHEAD 16 /* columns whose coefficients, or gradient, are asked for before they are met */
+#define COLUMNS_AHEAD 16 /* columns whose coefficients, or gradient, are asked for before they are met */
 
 XE_INLINE void XE(ask_for)(const char *p, const ptrdiff_t n_bytes)
 {
@@ -229,8 +230,8 @@ XE_INLINE void XE(tile_logits_part)(const int n_v, const int is_float, const int
     ptrdiff_t t = 0;
     for (ptrdiff_t c = 0; c < n_columns; c++) {
         const REAL *w_c = w + column[c] * stride;
-        if (c + AHEAD < n_columns)
-            XE(ask_for)((const char *)(w + column[c + AHEAD] * stride), n_v * (ptrdiff_t)sizeof(H));
+        if (c + COLUMNS_AHEAD < n_columns)
+            XE(ask_for)((const char *)(w + column[c + COLUMNS_AHEAD] * stride), n_v * (ptrdiff_t)sizeof(H));
         H w_v[MOST];
         XE_UNROLL
         for (int v = 0; v < n_v; v++) w_v[v] = XE(load_short)(w_c + v * HL);
@@ -254,8 +255,8 @@ XE_INLINE void XE(tile_gradient_part)(const int n_v, const int is_float, const i
     ptrdiff_t t = 0;
     for (ptrdiff_t c = 0; c < n_columns; c++) {
         double *to_c = to + column[c] * stride;
-        if (c + AHEAD < n_columns)
-            XE(ask_for)((const char *)(to + column[c + AHEAD] * stride), n_v * HL * (ptrdiff_t)sizeof(double));
+        if (c + COLUMNS_AHEAD < n_columns)
+            XE(ask_for)((const char *)(to + column[c + COLUMNS_AHEAD] * stride), n_v * HL * (ptrdiff_t)sizeof(double));
         for (const ptrdiff_t end = t + length[c]; t < end;) {
             const ptrdiff_t stop = !XE_IS_FLOAT || end - t < RUN ? end : t + RUN;
             H sum[MOST];

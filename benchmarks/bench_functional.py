@@ -1,0 +1,84 @@
+"""Losses of logits with their gradients: ours, and torch's forward and backward passes, one thread each."""
+
+import numpy as np
+
+import xentropy as xe
+
+from .measuring import ratio
+
+try:
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+except ImportError:
+    torch = None
+
+SIZE = 4_000_000  # logits
+
+
+class CrossEntropy:
+    params = ([10, 100, 150, 1000, 32000], ["float64", "float32"], ["labels", "smoothed", "soft"])
+    param_names = ("n_classes", "dtype", "target")
+
+    def setup(self, n_classes, dtype, target):
+        n = SIZE // n_classes
+        rng = np.random.default_rng(0)
+        self.z = rng.standard_normal((n, n_classes)).astype(dtype)
+        self.y = rng.integers(0, n_classes, n)
+        if target == "soft":
+            y = rng.gamma(0.5, size=(n, n_classes))
+            self.y = (y / y.sum(axis=1, keepdims=True)).astype(dtype)
+        self.smoothing = 0.1 if target == "smoothed" else 0.0
+
+    def run_ours(self):
+        return xe.cross_entropy(self.y, self.z, label_smoothing=self.smoothing, return_grad=True)
+
+    def time_one_thread(self, n_classes, dtype, target):
+        self.run_ours()
+
+    def track_ratio_to_torch(self, n_classes, dtype, target):
+        if torch is None:
+            raise NotImplementedError("needs torch")
+        torch.set_num_threads(1)
+        z, y = torch.from_numpy(self.z.copy()).requires_grad_(), torch.from_numpy(self.y)
+
+        def run_torch():
+            z.grad = None
+            loss = cross_entropy(z, y, label_smoothing=self.smoothing)
+            loss.backward()
+            return loss.item()
+
+        if not np.isclose(self.run_ours()[0], run_torch(), rtol=1e-4):
+            raise AssertionError("the losses differ")
+        return ratio(run_torch, self.run_ours, n_threads=1)
+
+
+class BinaryCrossEntropy:
+    params = (["float64", "float32"],)
+    param_names = ("dtype",)
+
+    def setup(self, dtype):
+        rng = np.random.default_rng(0)
+        self.z = rng.standard_normal(1_000_000).astype(dtype)
+        self.y = rng.integers(0, 2, 1_000_000).astype(dtype)
+
+    def run_ours(self):
+        return xe.binary_cross_entropy(self.y, self.z, return_grad=True)
+
+    def time_one_thread(self, dtype):
+        self.run_ours()
+
+    def track_ratio_to_torch(self, dtype):
+        if torch is None:
+            raise NotImplementedError("needs torch")
+        torch.set_num_threads(1)
+        z, y = torch.from_numpy(self.z.copy()).requires_grad_(), torch.from_numpy(self.y)
+
+        def run_torch():
+            z.grad = None
+            binary_cross_entropy_with_logits(z, y).backward()
+
+        return ratio(run_torch, self.run_ours, n_threads=1)
+
+
+for _benchmark in (CrossEntropy, BinaryCrossEntropy):
+    _benchmark.track_ratio_to_torch.unit = "times as fast as torch"
