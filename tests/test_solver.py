@@ -7,7 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from xentropy._kernels._moments import moments
 from xentropy._solver import Solution, minimize_lbfgs
-from xentropy._variables import Variables
+from xentropy._variables import ClassVariables, Variables
 
 
 class Quadratic:
@@ -26,8 +26,8 @@ class Quadratic:
     def variables(self):
         return Variables(self.first)
 
-    def renewal_cost(self):
-        return self.cost
+    def renewal_cost(self, decline):
+        return self.cost if decline < 0.9999 else np.inf
 
     def renewed_variables(self, theta):
         self.n_renewed += 1
@@ -59,6 +59,24 @@ def test_variables_are_the_change_that_a_factor_makes():
             np.testing.assert_allclose(variables.v(theta), (L.T @ theta.reshape(m, r)).ravel())
             np.testing.assert_allclose(variables.theta(variables.v(theta)), theta)
             np.testing.assert_allclose(variables.gradient(theta), np.linalg.solve(L, theta.reshape(m, r)).ravel())
+
+
+def test_variables_of_each_class_leave_what_classes_share_alone():
+    rng = np.random.default_rng(1)
+    K, m = 3, 4
+    B = rng.standard_normal((K, m, m))
+    A = B @ B.transpose(0, 2, 1) + np.eye(m)
+    variables = ClassVariables(A)
+    theta = rng.standard_normal((m, K))
+    theta -= theta.mean(axis=1, keepdims=True)
+    L = np.linalg.cholesky(A)
+    v = np.stack([L[k].T @ theta[:, k] for k in range(K)], axis=1).ravel()
+    np.testing.assert_allclose(variables.v(theta.ravel()), v)
+    np.testing.assert_allclose(variables.theta(v), theta.ravel())
+    other = rng.standard_normal(m * K)
+    np.testing.assert_allclose(variables.theta(other).reshape(m, K).sum(axis=1), 0.0, atol=1e-14)
+    # gradient is the transpose of theta, for gradients that sum to zero over the classes
+    np.testing.assert_allclose(variables.theta(other) @ theta.ravel(), other @ variables.gradient(theta.ravel()))
 
 
 def test_a_curvature_that_is_not_positive_gives_its_diagonal():

@@ -18,7 +18,7 @@ from scipy.optimize import Bounds, OptimizeResult, minimize
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import ThreadpoolController
 
-from ._variables import Variables
+from ._variables import ClassVariables, Variables
 
 # The steps that L-BFGS remembers; fewer where to remember takes more time than to evaluate
 _MEMORY = 30
@@ -48,12 +48,13 @@ class Problem(Protocol):
 
     def __call__(self, theta: np.ndarray) -> tuple[float, np.ndarray]: ...
 
-    def variables(self) -> Variables: ...
+    def variables(self) -> Variables | ClassVariables: ...
 
-    def renewal_cost(self) -> float:
-        """Of `renewed_variables`, in evaluations."""
+    def renewal_cost(self, decline: float) -> float:
+        """Of `renewed_variables`, in evaluations; inf where they would not be better. `decline` is the value over that
+        where the variables in use were made."""
 
-    def renewed_variables(self, theta: np.ndarray) -> Variables:
+    def renewed_variables(self, theta: np.ndarray) -> Variables | ClassVariables:
         """Variables that suit the surroundings of theta."""
 
     def l1_weights(self) -> np.ndarray | None:
@@ -215,7 +216,7 @@ class _Smooth:
 
     bounds = None
 
-    def __init__(self, variables: Variables) -> None:
+    def __init__(self, variables: Variables | ClassVariables) -> None:
         self.variables = variables
 
     def x(self, theta: np.ndarray, grad: np.ndarray) -> np.ndarray:
@@ -243,7 +244,7 @@ class _Split:
     what the penalty holds: the others wait for the next stage.
     """
 
-    def __init__(self, variables: Variables, l1: np.ndarray) -> None:
+    def __init__(self, variables: Variables | ClassVariables, l1: np.ndarray) -> None:
         self.variables = variables
         self.l1 = variables.theta(l1)  # |theta_j| = |v_j| / L_j
 
@@ -302,7 +303,7 @@ class _Stage:
         values hides.
     """
 
-    def __init__(self, run: _Run, variables: Variables, by_gradient: bool) -> None:
+    def __init__(self, run: _Run, variables: Variables | ClassVariables, by_gradient: bool) -> None:
         self.of, self.by_gradient = run, by_gradient
         self.space = _Smooth(variables) if run.l1 is None else _Split(variables, run.l1)
         self.x = self.space.x(run.at.theta, run.grad)
@@ -323,7 +324,6 @@ class _Stage:
             return "converged"
         if at.n_iter >= run.max_iter:
             return "max_iter"
-        self.cost = run.problem.renewal_cost()
         self.start_x, self.start_value, self.start_gradient = self.x.copy(), self.value, self.gradient
         minimize(
             self._evaluate,
@@ -379,7 +379,7 @@ class _Stage:
             self.ended = "narrow"
         elif self._is_blind():
             self.ended = "blind"
-        elif self.n_evaluations >= max(_LEAST_EVALUATIONS, self.cost) and self._left(norm) > 0.25 * self.cost:
+        elif self.n_evaluations >= _LEAST_EVALUATIONS and self._is_slow(norm):
             self.ended = "slow"
         else:
             return
@@ -389,6 +389,11 @@ class _Stage:
         if self.by_gradient:
             return self.since_best >= max(_PATIENCE, self.of.at.n_iter // 4)
         return self.invisible >= 3
+
+    def _is_slow(self, norm: float) -> bool:
+        """Whether this stage has taken as long as better variables would, and is that far from its end."""
+        cost = self.of.problem.renewal_cost(self.value / self.start_value)
+        return self.n_evaluations >= cost and self._left(norm) > cost
 
     def _left(self, norm: float) -> float:
         """Evaluations from here to `tol`, at the pace of this stage."""
