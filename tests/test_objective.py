@@ -102,7 +102,7 @@ def test_variables_are_those_of_the_hessian(n_classes, weighted):
     weights = rng.integers(0, 3, N) * 0.7 if weighted else None
     objective = LinearObjective(X, learn_target(y), C=0.3, sample_weight=weights)
     theta = objective.pack(coef - coef.mean(axis=0) * (n_classes > 2), intercept)
-    objective.variables()
+    objective.variables(theta)
     variables = objective.renewed_variables(theta)
     if isinstance(variables, ClassVariables):
         compare(objective, theta, variables, one_class=True)
@@ -133,10 +133,26 @@ def test_rows_without_curvature_are_left_out_of_the_hessian():
     X = rng.normal(size=(2000, 100))
     coef = rng.normal(size=(100, 4))
     objective = LinearObjective(X, learn_target((X @ coef).argmax(axis=1)), C=10.0)
-    objective.variables()
     theta = objective.pack(coef.T - coef.mean(axis=1), np.zeros(4))
+    objective.variables(theta)
     assert isinstance(objective.renewed_variables(theta), ClassVariables)
     dear = objective.renewal_cost(1.0)
     objective._used = 1.0
     assert dear < 0.7 * objective.renewal_cost(1.0)
     compare(objective, theta, objective.renewed_variables(theta), rel=0.01)
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_another_penalty_takes_the_loss_that_is_known(n_classes):
+    X, y, coef, intercept, _ = problem(n_classes, soft=False)
+    objective, target = LinearObjective(X, learn_target(y), C=0.3), learn_target(y)
+    theta = objective.pack(coef, intercept)
+    for C, l1_ratio in ((0.3, 0.0), (7.0, 0.0), (7.0, 0.5), (np.inf, 0.0)):
+        objective.C, objective.l1_ratio = C, l1_ratio
+        value, grad = objective(theta)
+        expected_value, expected_grad = LinearObjective(X, target, C=C, l1_ratio=l1_ratio)(theta)
+        assert value == expected_value
+        np.testing.assert_array_equal(grad, expected_grad)
+        grad[:] = np.nan  # belongs to the caller
+    theta[0] += 1.0  # so does theta
+    np.testing.assert_array_equal(objective(theta)[1], LinearObjective(X, target, C=np.inf)(theta)[1])

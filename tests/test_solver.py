@@ -23,7 +23,7 @@ class Quadratic:
         gradient = self.A @ (theta - self.best)
         return 1.0 + 0.5 * float((theta - self.best) @ gradient), gradient
 
-    def variables(self):
+    def variables(self, theta):
         return Variables(self.first)
 
     def renewal_cost(self, decline):
@@ -128,6 +128,32 @@ def test_l1_is_the_soft_threshold():
         np.testing.assert_allclose(solution.theta, expected * units, rtol=1e-10)
         np.testing.assert_array_equal(solution.theta == 0.0, expected == 0.0)
         np.testing.assert_allclose(solution.value, problem(solution.theta)[0] + l1 @ np.abs(solution.theta / units))
+
+
+def test_the_better_of_two_starts(spread):
+    A, best = spread
+    near, far = best + 1e-3, best + 1.0
+    for theta, guess in ((near, far), (far, near)):
+        problem = Quadratic(A, best)
+        solution = minimize_lbfgs(problem, theta, tol=1e-6, max_iter=0, guess=guess)
+        np.testing.assert_array_equal(solution.theta, near)
+        assert solution.n_evaluations == problem.n_evaluations == 2
+        solved = minimize_lbfgs(problem, theta, tol=1e-6, max_iter=1000, guess=guess)
+        assert solved.converged
+        assert solved.n_evaluations == problem.n_evaluations - 2
+
+
+def test_a_share_of_the_first_gradient_is_short_enough():
+    A, best = np.diag(np.logspace(0, 2, 30)), np.zeros(30)
+    first = np.linalg.norm(A.sum(axis=1)) / Quadratic(A, best)(best + 1.0)[0]  # its `variables` are theta itself
+    for guess in (None, best + 0.1):
+        fits = [
+            minimize_lbfgs(Quadratic(A, best), best + 1.0, tol=1e-9, max_iter=1000, guess=guess, **loose)
+            for loose in ({"share": 1e-3}, {"share": 1e-3, "loosest": 1e-5}, {"share": 1e-30}, {})
+        ]
+        assert all(fit.converged for fit in fits)
+        for fit, at_least, at_most in zip(fits, (1e-5, 1e-9, 0.0, 0.0), (1e-3 * first, 1e-5, 1e-9, 1e-9), strict=True):
+            assert at_least < fit.gradient_norm <= at_most
 
 
 def test_watch_sees_each_iteration_and_may_stop(spread):

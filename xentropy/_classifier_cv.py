@@ -33,8 +33,9 @@ from ._watch import callbacks_of
 
 # The default score; where metadata is routed it takes the weights as well
 _LOG_LOSS = make_log_loss_scorer().set_score_request(sample_weight=True)
-# The fits of the folds are only compared: their objectives to 1e-6, relatively, are far below what folds differ by
-_PATH_TOL = 10.0
+# The fits of the folds are only compared, so each may end where its gradient is this share of what it was where the fit
+# for the C before had ended, within so many times `tol`: a percent of the scores, where those of folds differ by tens
+_SHARE, _LOOSEST = 0.1, 100.0
 # Parameters of SoftmaxClassifier that the search sets, or that make no sense in it
 _NOT_SHARED = (
     "C", "l1_ratio", "warm_start", "early_stopping", "validation_fraction", "n_iter_no_change", "random_state",
@@ -72,7 +73,8 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
 
     loss, label_smoothing, class_weight, logit_adjustment, fit_intercept, tol, max_iter
         As in `SoftmaxClassifier`. ``class_weight="balanced"`` balances all rows, not those of each fold. `tol` is that
-        of the final fit; those of the folds, which are only compared, end at ten times as much.
+        of the final fit. Those of the folds are only compared with each other: they end where the gradient is a tenth
+        of what it was at the solution for the `C` before, between `tol` and 100 times `tol`.
 
     verbose : int, default=0
         1 prints a line for each fold, and the final fit as `SoftmaxClassifier` does.
@@ -336,14 +338,18 @@ def _follow_path(
     scores, n_iter, n_unfinished = np.empty(shape), np.empty(shape, dtype=np.int64), 0
     coefs = np.empty((*shape, objective.n_outputs, objective.n_features + objective.fit_intercept))
     for i, l1_ratio in enumerate(l1_ratios):
-        theta = objective.start()
+        walk = _Walk(objective.start())
         for j in np.argsort(Cs, kind="stable"):
             objective.C, objective.l1_ratio = Cs[j], l1_ratio
-            solution = minimize_lbfgs(objective, theta, tol=_PATH_TOL * member.tol, max_iter=member.max_iter)
+            theta, guess = walk.starts(Cs[j])
+            solution = minimize_lbfgs(
+                objective, theta, tol=member.tol, max_iter=member.max_iter, guess=guess, share=_SHARE,
+                loosest=_LOOSEST * member.tol,
+            )  # fmt: skip
             if solution.status == "interrupted":
                 raise KeyboardInterrupt
-            theta = solution.theta
-            coef, intercept = objective.unpack(theta)
+            walk.went_to(Cs[j], solution.theta)
+            coef, intercept = objective.unpack(solution.theta)
             coefs[i, j] = np.column_stack([coef, intercept]) if objective.fit_intercept else coef
             n_iter[i, j], n_unfinished = solution.n_iter, n_unfinished + (not solution.converged)
             member.classes_, member.n_features_in_ = target.classes, X.shape[1]
@@ -352,6 +358,27 @@ def _follow_path(
     if announced:
         print(f"[xentropy] {announced}: best score {scores.max():.6g}", flush=True)
     return _Path(coefs, scores, n_iter, n_unfinished)
+
+
+class _Walk:
+    """Where to start for the next C: where the last one ended, or further on the line through the last two, as far as
+    the logarithm of C goes. With features that separate the classes the coefficients follow it on and on."""
+
+    def __init__(self, start: np.ndarray) -> None:
+        self._thetas = [start]
+        self._Cs: list[float] = []
+
+    def starts(self, C: float) -> tuple[np.ndarray, np.ndarray | None]:
+        if len(self._Cs) < 2:
+            return self._thetas[-1], None
+        before, last = self._Cs[-2:]
+        if not before < last < C < np.inf:
+            return self._thetas[-1], None
+        ahead = np.log(C / last) / np.log(last / before)
+        return self._thetas[-1], self._thetas[-1] + ahead * (self._thetas[-1] - self._thetas[-2])
+
+    def went_to(self, C: float, theta: np.ndarray) -> None:
+        self._thetas, self._Cs = [*self._thetas[-1:], theta], [*self._Cs[-1:], C]
 
 
 def _values(name: str, values: Any) -> np.ndarray:

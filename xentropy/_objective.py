@@ -29,8 +29,9 @@ _MOST_COUPLED = 4096  # theta that one factor may couple: its matrix holds 128 M
 _BLOCK_VALUES = 1 << 20
 # Rows whose curvature is below this share of the mean one are left out of a Hessian
 _NEGLIGIBLE = 1e-3
-_CHEAP = 16.0  # ... unless all of them take no more than so many evaluations
+_CHEAP = 4.0  # ... unless all of them take no more than so many evaluations
 _SAME = 0.9999  # a value that declined to this share has about the same Hessian
+_NEARBY = 0.02  # ... and so has a loss that differs by this share, for another C
 _RESTART = 4.0  # evaluations that new variables cost L-BFGS
 
 
@@ -125,6 +126,7 @@ class LinearObjective:
         if not dense:  # after LinearPass has checked the indices
             self._find_spread()
         self._shift_intercept = self._mean if not (dense and self._has_large_offsets()) else None
+        self._last: tuple[Any, ...] = (None,)  # theta, its copy, loss and gradient
         self._knows = "diagonal"  # the curvature that the variables are made of
         self._gram: np.ndarray | None = None
         self._hessian: np.ndarray | None = None
@@ -177,10 +179,23 @@ class LinearObjective:
         return np.ascontiguousarray(coef_t.T), intercept
 
     def __call__(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
+        loss, grad = self._loss_and_gradient(theta)
+        l2_weight = self.l2_weight
+        if l2_weight == 0.0:
+            return loss, grad
+        coef, _ = self._views(theta)
+        grad_coef, _ = self._views(grad)
+        grad_coef += l2_weight * coef
+        return loss + 0.5 * l2_weight * float(np.vdot(coef, coef)), grad
+
+    def _loss_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
+        """The mean loss and its gradient, which another C asks for again where the last one has ended."""
+        if theta is self._last[0] and np.array_equal(theta, self._last[1]):
+            return self._last[2], self._last[3].copy()
         grad = np.empty_like(theta)
         coef, intercept = self._views(theta)
         grad_coef, grad_intercept = self._views(grad)
-        mean, l2_weight = self._shift_intercept, self.l2_weight
+        mean = self._shift_intercept
         if mean is not None:
             intercept = intercept - mean @ coef
         if self.offset is not None:
@@ -191,10 +206,8 @@ class LinearObjective:
         if len(self._flat):  # exactly, where rounding would leave something to divide by a spread of nothing
             grad_coef[self._flat] = 0.0
         grad /= self.weight_sum
-        if l2_weight == 0.0:
-            return loss / self.weight_sum, grad
-        grad_coef += l2_weight * coef
-        return loss / self.weight_sum + 0.5 * l2_weight * float(np.vdot(coef, coef)), grad
+        self._last = theta, theta.copy(), loss / self.weight_sum, grad.copy()
+        return loss / self.weight_sum, grad
 
     def value(self, theta: np.ndarray) -> float:
         """What is minimised: the value at theta with the L1 term."""
@@ -229,17 +242,21 @@ class LinearObjective:
 
         return loss
 
-    def variables(self) -> Variables | ClassVariables:
+    def variables(self, theta: np.ndarray) -> Variables | ClassVariables:
         """Variables in which the curvature at `start` is about the identity.
 
         There the Hessian is the Gram matrix of the centred features, times the variance of a class indicator, plus the
         penalty: one factor serves all classes. Where even that is dear, its diagonal serves. But where a minimisation
-        with another C has left a curvature, that is nearer.
+        with another C has asked for the Hessian, this one does as well: for that at theta, if the loss is another.
         """
         if self.l1_weights() is not None:
             return Variables(np.sqrt(self._diagonal()))
         if self._knows == "diagonal" and self._cost_of("gram") <= _EVALUATIONS_FOR_GRAM:
             self._knows = "gram"
+        if self._hessian is not None:
+            loss, _ = self._loss_and_gradient(theta)
+            if abs(loss - self._hessian_loss) > _NEARBY * self._hessian_loss:
+                self._find_hessian(theta)
         return self._known_variables()
 
     def renewal_cost(self, decline: float) -> float:
@@ -356,6 +373,7 @@ class LinearObjective:
             for k in range(R):
                 coupled[:, k, :, k] = blocks[k]
         self._hessian = blocks if coupled is None else coupled
+        self._hessian_loss, _ = self._loss_and_gradient(theta)
         self._used = n_used / (self._X.shape[0] * len(p[0]))
 
     def _hessian_variables(self) -> Variables | ClassVariables:

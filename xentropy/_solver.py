@@ -48,7 +48,8 @@ class Problem(Protocol):
 
     def __call__(self, theta: np.ndarray) -> tuple[float, np.ndarray]: ...
 
-    def variables(self) -> Variables | ClassVariables: ...
+    def variables(self, theta: np.ndarray) -> Variables | ClassVariables:
+        """Variables for a start at theta, which was evaluated last."""
 
     def renewal_cost(self, decline: float) -> float:
         """Of `renewed_variables`, in evaluations; inf where they would not be better. `decline` is the value over that
@@ -134,6 +135,9 @@ def minimize_lbfgs(
     tol: float,
     max_iter: int,
     watch: Callable[[Progress], str | None] | None = None,
+    guess: np.ndarray | None = None,
+    share: float = 0.0,
+    loosest: float = inf,
 ) -> Solution:
     """Minimise `problem` from `theta` until the gradient is no longer than `tol` times the value.
 
@@ -153,17 +157,23 @@ def minimize_lbfgs(
     watch : callable, optional
         Called after each iteration with a `Progress`. Unless it returns None, the minimisation ends there, and what it
         returned is the status.
+    guess : float64 ndarray, optional
+        Starts there where the value is less than at theta.
+    share, loosest : float
+        A gradient of this share of its length at theta is short enough, if it is within `loosest` besides: for theta
+        that solves a problem nearby, where only the difference matters.
 
     References
     ----------
     Byrd, Lu, Nocedal & Zhu (1995), A limited memory algorithm for bound constrained optimization, SIAM J. Sci. Comput.
     16(5), 1190-1208.
     """
-    run = _Run(problem, theta, tol, max_iter, watch)
+    run = _Run(problem, tol, max_iter, watch)
     # L-BFGS itself calls a BLAS, whose threads spin between calls and take the cores from the threads of `problem`:
     # digits took 1.45 s with two threads of each, 0.065 s with one for the BLAS
     with _thread_pools().limit(limits=1, user_api="blas"):
         try:
+            run.start(theta, guess, share, loosest)
             return run.solve()
         except KeyboardInterrupt:
             return run.solution("interrupted")
@@ -173,29 +183,43 @@ class _Run:
     """The state of one minimisation: where it is, and the gradient (of the smooth part, in theta) there."""
 
     def __init__(
-        self,
-        problem: Problem,
-        theta: np.ndarray,
-        tol: float,
-        max_iter: int,
-        watch: Callable[[Progress], str | None] | None,
+        self, problem: Problem, tol: float, max_iter: int, watch: Callable[[Progress], str | None] | None
     ) -> None:
         self.problem, self.tol, self.max_iter, self.watch = problem, tol, max_iter, watch
         self.l1 = problem.l1_weights()
-        self.at = Progress(theta, inf)
-        self.grad = theta
 
     def solution(self, status: str) -> Solution:
         return Solution(**vars(self.at), status=status)
 
+    def start(self, theta: np.ndarray, guess: np.ndarray | None, share: float, loosest: float) -> None:
+        self.at, self.grad = self._evaluated(theta)
+        if not np.isfinite(self.at.value):
+            raise ValueError(
+                f"the objective is {self.at.value} at the start: X or its coefficients are too large for float64"
+            )
+        first, grad = self.at, self.grad
+        if guess is not None:
+            guessed, grad_guessed = self._evaluated(guess)
+            first.n_evaluations = guessed.n_evaluations = 2
+            if guessed.value < first.value:
+                self.at, self.grad = guessed, grad_guessed
+        self.variables = self.problem.variables(self.at.theta)
+        if share > 0.0:
+            space = self.space(self.variables)
+            x = space.x(first.theta, grad)
+            norm, _ = space.norms(x, space.gradient(grad))
+            self.tol = max(self.tol, min(loosest, share * relative(norm, first.value)))
+
+    def _evaluated(self, theta: np.ndarray) -> tuple[Progress, np.ndarray]:
+        value, grad = self.problem(theta)
+        value += 0.0 if self.l1 is None else float(self.l1 @ np.abs(theta))
+        return Progress(theta, value, n_evaluations=1), grad
+
+    def space(self, variables: Variables | ClassVariables) -> _Smooth | _Split:
+        return _Smooth(variables) if self.l1 is None else _Split(variables, self.l1)
+
     def solve(self) -> Solution:
-        at = self.at
-        value, self.grad = self.problem(at.theta)
-        at.value = value if self.l1 is None else value + float(self.l1 @ np.abs(at.theta))
-        at.n_evaluations = 1
-        if not np.isfinite(value):
-            raise ValueError(f"the objective is {value} at the start: X or its coefficients are too large for float64")
-        variables, by_gradient = self.problem.variables(), False
+        at, variables, by_gradient = self.at, self.variables, False
         while True:
             ended = _Stage(self, variables, by_gradient).run()
             if ended == "slow":
@@ -305,7 +329,7 @@ class _Stage:
 
     def __init__(self, run: _Run, variables: Variables | ClassVariables, by_gradient: bool) -> None:
         self.of, self.by_gradient = run, by_gradient
-        self.space = _Smooth(variables) if run.l1 is None else _Split(variables, run.l1)
+        self.space = run.space(variables)
         self.x = self.space.x(run.at.theta, run.grad)
         self.theta, self.value, self.grad = run.at.theta, run.at.value, run.grad
         self.gradient = self.space.gradient(run.grad)
@@ -319,7 +343,7 @@ class _Stage:
         run, at = self.of, self.of.at
         self.best_norm = self.start_norm = self.space.norms(self.x, self.gradient)[0]
         self.since_best = self.invisible = 0
-        at.gradient_norm = self._relative(self.start_norm)
+        at.gradient_norm = relative(self.start_norm, self.value)
         if at.gradient_norm <= run.tol:
             return "converged"
         if at.n_iter >= run.max_iter:
@@ -363,7 +387,7 @@ class _Stage:
         norm, part = self.space.norms(self.x, self.gradient)
         at.decrease = at.value - self.value
         at.theta, at.value, run.grad = self.theta, self.value, self.grad
-        at.gradient_norm = self._relative(norm)
+        at.gradient_norm = relative(norm, self.value)
         at.n_iter += 1
         self.since_best = 0 if norm < self.best_norm else self.since_best + 1
         self.invisible = 0 if at.decrease > _VISIBLE_DECREASE * abs(at.value) else self.invisible + 1
@@ -402,5 +426,6 @@ class _Stage:
             return inf
         return self.n_evaluations * log(norm / goal) / log(self.start_norm / norm)
 
-    def _relative(self, norm: float) -> float:
-        return norm / max(abs(self.value), _LEAST_VALUE)
+
+def relative(norm: float, value: float) -> float:
+    return norm / max(abs(value), _LEAST_VALUE)
