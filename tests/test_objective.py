@@ -156,3 +156,21 @@ def test_another_penalty_takes_the_loss_that_is_known(n_classes):
         grad[:] = np.nan  # belongs to the caller
     theta[0] += 1.0  # so does theta
     np.testing.assert_array_equal(objective(theta)[1], LinearObjective(X, target, C=np.inf)(theta)[1])
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 5])
+def test_variables_of_a_support_are_those_of_its_hessian(n_classes):
+    X, y, coef, intercept, rng = problem(n_classes, soft=False)
+    objective = LinearObjective(X, learn_target(y), C=0.3, l1_ratio=0.4)
+    theta = objective.pack(coef, intercept)
+    free = np.flatnonzero(rng.random(theta.size) < 0.5)
+    if n_classes > 2:  # of every feature, and the intercepts, some class is not free: those that all share count apart
+        free = free[free % n_classes > 0]
+    assert np.isfinite(objective.support_cost(len(free)))
+    variables = objective.support_variables(theta, free)
+    for _ in range(3):
+        change = np.zeros(theta.size)
+        change[free] = 1e-5 * rng.normal(size=len(free))
+        product = objective(theta + change)[1] - objective(theta - change)[1]
+        v = variables.v(change[free])
+        assert v @ v == pytest.approx(0.5 * change @ product, rel=1e-6)

@@ -33,6 +33,13 @@ class Quadratic:
         self.n_renewed += 1
         return Variables.of_curvature(self.A.copy())
 
+    def support_cost(self, n_free):
+        return self.cost
+
+    def support_variables(self, theta, free):
+        self.n_renewed += 1
+        return Variables.of_curvature(self.A[np.ix_(free, free)])
+
     def l1_weights(self):
         return self.l1
 
@@ -154,6 +161,30 @@ def test_a_share_of_the_first_gradient_is_short_enough():
         assert all(fit.converged for fit in fits)
         for fit, at_least, at_most in zip(fits, (1e-5, 1e-9, 0.0, 0.0), (1e-3 * first, 1e-5, 1e-9, 1e-9), strict=True):
             assert at_least < fit.gradient_norm <= at_most
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_support_of_an_l1_penalty_has_variables_of_its_own(seed):
+    rng = np.random.default_rng(seed)
+    Q, _ = np.linalg.qr(rng.standard_normal((40, 40)))
+    A, best = Q @ np.diag(np.logspace(-2, 2, 40)) @ Q.T, rng.standard_normal(40)
+    l1 = np.where(np.arange(40) < 2, 0.0, 0.3)
+    fits = []
+    for cost in (np.inf, 5.0):
+        problem = Quadratic(A, best, l1=l1, first=np.sqrt(A.diagonal()), cost=cost)
+        fit = minimize_lbfgs(problem, np.zeros(40), tol=1e-10, max_iter=2000)
+        assert fit.converged
+        assert fit.n_evaluations == problem.n_evaluations
+        assert (problem.n_renewed > 0) == np.isfinite(cost)
+        grad = A @ (fit.theta - best)
+        violation = np.where(fit.theta == 0, np.maximum(np.abs(grad) - l1, 0), np.abs(grad + l1 * np.sign(fit.theta)))
+        assert violation.max() < 1e-8
+        fits.append(fit)
+    slow, fast = fits
+    np.testing.assert_array_equal(fast.theta == 0.0, slow.theta == 0.0)
+    np.testing.assert_allclose(fast.theta, slow.theta, atol=1e-7)
+    assert 5 < np.count_nonzero(fast.theta) < 38
+    assert fast.n_evaluations < 0.6 * slow.n_evaluations
 
 
 def test_watch_sees_each_iteration_and_may_stop(spread):

@@ -276,6 +276,39 @@ class LinearObjective:
             self._find_hessian(theta)
         return self._known_variables()
 
+    def support_cost(self, n_free: int) -> float:
+        """How many evaluations `support_variables` takes the time of."""
+        if not self._loss["loss"].convex or n_free > _MOST_COUPLED:
+            return np.inf
+        n, d = self._X.shape
+        products = n * (1.4 * n_free**2 + 20.0 * (n_free + d))  # and the rows' blocks, which are dense
+        return _RESTART + self._evaluations(products + 0.4 * n_free**3 + 2e6)
+
+    def support_variables(self, theta: np.ndarray, free: np.ndarray) -> Variables:
+        """Variables of theta[free], from their Hessian at theta."""
+        R = self.n_outputs
+        feature, output = np.divmod(free, R)
+        of_output = [np.flatnonzero(output == k) for k in range(R)]
+        hessian = np.zeros((len(free), len(free)))
+        for rows, weight, p in self._rows_and_probabilities(theta, max(self.n_features, len(free))):
+            columns = rows[:, feature]
+            if R == 1:
+                hessian += columns.T @ (columns * (weight * p[:, 0] * p[:, 1])[:, None])
+                continue
+            for k, entries in enumerate(of_output):
+                of_class = columns[:, entries]
+                hessian[np.ix_(entries, entries)] += of_class.T @ (of_class * (weight * p[:, k])[:, None])
+            columns *= p[:, output] * np.sqrt(weight)[:, None]
+            hessian -= columns.T @ columns
+        start = self._diagonal()
+        l2 = np.where(feature < self.n_features, self.l2_weight, 0.0)
+        hessian.flat[:: len(free) + 1] += l2 + 1e-10 * start[feature]
+        if R > 1:  # where all classes shift together the loss has no curvature
+            for j in np.flatnonzero(np.bincount(feature) == R):
+                together = np.flatnonzero(feature == j)
+                hessian[np.ix_(together, together)] += start[j] / R
+        return Variables.of_curvature(hessian)
+
     def _next_kind(self) -> str:
         """Of the curvatures that say more than the one in use, the least dear; or the one in use, elsewhere."""
         ladder = ("diagonal", "gram", "classes", "coupled") if self.n_outputs > 1 else ("diagonal", "gram", "coupled")
@@ -338,18 +371,11 @@ class LinearObjective:
         pairs, if any: the others are left out, and what is left is still positive semidefinite.
         """
         R, size = self.n_outputs, self.n_features + self.fit_intercept
-        coef, intercept = self._views(theta)
         blocks = np.zeros((R, size, size))
         coupled = np.zeros((size, R, size, R)) if self._knows == "coupled" and R > 1 else None
         n_used = 0
         negligible = _NEGLIGIBLE if self._cost_of(self._knows, used=1.0) > _CHEAP else 0.0
-        for rows, weight in self._centred_blocks(size):
-            logits = rows @ coef + intercept
-            if self.offset is not None:
-                logits += self.offset
-            if self.fit_intercept:
-                rows = np.hstack([rows, np.ones((len(rows), 1))])
-            p = softmax(np.hstack([np.zeros_like(logits), logits]) if R == 1 else logits)
+        for rows, weight, p in self._rows_and_probabilities(theta, size):
             of_class = weight[:, None] * p * (1.0 - p)
             floor = negligible * of_class.sum() / max(1, len(rows))
             left = np.zeros_like(of_class)
@@ -394,6 +420,19 @@ class LinearObjective:
         hessian.flat[:: R * size + 1] += np.repeat(ridge, R)
         return Variables.of_curvature(hessian)
 
+    def _rows_and_probabilities(
+        self, theta: np.ndarray, values_per_row: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Blocks of centred rows, with a one for the intercept, their weights, and the probabilities of the classes."""
+        coef, intercept = self._views(theta)
+        for rows, weight in self._centred_blocks(values_per_row):
+            logits = rows @ coef + intercept
+            if self.offset is not None:
+                logits += self.offset
+            if self.fit_intercept:
+                rows = np.hstack([rows, np.ones((len(rows), 1))])
+            yield rows, weight, softmax(np.hstack([np.zeros_like(logits), logits]) if self.n_outputs == 1 else logits)
+
     def _centred_blocks(self, values_per_row: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Rows of weight > 0, centred, as new float64 arrays, with their weights, which sum to one over all blocks."""
         n = self._X.shape[0]
@@ -426,7 +465,11 @@ class LinearObjective:
         if used is None:
             used = self._used if kind == "coupled" else 1.0
         work = n_grams * (1.4 * used * n * size**2 + 1e6) + n_factors * (1.1 * order**3 / 3.0 + 1e6)
-        return work / (4.0 * self._stored * R + 3e6)
+        return self._evaluations(work)
+
+    def _evaluations(self, work: float) -> float:
+        """That many evaluations take as long as so many multiplications and additions."""
+        return work / (4.0 * self._stored * self.n_outputs + 3e6)
 
     @property
     def _stored(self) -> int:
