@@ -211,6 +211,19 @@ def test_to_sklearn_and_callbacks():
     np.testing.assert_allclose(clf.to_sklearn().predict_proba(X), clf.predict_proba(X))
     assert clf.to_sklearn().C == clf.C_
     callback = pytest.importorskip("sklearn.callback")
-    monitor = callback.ScoringMonitor(scoring="accuracy")
-    SoftmaxClassifierCV(Cs=CS, cv=3).set_callbacks(monitor).fit(X, Y)
-    assert monitor.get_logs().data[-1]["accuracy"] > 0.9
+    for n_jobs in (None, 2):
+        monitor = callback.ScoringMonitor(scoring="accuracy")
+        search = SoftmaxClassifierCV(Cs=CS, cv=3, n_jobs=n_jobs).set_callbacks(monitor).fit(X, Y)
+        np.testing.assert_array_equal(search.coef_, clf.coef_)
+        accuracies = [row["accuracy"] for row in monitor.get_logs().data]
+        assert len(accuracies) == 3 * (1 + len(CS)) + 2  # folds, their fits, the refit and all
+        assert np.mean(clf.predict(X) == Y) in accuracies
+        assert min(accuracies) < 0.9 < max(accuracies)
+
+
+def test_scikit_learns_progress_bar():
+    callback = pytest.importorskip("sklearn.callback")
+    pytest.importorskip("rich")
+    for refit in (True, False):
+        clf = SoftmaxClassifierCV(Cs=CS, cv=3, refit=refit).set_callbacks(callback.ProgressBar()).fit(X, Y)
+        assert clf.scores_.shape == (3, 1, 3)
