@@ -553,6 +553,8 @@ class _Stage:
 
     def _is_slow(self, norm: float) -> bool:
         """Whether this stage has taken as long as better variables would, and is that far from its end."""
+        if self.n_evaluations < _LEAST_EVALUATIONS and not isinstance(self.space, _Split):  # which counts iterations
+            return False
         cost = self.space.renewal_cost(self.of.problem, self.theta, self.value / self.start_value)
         return self.n_evaluations >= max(_LEAST_EVALUATIONS, cost) and self._left(norm) > cost
 
