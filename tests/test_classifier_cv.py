@@ -59,7 +59,10 @@ def test_same_choice_and_layout_as_logistic_regression_cv():
     A, y = load_breast_cancer(return_X_y=True)
     A = StandardScaler().fit_transform(A)
     for data, Cs in (((A, y), 10), ((X, Y), [0.1, 1.0, 10.0, 1e3])):
-        ours = SoftmaxClassifierCV(Cs=Cs).fit(*data)
+        ours = SoftmaxClassifierCV(Cs=Cs, tol=1e-5).fit(*data)
+        default = SoftmaxClassifierCV(Cs=Cs).fit(*data)
+        assert default.C_ == ours.C_
+        np.testing.assert_allclose(default.scores_, ours.scores_, rtol=0.05)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             theirs = LogisticRegressionCV(Cs=Cs, scoring="neg_log_loss", solver="newton-cholesky", tol=1e-8)
@@ -133,7 +136,7 @@ def test_labels_of_any_kind_and_any_scoring():
 def test_balanced_weights_are_those_of_all_rows():
     y = Y[20:]
     clf = SoftmaxClassifierCV(Cs=[1.0], cv=[(np.arange(0, 130, 2), np.arange(1, 130, 2))], class_weight="balanced")
-    clf.fit(X[20:], y)
+    clf.set_params(tol=1e-6).fit(X[20:], y)
     weights = {k: 130 / (3 * np.sum(y == k)) for k in range(3)}
     one = SoftmaxClassifier(class_weight=weights).fit(X[20::2], y[::2])
     np.testing.assert_allclose(clf.coefs_paths_[0, 0, 0, :, :-1], one.coef_, atol=1e-3)
@@ -208,6 +211,19 @@ def test_to_sklearn_and_callbacks():
     np.testing.assert_allclose(clf.to_sklearn().predict_proba(X), clf.predict_proba(X))
     assert clf.to_sklearn().C == clf.C_
     callback = pytest.importorskip("sklearn.callback")
-    monitor = callback.ScoringMonitor(scoring="accuracy")
-    SoftmaxClassifierCV(Cs=CS, cv=3).set_callbacks(monitor).fit(X, Y)
-    assert monitor.get_logs().data[-1]["accuracy"] > 0.9
+    for n_jobs in (None, 2):
+        monitor = callback.ScoringMonitor(scoring="accuracy")
+        search = SoftmaxClassifierCV(Cs=CS, cv=3, n_jobs=n_jobs).set_callbacks(monitor).fit(X, Y)
+        np.testing.assert_array_equal(search.coef_, clf.coef_)
+        accuracies = [row["accuracy"] for row in monitor.get_logs().data]
+        assert len(accuracies) == 3 * (1 + len(CS)) + 2  # folds, their fits, the refit and all
+        assert np.mean(clf.predict(X) == Y) in accuracies
+        assert min(accuracies) < 0.9 < max(accuracies)
+
+
+def test_scikit_learns_progress_bar():
+    callback = pytest.importorskip("sklearn.callback")
+    pytest.importorskip("rich")
+    for refit in (True, False):
+        clf = SoftmaxClassifierCV(Cs=CS, cv=3, refit=refit).set_callbacks(callback.ProgressBar()).fit(X, Y)
+        assert clf.scores_.shape == (3, 1, 3)

@@ -7,6 +7,7 @@ import scipy.sparse as sp
 
 from xentropy._objective import LinearObjective
 from xentropy._targets import learn_target
+from xentropy._variables import ClassVariables, Variables
 
 N, D = 41, 7
 
@@ -92,3 +93,84 @@ def test_unpack_centres_the_classes_and_keeps_the_probabilities():
     np.testing.assert_allclose(
         reference.log_softmax(X @ centred.T + shift), reference.log_softmax(X @ coef.T + intercept), atol=1e-13
     )
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("n_classes", [2, 3, 5])
+def test_variables_are_those_of_the_hessian(n_classes, weighted):
+    X, y, coef, intercept, rng = problem(n_classes, soft=False)
+    weights = rng.integers(0, 3, N) * 0.7 if weighted else None
+    objective = LinearObjective(X, learn_target(y), C=0.3, sample_weight=weights)
+    theta = objective.pack(coef - coef.mean(axis=0) * (n_classes > 2), intercept)
+    objective.variables(theta)
+    variables = objective.renewed_variables(theta)
+    if isinstance(variables, ClassVariables):
+        compare(objective, theta, variables, one_class=True)
+        variables = objective.renewed_variables(theta)
+    compare(objective, theta, variables)
+    assert isinstance(variables, Variables)
+    assert objective.renewal_cost(1.0) == np.inf  # it would find the same again
+    assert np.isfinite(objective.renewal_cost(0.9))
+
+
+def compare(objective, theta, variables, *, one_class=False, rel=1e-6):
+    """In the variables the curvature is one: v^T v = theta^T H theta."""
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        direction = rng.normal(size=(objective.n_features + 1, objective.n_outputs))
+        if one_class:
+            direction[:, 1:] = 0.0
+        elif objective.n_outputs > 1:  # what all classes share changes nothing
+            direction -= direction.mean(axis=1, keepdims=True)
+        change = 1e-5 * direction.ravel()
+        product = objective(theta + change)[1] - objective(theta - change)[1]
+        v = variables.v(change)
+        assert v @ v == pytest.approx(0.5 * change @ product, rel=rel)
+
+
+def test_rows_without_curvature_are_left_out_of_the_hessian():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2000, 100))
+    coef = rng.normal(size=(100, 4))
+    objective = LinearObjective(X, learn_target((X @ coef).argmax(axis=1)), C=10.0)
+    theta = objective.pack(coef.T - coef.mean(axis=1), np.zeros(4))
+    objective.variables(theta)
+    assert isinstance(objective.renewed_variables(theta), ClassVariables)
+    dear = objective.renewal_cost(1.0)
+    objective._used = 1.0
+    assert dear < 0.7 * objective.renewal_cost(1.0)
+    compare(objective, theta, objective.renewed_variables(theta), rel=0.01)
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_another_penalty_takes_the_loss_that_is_known(n_classes):
+    X, y, coef, intercept, _ = problem(n_classes, soft=False)
+    objective, target = LinearObjective(X, learn_target(y), C=0.3), learn_target(y)
+    theta = objective.pack(coef, intercept)
+    for C, l1_ratio in ((0.3, 0.0), (7.0, 0.0), (7.0, 0.5), (np.inf, 0.0)):
+        objective.C, objective.l1_ratio = C, l1_ratio
+        value, grad = objective(theta)
+        expected_value, expected_grad = LinearObjective(X, target, C=C, l1_ratio=l1_ratio)(theta)
+        assert value == expected_value
+        np.testing.assert_array_equal(grad, expected_grad)
+        grad[:] = np.nan  # belongs to the caller
+    theta[0] += 1.0  # so does theta
+    np.testing.assert_array_equal(objective(theta)[1], LinearObjective(X, target, C=np.inf)(theta)[1])
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 5])
+def test_variables_of_a_support_are_those_of_its_hessian(n_classes):
+    X, y, coef, intercept, rng = problem(n_classes, soft=False)
+    objective = LinearObjective(X, learn_target(y), C=0.3, l1_ratio=0.4)
+    theta = objective.pack(coef, intercept)
+    free = np.flatnonzero(rng.random(theta.size) < 0.5)
+    if n_classes > 2:  # of every feature, and the intercepts, some class is not free: those that all share count apart
+        free = free[free % n_classes > 0]
+    assert np.isfinite(objective.support_cost(len(free)))
+    variables = objective.support_variables(theta, free)
+    for _ in range(3):
+        change = np.zeros(theta.size)
+        change[free] = 1e-5 * rng.normal(size=len(free))
+        product = objective(theta + change)[1] - objective(theta - change)[1]
+        v = variables.v(change[free])
+        assert v @ v == pytest.approx(0.5 * change @ product, rel=1e-6)

@@ -7,7 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from xentropy._kernels._moments import moments
 from xentropy._solver import Solution, minimize_lbfgs
-from xentropy._variables import Variables
+from xentropy._variables import ClassVariables, Variables
 
 
 class Quadratic:
@@ -23,15 +23,22 @@ class Quadratic:
         gradient = self.A @ (theta - self.best)
         return 1.0 + 0.5 * float((theta - self.best) @ gradient), gradient
 
-    def variables(self):
+    def variables(self, theta):
         return Variables(self.first)
 
-    def renewal_cost(self):
-        return self.cost
+    def renewal_cost(self, decline):
+        return self.cost if decline < 0.9999 else np.inf
 
     def renewed_variables(self, theta):
         self.n_renewed += 1
         return Variables.of_curvature(self.A.copy())
+
+    def support_cost(self, n_free):
+        return self.cost
+
+    def support_variables(self, theta, free):
+        self.n_renewed += 1
+        return Variables.of_curvature(self.A[np.ix_(free, free)])
 
     def l1_weights(self):
         return self.l1
@@ -59,6 +66,24 @@ def test_variables_are_the_change_that_a_factor_makes():
             np.testing.assert_allclose(variables.v(theta), (L.T @ theta.reshape(m, r)).ravel())
             np.testing.assert_allclose(variables.theta(variables.v(theta)), theta)
             np.testing.assert_allclose(variables.gradient(theta), np.linalg.solve(L, theta.reshape(m, r)).ravel())
+
+
+def test_variables_of_each_class_leave_what_classes_share_alone():
+    rng = np.random.default_rng(1)
+    K, m = 3, 4
+    B = rng.standard_normal((K, m, m))
+    A = B @ B.transpose(0, 2, 1) + np.eye(m)
+    variables = ClassVariables(A)
+    theta = rng.standard_normal((m, K))
+    theta -= theta.mean(axis=1, keepdims=True)
+    L = np.linalg.cholesky(A)
+    v = np.stack([L[k].T @ theta[:, k] for k in range(K)], axis=1).ravel()
+    np.testing.assert_allclose(variables.v(theta.ravel()), v)
+    np.testing.assert_allclose(variables.theta(v), theta.ravel())
+    other = rng.standard_normal(m * K)
+    np.testing.assert_allclose(variables.theta(other).reshape(m, K).sum(axis=1), 0.0, atol=1e-14)
+    # gradient is the transpose of theta, for gradients that sum to zero over the classes
+    np.testing.assert_allclose(variables.theta(other) @ theta.ravel(), other @ variables.gradient(theta.ravel()))
 
 
 def test_a_curvature_that_is_not_positive_gives_its_diagonal():
@@ -110,6 +135,56 @@ def test_l1_is_the_soft_threshold():
         np.testing.assert_allclose(solution.theta, expected * units, rtol=1e-10)
         np.testing.assert_array_equal(solution.theta == 0.0, expected == 0.0)
         np.testing.assert_allclose(solution.value, problem(solution.theta)[0] + l1 @ np.abs(solution.theta / units))
+
+
+def test_the_better_of_two_starts(spread):
+    A, best = spread
+    near, far = best + 1e-3, best + 1.0
+    for theta, guess in ((near, far), (far, near)):
+        problem = Quadratic(A, best)
+        solution = minimize_lbfgs(problem, theta, tol=1e-6, max_iter=0, guess=guess)
+        np.testing.assert_array_equal(solution.theta, near)
+        assert solution.n_evaluations == problem.n_evaluations == 2
+        solved = minimize_lbfgs(problem, theta, tol=1e-6, max_iter=1000, guess=guess)
+        assert solved.converged
+        assert solved.n_evaluations == problem.n_evaluations - 2
+
+
+def test_a_share_of_the_first_gradient_is_short_enough():
+    A, best = np.diag(np.logspace(0, 2, 30)), np.zeros(30)
+    first = np.linalg.norm(A.sum(axis=1)) / Quadratic(A, best)(best + 1.0)[0]  # its `variables` are theta itself
+    for guess in (None, best + 0.1):
+        fits = [
+            minimize_lbfgs(Quadratic(A, best), best + 1.0, tol=1e-9, max_iter=1000, guess=guess, **loose)
+            for loose in ({"share": 1e-3}, {"share": 1e-3, "loosest": 1e-5}, {"share": 1e-30}, {})
+        ]
+        assert all(fit.converged for fit in fits)
+        for fit, at_least, at_most in zip(fits, (1e-5, 1e-9, 0.0, 0.0), (1e-3 * first, 1e-5, 1e-9, 1e-9), strict=True):
+            assert at_least < fit.gradient_norm <= at_most
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_support_of_an_l1_penalty_has_variables_of_its_own(seed):
+    rng = np.random.default_rng(seed)
+    Q, _ = np.linalg.qr(rng.standard_normal((40, 40)))
+    A, best = Q @ np.diag(np.logspace(-2, 2, 40)) @ Q.T, rng.standard_normal(40)
+    l1 = np.where(np.arange(40) < 2, 0.0, 0.3)
+    fits = []
+    for cost in (np.inf, 5.0):
+        problem = Quadratic(A, best, l1=l1, first=np.sqrt(A.diagonal()), cost=cost)
+        fit = minimize_lbfgs(problem, np.zeros(40), tol=1e-10, max_iter=2000)
+        assert fit.converged
+        assert fit.n_evaluations == problem.n_evaluations
+        assert (problem.n_renewed > 0) == np.isfinite(cost)
+        grad = A @ (fit.theta - best)
+        violation = np.where(fit.theta == 0, np.maximum(np.abs(grad) - l1, 0), np.abs(grad + l1 * np.sign(fit.theta)))
+        assert violation.max() < 1e-8
+        fits.append(fit)
+    slow, fast = fits
+    np.testing.assert_array_equal(fast.theta == 0.0, slow.theta == 0.0)
+    np.testing.assert_allclose(fast.theta, slow.theta, atol=1e-7)
+    assert 5 < np.count_nonzero(fast.theta) < 38
+    assert fast.n_evaluations < 0.6 * slow.n_evaluations
 
 
 def test_watch_sees_each_iteration_and_may_stop(spread):

@@ -87,7 +87,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     validation_fraction : float, default=0.1
         Share of the rows that `early_stopping` holds out, of each class alike as far as possible, where no validation
-        rows are passed.
+        rows are passed. Rows are drawn, not their weights: a row of weight 2 is held out as a whole, where two equal
+        rows may be parted.
 
     n_iter_no_change : int, default=5
         `early_stopping` ends the fit after so many iterations without a better validation loss.
@@ -123,7 +124,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         After each iteration the `objective`, the mean training `loss` (weighted, without penalty), the `gradient_norm`
         that is compared with `tol`, the `n_evaluations` of the objective until then, and the `validation_loss`, where
         there are validation rows: the same mean loss of those. Without the iterations for the start of a loss that is
-        not convex.
+        not convex: theirs is another objective, the cross-entropy, and its values do not go on into these.
 
     converged_ : bool
         Whether the iterations ended by `tol`, or where `tol` is smaller than float64 can resolve. False after early

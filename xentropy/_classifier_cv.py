@@ -29,12 +29,13 @@ from ._losses import check_loss
 from ._metrics import make_log_loss_scorer
 from ._solver import minimize_lbfgs
 from ._targets import Target
-from ._watch import callbacks_of
+from ._watch import FoldTasks, SearchTasks
 
 # The default score; where metadata is routed it takes the weights as well
 _LOG_LOSS = make_log_loss_scorer().set_score_request(sample_weight=True)
-# The fits of the folds are only compared: their objectives to 1e-6, relatively, are far below what folds differ by
-_PATH_TOL = 10.0
+# The fits of the folds are only compared, so each may end where its gradient is this share of what it was where the fit
+# for the C before had ended, within so many times `tol`: a percent of the scores, where those of folds differ by tens
+_SHARE, _LOOSEST = 0.1, 100.0
 # Parameters of SoftmaxClassifier that the search sets, or that make no sense in it
 _NOT_SHARED = (
     "C", "l1_ratio", "warm_start", "early_stopping", "validation_fraction", "n_iter_no_change", "random_state",
@@ -72,7 +73,8 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
 
     loss, label_smoothing, class_weight, logit_adjustment, fit_intercept, tol, max_iter
         As in `SoftmaxClassifier`. ``class_weight="balanced"`` balances all rows, not those of each fold. `tol` is that
-        of the final fit; those of the folds, which are only compared, end at ten times as much.
+        of the final fit. Those of the folds are only compared with each other: they end where the gradient is a tenth
+        of what it was at the solution for the `C` before, between `tol` and 100 times `tol`.
 
     verbose : int, default=0
         1 prints a line for each fold, and the final fit as `SoftmaxClassifier` does.
@@ -191,12 +193,13 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         folds = list(check_cv(cv, shares, classifier=True).split(rows, shares, **split_params))
         (y_rows,) = indexable(y)
 
-        _, end_callbacks = callbacks_of(self, X, y, sample_weight, 0, lambda _: self._fitted_attributes())
+        tasks = SearchTasks(self, X, y, sample_weight, len(folds), len(Cs) * len(l1_ratios), refit=self.refit)
         member = self._member(target, weight)
         results = Parallel(n_jobs=self.n_jobs)(
             delayed(_follow_path)(
                 member, rows, target, weight, train, test, Cs, l1_ratios, self._scorer, y_rows,
                 _check_method_params(X, score_params, test), f"fold {i + 1} of {len(folds)}" if self.verbose else "",
+                tasks.folds[i],
             )
             for i, (train, test) in enumerate(folds)
         )
@@ -213,7 +216,7 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
             member.set_params(C=self.C_, l1_ratio=self.l1_ratio_, warm_start=True, verbose=self.verbose)
             member.classes_ = target.classes
             member.coef_, member.intercept_ = self._unstack(self.coefs_paths_[:, at_l1, at_C].mean(axis=0))
-            member.fit(X, y, sample_weight)
+            tasks.refit(member, lambda: member.fit(X, y, sample_weight))
             for name in ("coef_", "intercept_", "converged_", "objective_", "history_"):
                 setattr(self, name, getattr(member, name))
         else:
@@ -222,7 +225,7 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
             self.C_, self.l1_ratio_ = float(Cs[at_C].mean()), float(l1_ratios[at_l1].mean())
             coef, intercept = self._unstack(self.coefs_paths_[np.arange(len(folds)), at_l1, at_C].mean(axis=0))
             self.coef_, self.intercept_ = coef.astype(rows.dtype), intercept.astype(rows.dtype)
-        end_callbacks(self.coef_)
+        tasks.end()
         return self
 
     def score(self, X, y, sample_weight=None, **score_params):
@@ -325,6 +328,7 @@ def _follow_path(
     y: Any,
     score_params: dict[str, Any],
     announced: str,
+    tasks: FoldTasks | None,
 ) -> _Path:
     """Fit the rows `train` for each pair of penalties, from the strongest on, and score the rows `test`."""
     weight = None if sample_weight is None else sample_weight[train]
@@ -332,26 +336,59 @@ def _follow_path(
         raise ValueError("sample_weight is zero for every training row of a fold; drop the rows of weight zero")
     objective = member._objective(X[train], target[train], weight, check_loss(member.loss))
     X_test, y_test = X[test], _safe_indexing(y, test)
+    if tasks is not None:
+        tasks.begin(X[train], _safe_indexing(y, train), weight)
     shape = (len(l1_ratios), len(Cs))
     scores, n_iter, n_unfinished = np.empty(shape), np.empty(shape, dtype=np.int64), 0
     coefs = np.empty((*shape, objective.n_outputs, objective.n_features + objective.fit_intercept))
     for i, l1_ratio in enumerate(l1_ratios):
-        theta = objective.start()
+        walk = _Walk(objective.start())
         for j in np.argsort(Cs, kind="stable"):
+            if tasks is not None:
+                tasks.begin_fit()
             objective.C, objective.l1_ratio = Cs[j], l1_ratio
-            solution = minimize_lbfgs(objective, theta, tol=_PATH_TOL * member.tol, max_iter=member.max_iter)
+            theta, guess = walk.starts(Cs[j])
+            solution = minimize_lbfgs(
+                objective, theta, tol=member.tol, max_iter=member.max_iter, guess=guess, share=_SHARE,
+                loosest=_LOOSEST * member.tol,
+            )  # fmt: skip
             if solution.status == "interrupted":
                 raise KeyboardInterrupt
-            theta = solution.theta
-            coef, intercept = objective.unpack(theta)
+            walk.went_to(Cs[j], solution.theta)
+            coef, intercept = objective.unpack(solution.theta)
             coefs[i, j] = np.column_stack([coef, intercept]) if objective.fit_intercept else coef
             n_iter[i, j], n_unfinished = solution.n_iter, n_unfinished + (not solution.converged)
             member.classes_, member.n_features_in_ = target.classes, X.shape[1]
             member.coef_, member.intercept_ = coef.astype(X.dtype, copy=False), intercept.astype(X.dtype, copy=False)
             scores[i, j] = scorer(member, X_test, y_test, **score_params)
+            if tasks is not None:
+                tasks.end_fit(member._fitted_attributes())
+    if tasks is not None:
+        tasks.end(member._fitted_attributes())
     if announced:
         print(f"[xentropy] {announced}: best score {scores.max():.6g}", flush=True)
     return _Path(coefs, scores, n_iter, n_unfinished)
+
+
+class _Walk:
+    """Where to start for the next C: where the last one ended, or further on the line through the last two, as far as
+    the logarithm of C goes. With features that separate the classes the coefficients follow it on and on."""
+
+    def __init__(self, start: np.ndarray) -> None:
+        self._thetas = [start]
+        self._Cs: list[float] = []
+
+    def starts(self, C: float) -> tuple[np.ndarray, np.ndarray | None]:
+        if len(self._Cs) < 2:
+            return self._thetas[-1], None
+        before, last = self._Cs[-2:]
+        if not before < last < C < np.inf:
+            return self._thetas[-1], None
+        ahead = np.log(C / last) / np.log(last / before)
+        return self._thetas[-1], self._thetas[-1] + ahead * (self._thetas[-1] - self._thetas[-2])
+
+    def went_to(self, C: float, theta: np.ndarray) -> None:
+        self._thetas, self._Cs = [*self._thetas[-1:], theta], [*self._Cs[-1:], C]
 
 
 def _values(name: str, values: Any) -> np.ndarray:

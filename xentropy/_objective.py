@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from scipy.linalg.blas import dsyrk
 
 from ._kernels._linear import LinearPass
 from ._kernels._moments import moments
@@ -20,7 +19,7 @@ from ._kernels._pointwise import softmax
 from ._kernels._threads import effective_n_threads
 from ._losses import CrossEntropy, Loss, check_loss
 from ._targets import Target
-from ._variables import Variables
+from ._variables import ClassVariables, Variables
 
 # Logits of features whose mean is this many times their spread lose three digits of sixteen to it
 _LARGE_OFFSET = 1e3
@@ -28,6 +27,12 @@ _LARGE_OFFSET = 1e3
 _EVALUATIONS_FOR_GRAM = 8.0
 _MOST_COUPLED = 4096  # theta that one factor may couple: its matrix holds 128 MB
 _BLOCK_VALUES = 1 << 20
+# Rows whose curvature is below this share of the mean one are left out of a Hessian
+_NEGLIGIBLE = 1e-3
+_CHEAP = 4.0  # ... unless all of them take no more than so many evaluations
+_SAME = 0.9999  # a value that declined to this share has about the same Hessian
+_NEARBY = 0.02  # ... and so has a loss that differs by this share, for another C
+_RESTART = 4.0  # evaluations that new variables cost L-BFGS
 
 
 class LinearObjective:
@@ -122,9 +127,11 @@ class LinearObjective:
         if not dense:  # after LinearPass has checked the indices
             self._find_spread()
         self._shift_intercept = self._mean if not (dense and self._has_large_offsets()) else None
+        self._last: tuple[Any, ...] = (None,)  # theta, its copy, loss and gradient
+        self._knows = "diagonal"  # the curvature that the variables are made of
         self._gram: np.ndarray | None = None
-        self._uses_gram = False
         self._hessian: np.ndarray | None = None
+        self._used = 1.0  # share of the rows that made the last Hessian of a class
 
     @property
     def n_theta(self) -> int:
@@ -173,10 +180,23 @@ class LinearObjective:
         return np.ascontiguousarray(coef_t.T), intercept
 
     def __call__(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
+        loss, grad = self._loss_and_gradient(theta)
+        l2_weight = self.l2_weight
+        if l2_weight == 0.0:
+            return loss, grad
+        coef, _ = self._views(theta)
+        grad_coef, _ = self._views(grad)
+        grad_coef += l2_weight * coef
+        return loss + 0.5 * l2_weight * float(np.vdot(coef, coef)), grad
+
+    def _loss_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
+        """The mean loss and its gradient, which another C asks for again where the last one has ended."""
+        if theta is self._last[0] and np.array_equal(theta, self._last[1]):
+            return self._last[2], self._last[3].copy()
         grad = np.empty_like(theta)
         coef, intercept = self._views(theta)
         grad_coef, grad_intercept = self._views(grad)
-        mean, l2_weight = self._shift_intercept, self.l2_weight
+        mean = self._shift_intercept
         if mean is not None:
             intercept = intercept - mean @ coef
         if self.offset is not None:
@@ -187,10 +207,8 @@ class LinearObjective:
         if len(self._flat):  # exactly, where rounding would leave something to divide by a spread of nothing
             grad_coef[self._flat] = 0.0
         grad /= self.weight_sum
-        if l2_weight == 0.0:
-            return loss / self.weight_sum, grad
-        grad_coef += l2_weight * coef
-        return loss / self.weight_sum + 0.5 * l2_weight * float(np.vdot(coef, coef)), grad
+        self._last = theta, theta.copy(), loss / self.weight_sum, grad.copy()
+        return loss / self.weight_sum, grad
 
     def value(self, theta: np.ndarray) -> float:
         """What is minimised: the value at theta with the L1 term."""
@@ -225,34 +243,86 @@ class LinearObjective:
 
         return loss
 
-    def variables(self) -> Variables:
+    def variables(self, theta: np.ndarray) -> Variables | ClassVariables:
         """Variables in which the curvature at `start` is about the identity.
 
         There the Hessian is the Gram matrix of the centred features, times the variance of a class indicator, plus the
         penalty: one factor serves all classes. Where even that is dear, its diagonal serves. But where a minimisation
-        with another C has left a Hessian, that is nearer.
+        with another C has asked for the Hessian, this one does as well: for that at theta, if the loss is another.
         """
-        if self._hessian is not None and self.l1_weights() is None:
-            return self._hessian_variables()
-        self._uses_gram = self.l1_weights() is None and self._cost(self.n_features) <= _EVALUATIONS_FOR_GRAM
-        return self._gram_variables() if self._uses_gram else Variables(np.sqrt(self._diagonal()))
+        if self.l1_weights() is not None:
+            return Variables(np.sqrt(self._diagonal()))
+        if self._knows == "diagonal" and self._cost_of("gram") <= _EVALUATIONS_FOR_GRAM:
+            self._knows = "gram"
+        if self._hessian is not None:
+            loss, _ = self._loss_and_gradient(theta)
+            if abs(loss - self._hessian_loss) > _NEARBY * self._hessian_loss:
+                self._find_hessian(theta)
+        return self._known_variables()
 
-    def renewal_cost(self) -> float:
-        """How many evaluations the next `renewed_variables` takes the time of; inf where there is none."""
+    def renewal_cost(self, decline: float) -> float:
+        """How many evaluations the next `renewed_variables` takes the time of; inf where there is none, or where the
+        value has not declined, so that it would find the same Hessian again."""
         if self.l1_weights() is not None or not self._loss["loss"].convex:
             return np.inf  # the Hessian of the cross-entropy, which is all there is, says nothing there
-        cost = self._cost(self.n_theta) if self.n_theta <= _MOST_COUPLED else np.inf
-        if not self._uses_gram and self.n_outputs > 1 and self.n_features <= _MOST_COUPLED:
-            cost = min(cost, self._cost(self.n_features))
-        return 4.0 + cost  # a restart costs L-BFGS some evaluations
+        kind = self._next_kind()
+        if kind == self._knows and (kind in ("diagonal", "gram") or decline > _SAME):
+            return np.inf
+        return _RESTART + self._cost_of(kind)
 
-    def renewed_variables(self, theta: np.ndarray) -> Variables:
-        """Better variables than those in use: of the Hessian at theta, or of the Gram matrix where that costs less."""
-        if self._cost(self.n_theta) < self.renewal_cost():
+    def renewed_variables(self, theta: np.ndarray) -> Variables | ClassVariables:
+        """Better variables than those in use: one step up the ladder, or of the Hessian at theta again."""
+        self._knows = self._next_kind()
+        if self._knows in ("classes", "coupled"):
             self._find_hessian(theta)
-            return self._hessian_variables()
-        self._uses_gram = True
-        return self._gram_variables()
+        return self._known_variables()
+
+    def support_cost(self, n_free: int) -> float:
+        """How many evaluations `support_variables` takes the time of."""
+        if not self._loss["loss"].convex or n_free > _MOST_COUPLED:
+            return np.inf
+        n, d = self._X.shape
+        products = n * (1.4 * n_free**2 + 20.0 * (n_free + d))  # and the rows' blocks, which are dense
+        return _RESTART + self._evaluations(products + 0.4 * n_free**3 + 2e6)
+
+    def support_variables(self, theta: np.ndarray, free: np.ndarray) -> Variables:
+        """Variables of theta[free], from their Hessian at theta."""
+        R = self.n_outputs
+        feature, output = np.divmod(free, R)
+        of_output = [np.flatnonzero(output == k) for k in range(R)]
+        hessian = np.zeros((len(free), len(free)))
+        for rows, weight, p in self._rows_and_probabilities(theta, max(self.n_features, len(free))):
+            columns = rows[:, feature]
+            if R == 1:
+                hessian += columns.T @ (columns * (weight * p[:, 0] * p[:, 1])[:, None])
+                continue
+            for k, entries in enumerate(of_output):
+                of_class = columns[:, entries]
+                hessian[np.ix_(entries, entries)] += of_class.T @ (of_class * (weight * p[:, k])[:, None])
+            columns *= p[:, output] * np.sqrt(weight)[:, None]
+            hessian -= columns.T @ columns
+        start = self._diagonal()
+        l2 = np.where(feature < self.n_features, self.l2_weight, 0.0)
+        hessian.flat[:: len(free) + 1] += l2 + 1e-10 * start[feature]
+        if R > 1:  # where all classes shift together the loss has no curvature
+            for j in np.flatnonzero(np.bincount(feature) == R):
+                together = np.flatnonzero(feature == j)
+                hessian[np.ix_(together, together)] += start[j] / R
+        return Variables.of_curvature(hessian)
+
+    def _next_kind(self) -> str:
+        """Of the curvatures that say more than the one in use, the least dear; or the one in use, elsewhere."""
+        ladder = ("diagonal", "gram", "classes", "coupled") if self.n_outputs > 1 else ("diagonal", "gram", "coupled")
+        above = ladder[ladder.index(self._knows) + 1 :]
+        affordable = [kind for kind in above if np.isfinite(self._cost_of(kind))]
+        return min(affordable, key=self._cost_of, default=self._knows)
+
+    def _known_variables(self) -> Variables | ClassVariables:
+        if self._knows == "diagonal":
+            return Variables(np.sqrt(self._diagonal()))
+        if self._knows == "gram":
+            return self._gram_variables()
+        return self._hessian_variables()
 
     def _find_spread(self) -> None:
         mean, variance = moments(self._X, self._row_weight, self._n_threads)
@@ -295,47 +365,74 @@ class LinearObjective:
         return Variables.of_curvature(curvature)
 
     def _find_hessian(self, theta: np.ndarray) -> None:
-        """The Hessian at theta without the penalty, sum_i T_i (diag(p_i) - p_i p_i^T) (x) x_i x_i^T / S. It couples all
-        classes. Right on and above the diagonal (in C order): `Variables.of_curvature` reads no more."""
+        """The Hessian at theta without the penalty, sum_i T_i (diag(p_i) - p_i p_i^T) (x) x_i x_i^T / S: for each class
+        alone (R, size, size), or coupled (size, R, size, R).
+
+        diag(p) - p p^T is the sum over pairs of classes of p_k p_l (e_k - e_l)(e_k - e_l)^T. Most rows matter to few
+        pairs, if any: the others are left out, and what is left is still positive semidefinite.
+        """
         R, size = self.n_outputs, self.n_features + self.fit_intercept
+        blocks = np.zeros((R, size, size))
+        coupled = np.zeros((size, R, size, R)) if self._knows == "coupled" and R > 1 else None
+        n_used = 0
+        negligible = _NEGLIGIBLE if self._cost_of(self._knows, used=1.0) > _CHEAP else 0.0
+        for rows, weight, p in self._rows_and_probabilities(theta, size):
+            of_class = weight[:, None] * p * (1.0 - p)
+            floor = negligible * of_class.sum() / max(1, len(rows))
+            left = np.zeros_like(of_class)
+            n_used += int((of_class > floor).sum())
+            p *= np.sqrt(weight)[:, None]
+            for k in range(R):
+                if coupled is None:
+                    blocks[k] += _gram(rows, of_class[:, k], floor, left[:, k])
+                    continue
+                for other in range(k + 1, R):
+                    of_pair, left_of_pair = p[:, k] * p[:, other], np.zeros(len(rows))
+                    gram = _gram(rows, of_pair, floor, left_of_pair)
+                    left[:, k] += left_of_pair
+                    left[:, other] += left_of_pair
+                    blocks[k] += gram
+                    blocks[other] += gram
+                    coupled[:, k, :, other] -= gram
+                    coupled[:, other, :, k] -= gram
+            blocks.reshape(R, -1)[:, :: size + 1] += left.T[:R] @ (rows * rows)
+        if coupled is not None:
+            for k in range(R):
+                coupled[:, k, :, k] = blocks[k]
+        self._hessian = blocks if coupled is None else coupled
+        self._hessian_loss, _ = self._loss_and_gradient(theta)
+        self._used = n_used / (self._X.shape[0] * len(p[0]))
+
+    def _hessian_variables(self) -> Variables | ClassVariables:
+        assert self._hessian is not None
+        R, size = self.n_outputs, self.n_features + self.fit_intercept
+        start = self._diagonal()
+        ridge = np.full(size, self.l2_weight)
+        if self.fit_intercept:
+            ridge[-1] = 0.0
+        ridge += 1e-10 * start
+        hessian = self._hessian.copy()
+        if hessian.ndim == 3:
+            hessian.reshape(R, -1)[:, :: size + 1] += ridge
+            return ClassVariables(hessian) if R > 1 else Variables.of_curvature(hessian[0])
+        for j in range(size):  # where all classes shift together there is no curvature, and no gradient either
+            hessian[j, :, j, :] += start[j] / R
+        hessian = hessian.reshape(R * size, R * size)
+        hessian.flat[:: R * size + 1] += np.repeat(ridge, R)
+        return Variables.of_curvature(hessian)
+
+    def _rows_and_probabilities(
+        self, theta: np.ndarray, values_per_row: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Blocks of centred rows, with a one for the intercept, their weights, and the probabilities of the classes."""
         coef, intercept = self._views(theta)
-        m = size * R
-        hessian = np.zeros((size, R, size, R))
-        for rows, weight in self._centred_blocks(m):
+        for rows, weight in self._centred_blocks(values_per_row):
             logits = rows @ coef + intercept
             if self.offset is not None:
                 logits += self.offset
             if self.fit_intercept:
                 rows = np.hstack([rows, np.ones((len(rows), 1))])
-            if R == 1:
-                p = softmax(np.hstack([np.zeros_like(logits), logits]))
-                rows *= np.sqrt(weight * p[:, 0] * p[:, 1])[:, None]
-                hessian[:, 0, :, 0] += rows.T @ rows
-                continue
-            p = softmax(logits)
-            for k in range(R):
-                weighted = rows * np.sqrt(p[:, k] * weight)[:, None]
-                hessian[:, k, :, k] += weighted.T @ weighted
-            coupled = np.einsum("ij,ik->ijk", rows, p * np.sqrt(weight)[:, None]).reshape(len(rows), m)
-            # Fortran's lower triangle, in place: the other one keeps what it has
-            dsyrk(-1.0, coupled.T, beta=1.0, c=hessian.reshape(m, m).T, lower=1, overwrite_c=1)
-        self._hessian = hessian.reshape(m, m)
-
-    def _hessian_variables(self) -> Variables:
-        assert self._hessian is not None
-        R, size = self.n_outputs, self.n_features + self.fit_intercept
-        m = size * R
-        start = self._diagonal()
-        hessian = self._hessian.copy()
-        if R > 1:  # the direction in which all classes shift together has no curvature, and no gradient either
-            blocks = hessian.reshape(size, R, size, R)
-            for j in range(size):
-                blocks[j, :, j, :] += start[j] / R
-        ridge = np.full(size, self.l2_weight)
-        if self.fit_intercept:
-            ridge[-1] = 0.0
-        hessian.flat[:: m + 1] += np.repeat(ridge + 1e-10 * start, R)
-        return Variables.of_curvature(hessian)
+            yield rows, weight, softmax(np.hstack([np.zeros_like(logits), logits]) if self.n_outputs == 1 else logits)
 
     def _centred_blocks(self, values_per_row: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Rows of weight > 0, centred, as new float64 arrays, with their weights, which sum to one over all blocks."""
@@ -354,11 +451,26 @@ class LinearObjective:
                 counted = weight > 0.0
                 yield rows[counted], weight[counted]
 
-    def _cost(self, coupled: int) -> float:
-        """Of a factor that couples that many entries of theta, in evaluations: the products, and the factorisation."""
-        n = self._X.shape[0]
-        evaluation = 4.0 * self._stored * self.n_outputs + 2e5  # and what is the same for any size
-        return 0.5 * (n * coupled**2 + coupled**3 / 3.0) / evaluation
+    def _cost_of(self, kind: str, used: float | None = None) -> float:
+        """Time that a curvature and its factor take, in evaluations; inf where it would take too much memory. The
+        numbers were measured, in units of what a core multiplies and adds while it evaluates."""
+        n, R, size = self._X.shape[0], self.n_outputs, self.n_features + self.fit_intercept
+        if kind == "diagonal":
+            return 0.0
+        n_factors, order = {"gram": (1, size), "classes": (R, size), "coupled": (1, R * size)}[kind]
+        if n_factors * order**2 > _MOST_COUPLED**2:
+            return np.inf
+        n_grams = R if kind == "classes" else 1
+        if kind == "coupled":
+            n_grams = max(1, R * (R - 1) // 2)
+        if used is None:
+            used = self._used if kind == "coupled" else 1.0
+        work = n_grams * (1.4 * used * n * size**2 + 1e6) + n_factors * (1.1 * order**3 / 3.0 + 1e6)
+        return self._evaluations(work)
+
+    def _evaluations(self, work: float) -> float:
+        """That many evaluations take as long as so many multiplications and additions."""
+        return work / (4.0 * self._stored * self.n_outputs + 3e6)
 
     @property
     def _stored(self) -> int:
@@ -368,3 +480,13 @@ class LinearObjective:
         n_coef = self.n_features * self.n_outputs
         coef = theta[:n_coef].reshape(self.n_features, self.n_outputs)
         return coef, theta[n_coef:] if self.fit_intercept else np.zeros(self.n_outputs)
+
+
+def _gram(rows: np.ndarray, weight: np.ndarray, floor: float, left: np.ndarray) -> np.ndarray:
+    """sum_i weight_i x_i x_i^T over the rows whose weight is above the floor; the others' weight is put into `left`."""
+    used = weight > floor
+    if not used.all():
+        left[~used] = weight[~used]
+        rows, weight = rows[used], weight[used]
+    scaled = rows * np.sqrt(weight)[:, None]
+    return scaled.T @ scaled

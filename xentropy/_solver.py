@@ -1,7 +1,9 @@
 """Minimise a smooth function, plus an L1 norm, with SciPy's L-BFGS-B. Knows a callable, not a loss.
 
 The minimisation goes in stages. A stage is a run of L-BFGS in one set of variables; it ends when the problem is solved,
-or when better variables, from the curvature where it has come to, will pay for themselves.
+or when better variables, from the curvature where it has come to, will pay for themselves. With an L1 penalty bounds
+find which entries are not zero; where those and their signs stay, any variables will do for them (an orthant, as in
+Andrew & Gao, 2007, ICML, 33-40: but one at a time).
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from scipy.optimize import Bounds, OptimizeResult, minimize
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import ThreadpoolController
 
-from ._variables import Variables
+from ._variables import ClassVariables, Variables
 
 # The steps that L-BFGS remembers; fewer where to remember takes more time than to evaluate
 _MEMORY = 30
@@ -26,8 +28,14 @@ _MEMORY = 30
 _LEAST_EVALUATIONS = 8
 # Decreases below this share of the value, three times in a row, drown in its rounding
 _VISIBLE_DECREASE = 1e-12
+# ... as do differences below this one
+_ROUNDING = 1e-13
 # ... and what the gradient promises beyond this share, is out of reach of float64
 _REACHABLE_GAP = 1e-13
+# With an L1 penalty, the support is left to itself after so many iterations without a change
+_STEADY = 4
+# ... and if that many supports in turn did not end it, bounds find a better one, with twice the patience
+_MANY_SUPPORTS = 16
 # With an L1 penalty, of this many entries only some move: those whose gradient is that near to the penalty's; others
 # join when the gradient of those that move is that small against the whole
 _MANY, _NEARLY, _NARROW = 4000, 0.9, 0.3
@@ -36,6 +44,8 @@ _LEAST_VALUE = 1e-8
 # Where the gradient has not become shorter for so many iterations (a quarter of all, for a slow problem), it does not
 # because of its own rounding
 _PATIENCE = 30
+# A value that declined to this share has about the same Hessian
+_SAME = 0.9999
 # Differences below this share of the value are taken from the gradient, where the value hides them
 _BY_GRADIENT = 1e-9
 
@@ -48,13 +58,21 @@ class Problem(Protocol):
 
     def __call__(self, theta: np.ndarray) -> tuple[float, np.ndarray]: ...
 
-    def variables(self) -> Variables: ...
+    def variables(self, theta: np.ndarray) -> Variables | ClassVariables:
+        """Variables for a start at theta, which was evaluated last."""
 
-    def renewal_cost(self) -> float:
-        """Of `renewed_variables`, in evaluations."""
+    def renewal_cost(self, decline: float) -> float:
+        """Of `renewed_variables`, in evaluations; inf where they would not be better. `decline` is the value over that
+        where the variables in use were made."""
 
-    def renewed_variables(self, theta: np.ndarray) -> Variables:
+    def renewed_variables(self, theta: np.ndarray) -> Variables | ClassVariables:
         """Variables that suit the surroundings of theta."""
+
+    def support_cost(self, n_free: int) -> float:
+        """Of `support_variables` for that many entries, in evaluations."""
+
+    def support_variables(self, theta: np.ndarray, free: np.ndarray) -> Variables:
+        """Variables of the entries theta[free], with an L1 penalty: of the Hessian at theta."""
 
     def l1_weights(self) -> np.ndarray | None:
         """Weight of |theta_j| in what is minimised besides the function; asks for diagonal `variables`."""
@@ -133,6 +151,9 @@ def minimize_lbfgs(
     tol: float,
     max_iter: int,
     watch: Callable[[Progress], str | None] | None = None,
+    guess: np.ndarray | None = None,
+    share: float = 0.0,
+    loosest: float = inf,
 ) -> Solution:
     """Minimise `problem` from `theta` until the gradient is no longer than `tol` times the value.
 
@@ -152,18 +173,23 @@ def minimize_lbfgs(
     watch : callable, optional
         Called after each iteration with a `Progress`. Unless it returns None, the minimisation ends there, and what it
         returned is the status.
+    guess : float64 ndarray, optional
+        Starts there where the value is less than at theta.
+    share, loosest : float
+        A gradient of this share of its length at theta is short enough, if it is within `loosest` besides: for theta
+        that solves a problem nearby, where only the difference matters.
 
     References
     ----------
     Byrd, Lu, Nocedal & Zhu (1995), A limited memory algorithm for bound constrained optimization, SIAM J. Sci. Comput.
     16(5), 1190-1208.
     """
-    run = _Run(problem, theta, tol, max_iter, watch)
+    run = _Run(problem, tol, max_iter, watch)
     # L-BFGS itself calls a BLAS, whose threads spin between calls and take the cores from the threads of `problem`:
     # digits took 1.45 s with two threads of each, 0.065 s with one for the BLAS
     with _thread_pools().limit(limits=1, user_api="blas"):
         try:
-            return run.solve()
+            return run.start(theta, guess, share, loosest).solve()
         except KeyboardInterrupt:
             return run.solution("interrupted")
 
@@ -172,33 +198,63 @@ class _Run:
     """The state of one minimisation: where it is, and the gradient (of the smooth part, in theta) there."""
 
     def __init__(
-        self,
-        problem: Problem,
-        theta: np.ndarray,
-        tol: float,
-        max_iter: int,
-        watch: Callable[[Progress], str | None] | None,
+        self, problem: Problem, tol: float, max_iter: int, watch: Callable[[Progress], str | None] | None
     ) -> None:
         self.problem, self.tol, self.max_iter, self.watch = problem, tol, max_iter, watch
         self.l1 = problem.l1_weights()
-        self.at = Progress(theta, inf)
-        self.grad = theta
+        self.most_pulled, self.steady = 1 << 30, _STEADY
 
     def solution(self, status: str) -> Solution:
         return Solution(**vars(self.at), status=status)
 
+    def start(self, theta: np.ndarray, guess: np.ndarray | None, share: float, loosest: float) -> _Run:
+        self.at = Progress(theta, inf)
+        self.at, self.grad = self._evaluated(theta)
+        if not np.isfinite(self.at.value):
+            raise ValueError(
+                f"the objective is {self.at.value} at the start: X or its coefficients are too large for float64"
+            )
+        first, grad = self.at, self.grad
+        if guess is not None:
+            guessed, grad_guessed = self._evaluated(guess)
+            first.n_evaluations = guessed.n_evaluations = 2
+            if guessed.value < first.value:
+                self.at, self.grad = guessed, grad_guessed
+        variables = self.problem.variables(self.at.theta)
+        self.first_space: _Smooth | _Split
+        self.first_space = _Smooth(variables) if self.l1 is None else _Split(variables, self.l1, self.steady)
+        if share > 0.0:
+            x = self.first_space.x(first.theta, grad)
+            norm, _ = self.first_space.norms(x, self.first_space.gradient(grad))
+            self.tol = max(self.tol, min(loosest, share * relative(norm, first.value)))
+        return self
+
+    def _evaluated(self, theta: np.ndarray) -> tuple[Progress, np.ndarray]:
+        value, grad = self.problem(theta)
+        value += 0.0 if self.l1 is None else float(self.l1 @ np.abs(theta))
+        return Progress(theta, value, n_evaluations=1), grad
+
     def solve(self) -> Solution:
-        at = self.at
-        value, self.grad = self.problem(at.theta)
-        at.value = value if self.l1 is None else value + float(self.l1 @ np.abs(at.theta))
-        at.n_evaluations = 1
-        if not np.isfinite(value):
-            raise ValueError(f"the objective is {value} at the start: X or its coefficients are too large for float64")
-        variables, by_gradient = self.problem.variables(), False
+        at, by_gradient, n_supports = self.at, False, 0
+        space: _Smooth | _Split | _Support = self.first_space
         while True:
-            ended = _Stage(self, variables, by_gradient).run()
-            if ended == "slow":
-                variables = self.problem.renewed_variables(at.theta)
+            began = at.n_iter
+            ended = _Stage(self, space, by_gradient).run()
+            in_support = isinstance(space, _Support)
+            n_supports += in_support
+            if in_support and (
+                (ended == "lost" and not space.n_pulled)  # type: ignore[union-attr]
+                or (ended == "blind" and at.n_iter == began)
+                or (ended in ("crossed", "slow", "narrow") and n_supports % _MANY_SUPPORTS == 0)
+            ):
+                self.steady *= 2
+                space = _Split(self.problem.variables(at.theta), self.l1, self.steady)  # type: ignore[arg-type]
+            elif ended == "lost":
+                self.most_pulled = space.n_pulled // 2  # type: ignore[union-attr]
+                space = self._better_space()
+            elif ended in ("slow", "crossed") or (ended == "narrow" and in_support):
+                self.most_pulled = max(1, 2 * self.most_pulled)
+                space = self._better_space()
             elif ended == "blind" and not by_gradient:
                 by_gradient = True
             elif ended == "narrow":
@@ -210,13 +266,23 @@ class _Run:
                 return self.solution(ended)
 
 
+    def _better_space(self) -> _Smooth | _Support:
+        theta, problem = self.at.theta, self.problem
+        if self.l1 is None:
+            return _Smooth(problem.renewed_variables(theta))
+        return _Support(problem, theta, self.grad, self.l1, self.most_pulled)
+
+
 class _Smooth:
     """x = v: where there is no L1 penalty."""
 
     bounds = None
 
-    def __init__(self, variables: Variables) -> None:
+    def __init__(self, variables: Variables | ClassVariables) -> None:
         self.variables = variables
+
+    def renewal_cost(self, problem: Problem, theta: np.ndarray, decline: float) -> float:
+        return problem.renewal_cost(decline)
 
     def x(self, theta: np.ndarray, grad: np.ndarray) -> np.ndarray:
         return self.variables.v(theta)
@@ -243,9 +309,17 @@ class _Split:
     what the penalty holds: the others wait for the next stage.
     """
 
-    def __init__(self, variables: Variables, l1: np.ndarray) -> None:
-        self.variables = variables
+    def __init__(self, variables: Variables | ClassVariables, l1: np.ndarray, steady: int) -> None:
+        self.variables, self.steady = variables, steady
+        self._signs, self._unchanged = np.empty(0), 0
         self.l1 = variables.theta(l1)  # |theta_j| = |v_j| / L_j
+
+    def renewal_cost(self, problem: Problem, theta: np.ndarray, decline: float) -> float:
+        """Of the variables of the support, once that has not changed for a while."""
+        signs = np.sign(theta)
+        self._unchanged = self._unchanged + 1 if np.array_equal(signs, self._signs) else 0
+        self._signs = signs
+        return inf if self._unchanged < self.steady else problem.support_cost(int(np.count_nonzero(signs)))
 
     def x(self, theta: np.ndarray, grad: np.ndarray) -> np.ndarray:
         v, pull = self.variables.v(theta), np.abs(self.variables.gradient(grad))
@@ -292,6 +366,63 @@ class _Split:
         return v
 
 
+class _Support:
+    """x = v of the entries that are not zero, or that the gradient pulls from it, with an L1 penalty: where their signs
+    stay, that is linear in them, and any variables will do.
+
+    Parameters
+    ----------
+    most_pulled : int
+        So many of the zeros move, those that the gradient pulls hardest. Together they may pull each other back.
+    """
+
+    bounds = None
+
+    def __init__(self, problem: Problem, theta: np.ndarray, grad: np.ndarray, l1: np.ndarray, most_pulled: int) -> None:
+        self.l1, self.others = l1, problem.variables(theta)
+        self._grad = grad
+        free = (theta != 0.0) | (l1 == 0.0)
+        pull = np.abs(self.others.gradient(self._unheld(free)))
+        pulled = np.argsort(-pull, kind="stable")[: min(most_pulled, int(np.count_nonzero(pull)))]
+        self.n_pulled = len(pulled)
+        free[pulled] = True
+        self.free = np.flatnonzero(free)
+        self.slope = (l1 * np.where(theta != 0.0, np.sign(theta), -np.sign(grad)))[self.free]
+        self.variables = problem.support_variables(theta, self.free)
+
+    def renewal_cost(self, problem: Problem, theta: np.ndarray, decline: float) -> float:
+        return problem.support_cost(len(self.free)) if decline < _SAME else inf
+
+    def x(self, theta: np.ndarray, grad: np.ndarray) -> np.ndarray:
+        return self.variables.v(theta[self.free])
+
+    def theta(self, x: np.ndarray) -> np.ndarray:
+        theta = np.zeros(len(self.l1))
+        theta[self.free] = self.variables.theta(x)
+        return theta
+
+    def penalty(self, x: np.ndarray) -> float:
+        return float(self.slope @ self.variables.theta(x))
+
+    def gradient(self, grad: np.ndarray) -> np.ndarray:
+        self._grad = grad
+        return self.variables.gradient(grad[self.free] + self.slope)
+
+    def norms(self, x: np.ndarray, gradient: np.ndarray) -> tuple[float, float]:
+        others, part = self.others.gradient(self._unheld(self.free)), gradient @ gradient
+        return float(np.sqrt(others @ others + part)), float(np.sqrt(part))
+
+    def _unheld(self, free: np.ndarray) -> np.ndarray:
+        """What the penalty does not hold of the gradient of the other entries."""
+        unheld = np.maximum(np.abs(self._grad) - self.l1, 0.0)
+        unheld[free] = 0.0
+        return unheld
+
+    def crossed(self, theta: np.ndarray) -> np.ndarray:
+        """Entries whose sign has changed."""
+        return self.free[theta[self.free] * self.slope < 0.0]
+
+
 class _Stage:
     """One run of L-BFGS, from where `run` is, in one set of variables.
 
@@ -302,9 +433,8 @@ class _Stage:
         values hides.
     """
 
-    def __init__(self, run: _Run, variables: Variables, by_gradient: bool) -> None:
-        self.of, self.by_gradient = run, by_gradient
-        self.space = _Smooth(variables) if run.l1 is None else _Split(variables, run.l1)
+    def __init__(self, run: _Run, space: _Smooth | _Split | _Support, by_gradient: bool) -> None:
+        self.of, self.space, self.by_gradient = run, space, by_gradient
         self.x = self.space.x(run.at.theta, run.grad)
         self.theta, self.value, self.grad = run.at.theta, run.at.value, run.grad
         self.gradient = self.space.gradient(run.grad)
@@ -318,12 +448,11 @@ class _Stage:
         run, at = self.of, self.of.at
         self.best_norm = self.start_norm = self.space.norms(self.x, self.gradient)[0]
         self.since_best = self.invisible = 0
-        at.gradient_norm = self._relative(self.start_norm)
+        at.gradient_norm = relative(self.start_norm, self.value)
         if at.gradient_norm <= run.tol:
             return "converged"
         if at.n_iter >= run.max_iter:
             return "max_iter"
-        self.cost = run.problem.renewal_cost()
         self.start_x, self.start_value, self.start_gradient = self.x.copy(), self.value, self.gradient
         minimize(
             self._evaluate,
@@ -360,10 +489,14 @@ class _Stage:
     def _after_iteration(self, intermediate_result: OptimizeResult) -> None:
         """SciPy calls it where a line search has ended, which is at the point evaluated last."""
         run, at = self.of, self.of.at
+        crossed = isinstance(self.space, _Support) and self._step_back(self.space)
+        if crossed and (self.theta is at.theta or self.value > at.value + _ROUNDING * abs(at.value)):
+            self.ended = "lost"
+            raise StopIteration
         norm, part = self.space.norms(self.x, self.gradient)
         at.decrease = at.value - self.value
         at.theta, at.value, run.grad = self.theta, self.value, self.grad
-        at.gradient_norm = self._relative(norm)
+        at.gradient_norm = relative(norm, self.value)
         at.n_iter += 1
         self.since_best = 0 if norm < self.best_norm else self.since_best + 1
         self.invisible = 0 if at.decrease > _VISIBLE_DECREASE * abs(at.value) else self.invisible + 1
@@ -375,20 +508,55 @@ class _Stage:
             self.ended = "converged"
         elif at.n_iter >= run.max_iter:
             self.ended = "max_iter"
+        elif crossed:
+            self.ended = "crossed"
         elif part < _NARROW * norm:
             self.ended = "narrow"
         elif self._is_blind():
             self.ended = "blind"
-        elif self.n_evaluations >= max(_LEAST_EVALUATIONS, self.cost) and self._left(norm) > 0.25 * self.cost:
+        elif self._is_slow(norm):
             self.ended = "slow"
         else:
             return
         raise StopIteration
 
+    def _step_back(self, space: _Support) -> bool:
+        """Where entries have changed their sign, make them zero, and say so: all of them, or if that is not better the
+        first on the way, where the value has declined as it is convex."""
+        before, after = self.of.at.theta, self.theta
+        crossed = space.crossed(after)
+        if not len(crossed):
+            return False
+        self._go(space, crossed, after)
+        if self.value > self.of.at.value:
+            on_the_way = before[crossed] / (before[crossed] - after[crossed])
+            first = on_the_way.min()
+            if first == 0.0:
+                self.theta = before
+                return True
+            self._go(space, crossed[on_the_way == first], before + first * (after - before))
+        return True
+
+    def _go(self, space: _Support, zeros: np.ndarray, theta: np.ndarray) -> None:
+        self.theta = theta.copy()
+        self.theta[zeros] = 0.0
+        value, self.grad = self.of.problem(self.theta)
+        self.value = value + float(space.l1 @ np.abs(self.theta))
+        self.gradient = space.gradient(self.grad)
+        self.n_evaluations += 1
+        self.of.at.n_evaluations += 1
+
     def _is_blind(self) -> bool:
         if self.by_gradient:
             return self.since_best >= max(_PATIENCE, self.of.at.n_iter // 4)
         return self.invisible >= 3
+
+    def _is_slow(self, norm: float) -> bool:
+        """Whether this stage has taken as long as better variables would, and is that far from its end."""
+        if self.n_evaluations < _LEAST_EVALUATIONS and not isinstance(self.space, _Split):  # which counts iterations
+            return False
+        cost = self.space.renewal_cost(self.of.problem, self.theta, self.value / self.start_value)
+        return self.n_evaluations >= max(_LEAST_EVALUATIONS, cost) and self._left(norm) > cost
 
     def _left(self, norm: float) -> float:
         """Evaluations from here to `tol`, at the pace of this stage."""
@@ -397,5 +565,6 @@ class _Stage:
             return inf
         return self.n_evaluations * log(norm / goal) / log(self.start_norm / norm)
 
-    def _relative(self, norm: float) -> float:
-        return norm / max(abs(self.value), _LEAST_VALUE)
+
+def relative(norm: float, value: float) -> float:
+    return norm / max(abs(value), _LEAST_VALUE)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import LinAlgError, cholesky
 from scipy.linalg.blas import dtrsm, dtrsv
+from scipy.linalg.lapack import dtrtri
 
 
 class Variables:
@@ -23,7 +24,7 @@ class Variables:
     """
 
     def __init__(self, factor: np.ndarray) -> None:
-        self._factor = factor
+        self.factor = factor
         self.is_diagonal = factor.ndim == 1
 
     @classmethod
@@ -42,18 +43,53 @@ class Variables:
 
     def v(self, theta: np.ndarray) -> np.ndarray:
         """v = L^T theta."""
-        rows = theta.reshape(len(self._factor), -1)
-        return (self._factor[:, None] * rows if self.is_diagonal else self._factor.T @ rows).ravel()
+        rows = theta.reshape(len(self.factor), -1)
+        return (self.factor[:, None] * rows if self.is_diagonal else self.factor.T @ rows).ravel()
 
     def gradient(self, grad: np.ndarray) -> np.ndarray:
         """Gradient with respect to v of the gradient with respect to theta: L^-1 grad."""
         return self._solve(grad, transposed=False)
 
     def _solve(self, x: np.ndarray, *, transposed: bool) -> np.ndarray:
-        m = len(self._factor)
+        m = len(self.factor)
         if self.is_diagonal:
-            return x / self._factor if len(x) == m else (x.reshape(m, -1) / self._factor[:, None]).ravel()
+            return x / self.factor if len(x) == m else (x.reshape(m, -1) / self.factor[:, None]).ravel()
         if len(x) == m:
-            return dtrsv(self._factor, x, lower=1, trans=int(transposed))
+            return dtrsv(self.factor, x, lower=1, trans=int(transposed))
         # (m, r) in C order is (r, m) in Fortran's: x^T L^-1 is the transpose of L^-T x
-        return dtrsm(1.0, self._factor, x.reshape(m, -1).T, side=1, lower=1, trans_a=int(not transposed)).T.ravel()
+        return dtrsm(1.0, self.factor, x.reshape(m, -1).T, side=1, lower=1, trans_a=int(not transposed)).T.ravel()
+
+
+class ClassVariables:
+    """The change of variables of one factor for each class.
+
+    Parameters
+    ----------
+    curvatures : float64 ndarray of shape (K, m, m), C-ordered
+        One for each column of theta, which is read as (m, K). Entries on and above the diagonals are read.
+    """
+
+    is_diagonal = False
+
+    def __init__(self, curvatures: np.ndarray) -> None:
+        factors = [Variables.of_curvature(curvature.copy()).factor for curvature in curvatures]
+        self._factors = np.array([np.diag(factor) if factor.ndim == 1 else factor for factor in factors])
+        self._inverses = np.array([dtrtri(factor, lower=1)[0] for factor in self._factors])
+
+    def theta(self, v: np.ndarray) -> np.ndarray:
+        """theta = L^-T v, class by class, less what all classes have in common: unlike factors would bring it in, where
+        nothing but a weak penalty drives it out again."""
+        theta = self._times(self._inverses.transpose(0, 2, 1), v).reshape(-1, len(self._factors))
+        return (theta - theta.mean(axis=1, keepdims=True)).ravel()
+
+    def v(self, theta: np.ndarray) -> np.ndarray:
+        """v = L^T theta."""
+        return self._times(self._factors.transpose(0, 2, 1), theta)
+
+    def gradient(self, grad: np.ndarray) -> np.ndarray:
+        """L^-1 grad, for a gradient that sums to zero over the classes."""
+        return self._times(self._inverses, grad)
+
+    def _times(self, matrices: np.ndarray, x: np.ndarray) -> np.ndarray:
+        columns = np.ascontiguousarray(x.reshape(-1, len(matrices)).T)
+        return np.matmul(matrices, columns[:, :, None])[:, :, 0].T.ravel()
