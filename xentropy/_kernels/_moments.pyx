@@ -3,8 +3,9 @@
 
 import numpy as np
 from cython cimport floating
-from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t
+
+from ._threads cimport run
 
 ctypedef fused index_t:
     int32_t
@@ -66,14 +67,39 @@ def moments(X, row_weight=None, int n_threads=1):
 
 cdef int _dense_sums(const floating[:, ::1] X, const double[::1] row_weight, const double[::1] center,
                      double[:, :, ::1] sums, int n_threads) except -1:
-    cdef Py_ssize_t n = X.shape[0], d = X.shape[1], q, n_partitions = sums.shape[0]
+    cdef Py_ssize_t n = X.shape[0], d = X.shape[1], n_partitions = sums.shape[0]
+    cdef _Work work
     if n == 0 or d == 0:
         return 0
     cdef const double *weight = &row_weight[0] if row_weight is not None else NULL
-    for q in prange(n_partitions, nogil=True, num_threads=max(1, n_threads), schedule="dynamic", chunksize=1):
-        _dense_rows(&X[0, 0], weight, &center[0], n * q // n_partitions, n * (q + 1) // n_partitions, d,
-                    &sums[q, 0, 0], &sums[q, 1, 0])
+    work.x, work.x_is_float = &X[0, 0], floating is float
+    work.weight, work.center, work.sums = weight, &center[0], &sums[0, 0, 0]
+    work.n_rows, work.n_features, work.n_partitions = n, d, n_partitions
+    with nogil:
+        run(_sum_partition, &work, n_partitions, n_threads)
     return 0
+
+
+cdef struct _Work:
+    const void *x
+    bint x_is_float
+    const double *weight
+    const double *center
+    double *sums  # (n_partitions, 2, n_features)
+    Py_ssize_t n_rows
+    Py_ssize_t n_features
+    Py_ssize_t n_partitions
+
+
+cdef void _sum_partition(void *context, Py_ssize_t part, int thread) noexcept nogil:
+    cdef _Work *work = <_Work *> context
+    cdef Py_ssize_t n = work.n_rows, d = work.n_features
+    cdef Py_ssize_t begin = n * part // work.n_partitions, end = n * (part + 1) // work.n_partitions
+    cdef double *first = work.sums + 2 * d * part
+    if work.x_is_float:
+        _dense_rows(<const float *> work.x, work.weight, work.center, begin, end, d, first, first + d)
+    else:
+        _dense_rows(<const double *> work.x, work.weight, work.center, begin, end, d, first, first + d)
 
 
 cdef void _dense_rows(const floating *X, const double *weight, const double *center, Py_ssize_t begin, Py_ssize_t end,

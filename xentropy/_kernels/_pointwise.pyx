@@ -3,32 +3,13 @@
 
 import numpy as np
 from cython cimport floating
-from cython.parallel cimport prange
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from ._linear import ISA as _ISA
+from ._threads cimport part_of_work, run
 from .kernels cimport (
-    XE_BLEND,
-    XE_CROSS_ENTROPY,
-    XE_FOCAL,
-    XE_GENERALIZED,
-    xe_binary_double,
-    xe_binary_float,
-    xe_binary_target,
-    xe_choose_isa,
-    xe_kernels,
-    xe_kernels_double,
-    xe_kernels_float,
-    xe_loss,
-    xe_sigmoid_hessian_double,
-    xe_sigmoid_hessian_float,
-    xe_softmax_double,
-    xe_softmax_float,
-    xe_softmax_hessian_double,
-    xe_softmax_hessian_float,
-    xe_softmax_rows_double,
-    xe_softmax_rows_float,
-    xe_target,
+    XE_BLEND, XE_CROSS_ENTROPY, XE_FOCAL, XE_GENERALIZED, XE_LOG_PROBABILITIES, XE_PROBABILITIES, xe_binary_target,
+    xe_choose_isa, xe_kernels, xe_kernels_double, xe_kernels_float, xe_loss, xe_target,
 )
 
 xe_choose_isa(_ISA.encode())  # each extension holds a copy of the kernels
@@ -49,6 +30,59 @@ CROSS_ENTROPY, FOCAL, GENERALIZED, BLEND = XE_CROSS_ENTROPY, XE_FOCAL, XE_GENERA
 # Rows are cut into chunks, a thread takes the next free one, and the chunks' sums are added in their order: so the
 # result does not depend on the number of threads.
 _CHUNK_VALUES = 1 << 14
+
+
+cdef struct _Work:  # rows of logits, of which threads do chunks
+    const xe_kernels *kernels
+    const xe_target *target
+    const xe_binary_target *binary
+    Py_ssize_t n_rows
+    Py_ssize_t chunk_rows
+    Py_ssize_t n_classes
+    Py_ssize_t row_bytes
+    const char *z
+    char *out  # the gradient, or NULL; or what the softmax writes
+    double *losses  # of each row, or NULL
+    double *sums  # of the losses of each chunk
+    int kind
+
+
+cdef void _softmax_chunk(void *context, Py_ssize_t part, int thread) noexcept nogil:
+    cdef _Work *work = <_Work *> context
+    cdef Py_ssize_t first = part * work.chunk_rows
+    work.sums[part] = work.kernels.softmax_rows(
+        work.target, first, min(work.chunk_rows, work.n_rows - first), work.z + first * work.row_bytes,
+        work.out + first * work.row_bytes if work.out != NULL else NULL,
+        work.losses + first if work.losses != NULL else NULL)
+
+
+cdef void _binary_chunk(void *context, Py_ssize_t part, int thread) noexcept nogil:
+    cdef _Work *work = <_Work *> context
+    cdef Py_ssize_t first = part * work.chunk_rows
+    work.sums[part] = work.kernels.binary(
+        work.binary, first, min(work.chunk_rows, work.n_rows - first), work.z + first * work.row_bytes,
+        work.out + first * work.row_bytes if work.out != NULL else NULL,
+        work.losses + first if work.losses != NULL else NULL)
+
+
+cdef void _probability_chunk(void *context, Py_ssize_t part, int thread) noexcept nogil:
+    cdef _Work *work = <_Work *> context
+    cdef Py_ssize_t first = part * work.chunk_rows
+    work.kernels.softmax(work.z + first * work.row_bytes, min(work.chunk_rows, work.n_rows - first), work.n_classes,
+                         work.kind, work.out + first * work.row_bytes)
+
+
+cdef double _run(part_of_work chunk, _Work *work, int n_threads) except? -1.0:
+    """The sum of the losses of all chunks."""
+    cdef Py_ssize_t n_chunks = (work.n_rows + work.chunk_rows - 1) // work.chunk_rows, c
+    cdef double[::1] sums = np.zeros(n_chunks)
+    cdef double total = 0.0
+    work.sums = &sums[0]
+    with nogil:
+        run(chunk, work, n_chunks, n_threads)
+    for c in range(n_chunks):
+        total += sums[c]
+    return total
 
 
 cdef class _Target:
@@ -133,36 +167,23 @@ def softmax_loss(const floating[:, ::1] logits, *, labels=None, distribution=Non
     float
     """
     cdef Py_ssize_t n = logits.shape[0], n_classes = logits.shape[1]
-    cdef Py_ssize_t c, first, count
-    cdef Py_ssize_t step = max(1, _CHUNK_VALUES // max(1, n_classes)), n_chunks = (n + step - 1) // step
-    cdef double *losses = NULL
-    cdef floating *gradient = NULL
     cdef _Target bound = _Target(n, n_classes, np.float32 if floating is float else np.float64, labels, distribution,
                                  sample_weight, class_weight, label_smoothing, loss, scale)
-    cdef const xe_target *target = &bound.c
+    cdef _Work work
     if row_loss is not None and row_loss.shape[0] != n:
         raise ValueError(f"row_loss has {row_loss.shape[0]} entries for {n} rows")
     if grad is not None and (grad.shape[0] != n or grad.shape[1] != n_classes):
         raise ValueError(f"grad has shape ({grad.shape[0]}, {grad.shape[1]}), not ({n}, {n_classes})")
     if n == 0:
         return 0.0
-    if row_loss is not None:
-        losses = &row_loss[0]
-    if grad is not None:
-        gradient = &grad[0, 0]
-    cdef double[::1] sums = np.empty(n_chunks)
-    for c in prange(n_chunks, nogil=True, num_threads=max(1, min(n_threads, n_chunks)), schedule="dynamic"):
-        first = c * step
-        count = min(step, n - first)
-        if floating is float:
-            sums[c] = xe_softmax_rows_float(target, first, count, &logits[first, 0],
-                                            gradient + first * n_classes if gradient != NULL else NULL,
-                                            losses + first if losses != NULL else NULL)
-        else:
-            sums[c] = xe_softmax_rows_double(target, first, count, &logits[first, 0],
-                                             gradient + first * n_classes if gradient != NULL else NULL,
-                                             losses + first if losses != NULL else NULL)
-    return _total(sums)
+    work.kernels = xe_kernels_float() if floating is float else xe_kernels_double()
+    work.target = &bound.c
+    work.n_rows, work.chunk_rows = n, max(1, _CHUNK_VALUES // max(1, n_classes))
+    work.row_bytes = n_classes * sizeof(floating)
+    work.z = <const char *> &logits[0, 0]
+    work.out = <char *> &grad[0, 0] if grad is not None else NULL
+    work.losses = &row_loss[0] if row_loss is not None else NULL
+    return _run(_softmax_chunk, &work, n_threads)
 
 
 def binary_loss(const floating[::1] logits, const floating[::1] y, *, const double[::1] sample_weight=None,
@@ -186,11 +207,9 @@ def binary_loss(const floating[::1] logits, const floating[::1] y, *, const doub
     -------
     float
     """
-    cdef Py_ssize_t n = logits.shape[0], c, first, count, step = _CHUNK_VALUES, n_chunks = (n + step - 1) // step
-    cdef double *losses = NULL
-    cdef floating *gradient = NULL
+    cdef Py_ssize_t n = logits.shape[0]
     cdef xe_binary_target binary
-    cdef const xe_binary_target *target = &binary
+    cdef _Work work
     if y.shape[0] != n or (element_loss is not None and element_loss.shape[0] != n) or (
             grad is not None and grad.shape[0] != n):
         raise ValueError(f"y, element_loss and grad must have {n} entries, as logits has")
@@ -205,31 +224,13 @@ def binary_loss(const floating[::1] logits, const floating[::1] y, *, const doub
     binary.pos_weight, binary.period = NULL, 1
     if pos_weight is not None:
         binary.pos_weight, binary.period = &pos_weight[0], pos_weight.shape[0]
-    if element_loss is not None:
-        losses = &element_loss[0]
-    if grad is not None:
-        gradient = &grad[0]
-    cdef double[::1] sums = np.empty(n_chunks)
-    for c in prange(n_chunks, nogil=True, num_threads=max(1, min(n_threads, n_chunks)), schedule="dynamic"):
-        first = c * step
-        count = min(step, n - first)
-        if floating is float:
-            sums[c] = xe_binary_float(target, first, count, &logits[first],
-                                      gradient + first if gradient != NULL else NULL,
-                                      losses + first if losses != NULL else NULL)
-        else:
-            sums[c] = xe_binary_double(target, first, count, &logits[first],
-                                       gradient + first if gradient != NULL else NULL,
-                                       losses + first if losses != NULL else NULL)
-    return _total(sums)
-
-
-cdef double _total(const double[::1] sums) noexcept:
-    cdef double total = 0.0
-    cdef Py_ssize_t c
-    for c in range(sums.shape[0]):
-        total += sums[c]
-    return total
+    work.kernels = xe_kernels_float() if floating is float else xe_kernels_double()
+    work.binary = &binary
+    work.n_rows, work.chunk_rows, work.row_bytes = n, _CHUNK_VALUES, sizeof(floating)
+    work.z = <const char *> &logits[0]
+    work.out = <char *> &grad[0] if grad is not None else NULL
+    work.losses = &element_loss[0] if element_loss is not None else NULL
+    return _run(_binary_chunk, &work, n_threads)
 
 
 def hessian_product(const floating[:, ::1] logits, const floating[:, ::1] v, *, bint sigmoid=False, labels=None,
@@ -255,13 +256,10 @@ def hessian_product(const floating[:, ::1] logits, const floating[:, ::1] v, *, 
         raise ValueError(f"v has shape ({v.shape[0]}, {v.shape[1]}), logits ({n}, {logits.shape[1]})")
     if n == 0:
         return out
+    cdef const xe_kernels *kernels = xe_kernels_float() if floating is float else xe_kernels_double()
     with nogil:
-        if floating is float:
-            (xe_sigmoid_hessian_float if sigmoid else xe_softmax_hessian_float)(
-                &target.c, 0, n, &logits[0, 0], &v[0, 0], &result[0, 0])
-        else:
-            (xe_sigmoid_hessian_double if sigmoid else xe_softmax_hessian_double)(
-                &target.c, 0, n, &logits[0, 0], &v[0, 0], &result[0, 0])
+        (kernels.sigmoid_hessian if sigmoid else kernels.softmax_hessian)(
+            &target.c, 0, n, &logits[0, 0], &v[0, 0], &result[0, 0])
     return out
 
 
@@ -270,19 +268,18 @@ def softmax(const floating[:, ::1] logits, *, bint log=False, int n_threads=1):
 
     A row that holds NaN or +inf, or -inf in every class, has no distribution and gives NaN.
     """
-    cdef Py_ssize_t n = logits.shape[0], n_classes = logits.shape[1], c, first
-    cdef Py_ssize_t step = max(1, _CHUNK_VALUES // max(1, n_classes)), n_chunks = (n + step - 1) // step
-    dtype = np.float32 if floating is float else np.float64
-    out = np.empty((n, n_classes), dtype=dtype)
+    cdef Py_ssize_t n = logits.shape[0], n_classes = logits.shape[1]
+    cdef _Work work
+    out = np.empty((n, n_classes), dtype=np.float32 if floating is float else np.float64)
     cdef floating[:, ::1] result = out
     if n == 0 or n_classes == 0:
         return out
-    for c in prange(n_chunks, nogil=True, num_threads=max(1, min(n_threads, n_chunks)), schedule="dynamic"):
-        first = c * step
-        if floating is float:
-            xe_softmax_float(&logits[first, 0], min(step, n - first), n_classes, log, &result[first, 0])
-        else:
-            xe_softmax_double(&logits[first, 0], min(step, n - first), n_classes, log, &result[first, 0])
+    work.kernels = xe_kernels_float() if floating is float else xe_kernels_double()
+    work.n_rows, work.chunk_rows = n, max(1, _CHUNK_VALUES // n_classes)
+    work.n_classes, work.row_bytes = n_classes, n_classes * sizeof(floating)
+    work.z, work.out = <const char *> &logits[0, 0], <char *> &result[0, 0]
+    work.kind = XE_LOG_PROBABILITIES if log else XE_PROBABILITIES
+    _run(_probability_chunk, &work, n_threads)
     return out
 
 

@@ -3,10 +3,10 @@
 
 import numpy as np
 from cython cimport floating
-from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t
 
 from ._linear import ISA as _ISA
+from ._threads cimport run
 from .kernels cimport xe_choose_isa, xe_kernels, xe_kernels_double, xe_kernels_float
 from .proba cimport xe_encode_labels, xe_labels, xe_mark_labels, xe_number_records, xe_proba, xe_proba_flaws
 
@@ -15,6 +15,23 @@ xe_choose_isa(_ISA.encode())  # each extension holds a copy of the kernels
 # Partitions depend on the shape alone, and their sums are added in their order: the same bits for any number of threads
 _MAX_PARTITIONS = 32
 _MIN_VALUES = 1 << 15  # probabilities that are worth a partition of their own
+
+
+cdef struct _Work:
+    const xe_kernels *kernels
+    const xe_proba *model
+    Py_ssize_t n_rows
+    Py_ssize_t n_partitions
+    double *losses  # of each row, or NULL
+    double *sums  # of the losses of each partition
+    xe_proba_flaws *flaws  # of each partition
+
+
+cdef void _score_partition(void *context, Py_ssize_t part, int thread) noexcept nogil:
+    cdef _Work *work = <_Work *> context
+    cdef Py_ssize_t n = work.n_rows
+    work.sums[part] = work.kernels.proba_rows(work.model, n * part // work.n_partitions,
+                                              n * (part + 1) // work.n_partitions, work.losses, &work.flaws[part])
 
 
 def mark_labels(labels, low, Py_ssize_t size):
@@ -120,6 +137,7 @@ def proba_rows(const floating[:, ::1] proba, Py_ssize_t n_classes, *, labels=Non
     cdef double sums[32]  # _MAX_PARTITIONS
     cdef xe_proba_flaws flaws[32]
     cdef double *losses = NULL
+    cdef _Work work
     if n == 0:
         return 0.0, -1, -1, -1
     if n_columns != n_classes and not (n_columns == 1 and n_classes == 2 and distribution is None) or n_classes < 1:
@@ -149,9 +167,10 @@ def proba_rows(const floating[:, ::1] proba, Py_ssize_t n_classes, *, labels=Non
         model.distribution = &t[0, 0]
     for q in range(n_partitions):
         flaws[q].outside = flaws[q].off_one = flaws[q].unknown_label = -1
-    n_threads = max(1, min(n_threads, n_partitions))
-    for q in prange(n_partitions, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
-        sums[q] = kernels.proba_rows(&model, n * q // n_partitions, n * (q + 1) // n_partitions, losses, &flaws[q])
+    work.kernels, work.model, work.n_rows, work.n_partitions = kernels, &model, n, n_partitions
+    work.losses, work.sums, work.flaws = losses, sums, flaws
+    with nogil:
+        run(_score_partition, &work, n_partitions, n_threads)
     cdef double total = 0.0
     cdef xe_proba_flaws first
     first.outside = first.off_one = first.unknown_label = -1

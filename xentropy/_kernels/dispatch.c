@@ -94,32 +94,3 @@ const char *xe_compiler(void)
     return "unknown";
 #endif
 }
-
-#define ROWS_OF(REAL)                                                                           \
-    double xe_softmax_rows_##REAL(XE_ROWS_ARGS(REAL))                                           \
-    {                                                                                           \
-        return sets[chosen].of_##REAL->softmax_rows(target, first, n_rows, z, grad, row_loss);  \
-    }                                                                                           \
-    double xe_sigmoid_rows_##REAL(XE_ROWS_ARGS(REAL))                                           \
-    {                                                                                           \
-        return sets[chosen].of_##REAL->sigmoid_rows(target, first, n_rows, z, grad, row_loss);  \
-    }                                                                                           \
-    double xe_binary_##REAL(XE_BINARY_ARGS(REAL))                                               \
-    {                                                                                           \
-        return sets[chosen].of_##REAL->binary(target, first, n, z, grad, element_loss);         \
-    }                                                                                           \
-    void xe_softmax_hessian_##REAL(XE_HESSIAN_ARGS(REAL))                                       \
-    {                                                                                           \
-        sets[chosen].of_##REAL->softmax_hessian(target, first, n_rows, z, v, out);              \
-    }                                                                                           \
-    void xe_sigmoid_hessian_##REAL(XE_HESSIAN_ARGS(REAL))                                       \
-    {                                                                                           \
-        sets[chosen].of_##REAL->sigmoid_hessian(target, first, n_rows, z, v, out);              \
-    }                                                                                           \
-    void xe_softmax_##REAL(const REAL *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int log, REAL *out) \
-    {                                                                                           \
-        sets[chosen].of_##REAL->softmax(z, n_rows, n_classes, log ? XE_LOG_PROBABILITIES : XE_PROBABILITIES, out); \
-    }
-
-ROWS_OF(float)
-ROWS_OF(double)

@@ -169,20 +169,4 @@ int xe_choose_isa(const char *name);
 const xe_kernels *xe_kernels_float(void);
 const xe_kernels *xe_kernels_double(void);
 
-double xe_softmax_rows_float(XE_ROWS_ARGS(float));
-double xe_softmax_rows_double(XE_ROWS_ARGS(double));
-double xe_sigmoid_rows_float(XE_ROWS_ARGS(float));
-double xe_sigmoid_rows_double(XE_ROWS_ARGS(double));
-
-double xe_binary_float(XE_BINARY_ARGS(float));
-double xe_binary_double(XE_BINARY_ARGS(double));
-void xe_softmax_hessian_float(XE_HESSIAN_ARGS(float));
-void xe_softmax_hessian_double(XE_HESSIAN_ARGS(double));
-void xe_sigmoid_hessian_float(XE_HESSIAN_ARGS(float));
-void xe_sigmoid_hessian_double(XE_HESSIAN_ARGS(double));
-
-/* Softmax of rows of K logits, or its logarithm, into out (which may be z). */
-void xe_softmax_float(const float *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int log, float *out);
-void xe_softmax_double(const double *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int log, double *out);
-
 #endif

@@ -77,6 +77,15 @@ cdef extern from "kernels.h" nogil:
                                ptrdiff_t end, double *grad_coef, double *grad_intercept) noexcept nogil
         void (*linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptrdiff_t end, void *scratch,
                                void *out) noexcept nogil
+        double (*softmax_rows)(const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const void *z, void *grad,
+                               double *row_loss) noexcept nogil
+        double (*binary)(const xe_binary_target *target, ptrdiff_t first, ptrdiff_t n, const void *z, void *grad,
+                         double *element_loss) noexcept nogil
+        void (*softmax_hessian)(const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const void *z,
+                                const void *v, void *out) noexcept nogil
+        void (*sigmoid_hessian)(const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const void *z,
+                                const void *v, void *out) noexcept nogil
+        void (*softmax)(const void *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int kind, void *out) noexcept nogil
         void (*exp)(const void *x, ptrdiff_t n, void *out) noexcept nogil
         double (*proba_rows)(const xe_proba *m, ptrdiff_t begin, ptrdiff_t end, double *row_loss,
                              xe_proba_flaws *flaws) noexcept nogil
@@ -98,29 +107,3 @@ cdef extern from "kernels.h" nogil:
     int xe_choose_isa(const char *name)
     const xe_kernels *xe_kernels_float()
     const xe_kernels *xe_kernels_double()
-
-    double xe_softmax_rows_float(const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const float *z,
-                                 float *grad, double *row_loss)
-    double xe_softmax_rows_double(const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const double *z,
-                                  double *grad, double *row_loss)
-    double xe_sigmoid_rows_float(const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const float *z,
-                                 float *grad, double *row_loss)
-    double xe_sigmoid_rows_double(const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const double *z,
-                                  double *grad, double *row_loss)
-
-    double xe_binary_float(const xe_binary_target *target, ptrdiff_t first, ptrdiff_t n, const float *z, float *grad,
-                           double *element_loss)
-    double xe_binary_double(const xe_binary_target *target, ptrdiff_t first, ptrdiff_t n, const double *z,
-                            double *grad, double *element_loss)
-
-    void xe_softmax_hessian_float(const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const float *z,
-                                  const float *v, float *out)
-    void xe_softmax_hessian_double(const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const double *z,
-                                   const double *v, double *out)
-    void xe_sigmoid_hessian_float(const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const float *z,
-                                  const float *v, float *out)
-    void xe_sigmoid_hessian_double(const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const double *z,
-                                   const double *v, double *out)
-
-    void xe_softmax_float(const float *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int log, float *out)
-    void xe_softmax_double(const double *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int log, double *out)
