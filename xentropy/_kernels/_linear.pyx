@@ -12,7 +12,7 @@ from .kernels cimport (
     xe_kernels, xe_kernels_double, xe_kernels_float, xe_linear, xe_row_start, xe_tile,
 )
 
-from ._threads cimport run
+from ._threads cimport run_parts
 
 ctypedef fused index_t:
     int32_t
@@ -21,9 +21,9 @@ ctypedef fused index_t:
 # Rows are cut into partitions, a thread takes the next free one, and the partitions' sums are added in their order: so
 # the result does not depend on the number of threads, and one slow thread delays the rest by one partition at most.
 cdef Py_ssize_t _MAX_PARTITIONS = 32
-# Work that is worth a partition of its own, some 50 microseconds, in multiply-adds, where reading a value is worth
-# _READING. A region of two threads waits for the slower: a time slice, milliseconds, if another process has its core.
-cdef Py_ssize_t _MIN_WORK = 1 << 21
+# Work that is worth a partition of its own, some 150 microseconds, in multiply-adds, where reading a value is worth
+# _READING. To wake a thread takes 50, and where another process has its core, what it has begun waits for a time slice.
+cdef Py_ssize_t _MIN_WORK = 1 << 22
 cdef Py_ssize_t _READING = 8
 # Updates of each number of a gradient that are worth zeroing and adding one more of it, which CSR does at memory's pace
 cdef Py_ssize_t _MIN_UPDATES = 256
@@ -224,7 +224,7 @@ cdef class _Model:
         if n_threads == 1 or d * self.model.n_outputs < _MIN_SHARED:
             self.kernels.linear_pack(&self.model, work.coef, work.intercept, 0, d, <void *> self.model.packed)
         else:
-            run(_pack_features, work, (d + _SHARE - 1) // _SHARE, n_threads)
+            run_parts(_pack_features, work, (d + _SHARE - 1) // _SHARE, n_threads)
 
     cdef int _bind_dense(self, const floating[:, ::1] X) except -1:
         self._keep.append(X)
@@ -486,12 +486,12 @@ cdef class LinearPass(_Model):
         work.grad_intercept = &grad_intercept[0]
         with nogil:
             self._pack(&work, n_threads)
-            run(_evaluate_partition, &work, n_partitions, n_threads)
+            run_parts(_evaluate_partition, &work, n_partitions, n_threads)
             if n_threads == 1 or self._partials.shape[0] < _MIN_SHARED:
                 self.kernels.linear_combine(work.model, work.partials, n_partitions, 0, d, work.grad_coef,
                                             work.grad_intercept)
             else:
-                run(_combine_features, &work, (d + _SHARE - 1) // _SHARE, n_threads)
+                run_parts(_combine_features, &work, (d + _SHARE - 1) // _SHARE, n_threads)
         cdef double total = 0.0
         for q in range(n_partitions):
             total += work.sums[q]
@@ -538,7 +538,7 @@ def linear_predict(X, const double[:, ::1] coef, const double[::1] intercept, *,
     bound._begin(&work, coef, intercept, n_threads)
     with nogil:
         bound._pack(&work, n_threads)
-        run(_predict_chunk, &work, n_chunks, n_threads)
+        run_parts(_predict_chunk, &work, n_chunks, n_threads)
     return out
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from cython cimport floating
 from libc.stdint cimport int32_t, int64_t
 
-from ._threads cimport run
+from ._threads cimport run_parts
 
 ctypedef fused index_t:
     int32_t
@@ -76,7 +76,7 @@ cdef int _dense_sums(const floating[:, ::1] X, const double[::1] row_weight, con
     work.weight, work.center, work.sums = weight, &center[0], &sums[0, 0, 0]
     work.n_rows, work.n_features, work.n_partitions = n, d, n_partitions
     with nogil:
-        run(_sum_partition, &work, n_partitions, n_threads)
+        run_parts(_sum_partition, &work, n_partitions, n_threads)
     return 0
 
 

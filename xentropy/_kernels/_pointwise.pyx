@@ -6,7 +6,7 @@ from cython cimport floating
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from ._linear import ISA as _ISA
-from ._threads cimport part_of_work, run
+from ._threads cimport part_of_work, run_parts
 from .kernels cimport (
     XE_BLEND, XE_CROSS_ENTROPY, XE_FOCAL, XE_GENERALIZED, XE_LOG_PROBABILITIES, XE_PROBABILITIES, xe_binary_target,
     xe_choose_isa, xe_kernels, xe_kernels_double, xe_kernels_float, xe_loss, xe_target,
@@ -79,7 +79,7 @@ cdef double _run(part_of_work chunk, _Work *work, int n_threads) except? -1.0:
     cdef double total = 0.0
     work.sums = &sums[0]
     with nogil:
-        run(chunk, work, n_chunks, n_threads)
+        run_parts(chunk, work, n_chunks, n_threads)
     for c in range(n_chunks):
         total += sums[c]
     return total

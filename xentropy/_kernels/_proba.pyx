@@ -6,7 +6,7 @@ from cython cimport floating
 from libc.stdint cimport int32_t, int64_t
 
 from ._linear import ISA as _ISA
-from ._threads cimport run
+from ._threads cimport run_parts
 from .kernels cimport xe_choose_isa, xe_kernels, xe_kernels_double, xe_kernels_float
 from .proba cimport xe_encode_labels, xe_labels, xe_mark_labels, xe_number_records, xe_proba, xe_proba_flaws
 
@@ -170,7 +170,7 @@ def proba_rows(const floating[:, ::1] proba, Py_ssize_t n_classes, *, labels=Non
     work.kernels, work.model, work.n_rows, work.n_partitions = kernels, &model, n, n_partitions
     work.losses, work.sums, work.flaws = losses, sums, flaws
     with nogil:
-        run(_score_partition, &work, n_partitions, n_threads)
+        run_parts(_score_partition, &work, n_partitions, n_threads)
     cdef double total = 0.0
     cdef xe_proba_flaws first
     first.outside = first.off_one = first.unknown_label = -1

@@ -1,6 +1,6 @@
 """The threads of the kernels: how many there may be, decided as scikit-learn's OpenMP code decides it, and the pool.
 
-The caller of `run` works itself, and waits only for parts that another thread has begun. An OpenMP region waits for all
+The caller of `run_parts` works itself, and waits only for parts that another thread has begun. An OpenMP region waits for all
 of its threads: where another process has a core, that is until the system gives a thread a time slice to find out that
 nothing is left to do, 5 ms instead of 1 with two threads.
 """
@@ -95,8 +95,8 @@ if hasattr(os, "register_at_fork"):
 
 
 cdef void _wait(PyThread_type_lock lock) noexcept nogil:
-    cdef int i
-    for i in range(_PATIENCE):
+    cdef int _
+    for _ in range(_PATIENCE):
         if PyThread_acquire_lock(lock, NOWAIT_LOCK):
             return
     PyThread_acquire_lock(lock, WAIT_LOCK)
@@ -142,7 +142,7 @@ cdef void _hire(Py_ssize_t n) noexcept nogil:
         _n_workers += 1
 
 
-cdef void run(part_of_work work, void *context, Py_ssize_t n_parts, int n_threads) noexcept nogil:
+cdef void run_parts(part_of_work work, void *context, Py_ssize_t n_parts, int n_threads) noexcept nogil:
     """Call work(context, part, thread) for each part in [0, n_parts), on n_threads threads at most.
 
     Parts are begun in their order. Where another thread of this process is here already, the caller works alone.
