@@ -224,7 +224,7 @@ def test_confident_rows_are_not_slow(K, sigmoid):
 @pytest.mark.parametrize(("make", "tile_rows"), TILED)
 @pytest.mark.parametrize(("K", "sigmoid"), [(2, True), (3, False), (10, False), (40, False)])
 def test_the_same_bits_for_any_number_of_threads(K, sigmoid, make, tile_rows, compute):
-    X, labels, coef, intercept = problem(100_000, 12, K, compute, sigmoid=sigmoid)
+    X, labels, coef, intercept = problem(200_000, 12, K, compute, sigmoid=sigmoid)
     A = make(X)
     options = {"labels": labels, "compute": compute, "sigmoid": sigmoid, "tile_rows": tile_rows}
     first = evaluate(A, K, coef, intercept, **options)

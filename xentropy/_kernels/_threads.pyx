@@ -1,8 +1,8 @@
 """The threads of the kernels: how many there may be, decided as scikit-learn's OpenMP code decides it, and the pool.
 
-The caller of `run_parts` works itself, and waits only for parts that another thread has begun. An OpenMP region waits for all
-of its threads: where another process has a core, that is until the system gives a thread a time slice to find out that
-nothing is left to do, 5 ms instead of 1 with two threads.
+The caller of `run_parts` works itself, and waits only for parts that another thread has begun. An OpenMP region waits
+for all of its threads: where another process has a core, that is until the system gives a thread a time slice to find
+out that nothing is left to do, 5 ms instead of 1 with two threads.
 """
 
 import os
