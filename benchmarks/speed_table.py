@@ -78,8 +78,16 @@ ENTRIES = (
         "`log_loss`",
         "scikit-learn's `log_loss`",
         "bench_metrics.LogLoss",
-        ("1e6x2", "1e5x10", "1e4x100"),
+        ("1e6x2", "1e6x10", "1e4x100"),
         others=("int",),
+        scaled=False,
+    ),
+    Entry(
+        "`cross_entropy` and its gradient",
+        "PyTorch, forward and backward",
+        "bench_functional.CrossEntropy",
+        ("4e5x10", "4e4x100", "4e3x1000"),
+        others=("labels",),
         scaled=False,
     ),
 )

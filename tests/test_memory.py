@@ -49,7 +49,7 @@ with threadpool_limits(1):
 def test_x_is_not_copied():
     # what is freed goes back to the system: or else arrays would lie where others have been, and show in no peak
     env = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
-    done = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, env=env)
+    done = subprocess.run([sys.executable, "-P", "-c", MEASURE], capture_output=True, text=True, env=env)
     if "/proc/self/clear_refs" in done.stderr and "Error" in done.stderr:
         pytest.skip(done.stderr.splitlines()[-1])
     assert done.returncode == 0, done.stderr
