@@ -128,6 +128,18 @@ def compare(objective, theta, variables, *, one_class=False, rel=1e-6):
         assert v @ v == pytest.approx(0.5 * change @ product, rel=rel)
 
 
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_blocks_of_rows_without_weight_add_nothing_to_the_hessian(n_classes, monkeypatch):
+    monkeypatch.setattr("xentropy._objective._BLOCK_VALUES", 60)  # ten rows and fewer
+    X, y, coef, intercept, _ = problem(n_classes, soft=False)
+    weights = np.ones(len(X))
+    weights[:12] = weights[-12:] = 0.0
+    objective = LinearObjective(X, learn_target(y), C=0.3, sample_weight=weights)
+    theta = objective.pack(coef - coef.mean(axis=0) * (n_classes > 2), intercept)
+    objective._knows = "gram" if n_classes == 2 else "classes"
+    compare(objective, theta, objective.renewed_variables(theta))
+
+
 def test_rows_without_curvature_are_left_out_of_the_hessian():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(2000, 100))

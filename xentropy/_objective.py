@@ -401,7 +401,7 @@ class LinearObjective:
                 coupled[:, k, :, k] = blocks[k]
         self._hessian = blocks if coupled is None else coupled
         self._hessian_loss, _ = self._loss_and_gradient(theta)
-        self._used = n_used / (self._X.shape[0] * len(p[0]))
+        self._used = n_used / (self._X.shape[0] * p.shape[1])
 
     def _hessian_variables(self) -> Variables | ClassVariables:
         assert self._hessian is not None
