@@ -140,6 +140,16 @@ def test_blocks_of_rows_without_weight_add_nothing_to_the_hessian(n_classes, mon
     compare(objective, theta, objective.renewed_variables(theta))
 
 
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+def test_a_column_too_large_to_be_squared_is_named(storage, fit_intercept):
+    X, y, *_ = problem(3, soft=False)
+    X[5, 4] = 1e200
+    objective = LinearObjective(storage(X), learn_target(y), fit_intercept=fit_intercept)
+    with pytest.raises(ValueError, match="squares of column 4 of X overflow"):
+        objective.variables(objective.start())
+
+
 def test_rows_without_curvature_are_left_out_of_the_hessian():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(2000, 100))
