@@ -9,7 +9,7 @@ import reference
 from estimator_checks import each_check
 from sklearn import config_context
 from sklearn.base import clone
-from sklearn.datasets import load_breast_cancer, load_iris
+from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegressionCV
 from sklearn.model_selection import GroupKFold, StratifiedKFold
@@ -53,6 +53,18 @@ def test_each_fit_is_that_of_its_rows(n_classes, weighted):
     assert clf.objective_ == pytest.approx(best.objective_, rel=1e-9)
     assert clf.converged_
     assert "objective" in clf.history_
+
+
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])
+def test_scores_are_those_of_careful_fits(l1_ratio):
+    X, y = load_wine(return_X_y=True)
+    X = StandardScaler().fit_transform(X)
+    Cs, folds = np.logspace(-2, 4, 4), list(StratifiedKFold(3).split(X, y))
+    clf = SoftmaxClassifierCV(Cs=Cs, cv=folds, l1_ratios=[l1_ratio], refit=False).fit(X, y)
+    for (train, test), scores in zip(folds, clf.scores_[:, 0], strict=True):
+        for C, score in zip(Cs, scores, strict=True):
+            careful = SoftmaxClassifier(C=C, l1_ratio=l1_ratio, tol=1e-7, max_iter=10_000).fit(X[train], y[train])
+            assert score == pytest.approx(-log_loss(y[test], careful.predict_proba(X[test])), rel=0.01)
 
 
 def test_same_choice_and_layout_as_logistic_regression_cv():

@@ -128,6 +128,28 @@ def compare(objective, theta, variables, *, one_class=False, rel=1e-6):
         assert v @ v == pytest.approx(0.5 * change @ product, rel=rel)
 
 
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_blocks_of_rows_without_weight_add_nothing_to_the_hessian(n_classes, monkeypatch):
+    monkeypatch.setattr("xentropy._objective._BLOCK_VALUES", 60)  # ten rows and fewer
+    X, y, coef, intercept, _ = problem(n_classes, soft=False)
+    weights = np.ones(len(X))
+    weights[:12] = weights[-12:] = 0.0
+    objective = LinearObjective(X, learn_target(y), C=0.3, sample_weight=weights)
+    theta = objective.pack(coef - coef.mean(axis=0) * (n_classes > 2), intercept)
+    objective._knows = "gram" if n_classes == 2 else "classes"
+    compare(objective, theta, objective.renewed_variables(theta))
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+def test_a_column_too_large_to_be_squared_is_named(storage, fit_intercept):
+    X, y, *_ = problem(3, soft=False)
+    X[5, 4] = 1e200
+    objective = LinearObjective(storage(X), learn_target(y), fit_intercept=fit_intercept)
+    with pytest.raises(ValueError, match="squares of column 4 of X overflow"):
+        objective.variables(objective.start())
+
+
 def test_rows_without_curvature_are_left_out_of_the_hessian():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(2000, 100))

@@ -18,7 +18,9 @@ needs_openmp = pytest.mark.skipif(not has_openmp(), reason="the kernels were com
 
 def in_a_new_process(code, **environment):
     env = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"} | environment
-    done = subprocess.run([sys.executable, "-P", "-c", code], env=env, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], env=env, capture_output=True, text=True, check=True, timeout=60
+    )
     return done.stdout.strip()
 
 
@@ -63,3 +65,70 @@ def test_a_forked_child_uses_one_thread_and_gives_the_same_bits():
         n_threads, coef = pool.apply_async(fit_and_count).get(timeout=60)
     assert n_threads == 1
     np.testing.assert_array_equal(coef, expected)
+
+
+PASS = """
+import os, threading, numpy as np
+from xentropy._kernels._linear import LinearPass, linear_predict
+
+rng = np.random.default_rng(0)
+X, labels = rng.normal(size=(50_000, 40)), rng.integers(0, 5, 50_000).astype(np.int32)
+coef, intercept = rng.normal(size=(40, 5)), rng.normal(size=5)
+
+def numbers(n_threads):
+    grad = np.empty((40, 5)), np.empty(5)
+    value = LinearPass(X, 5, labels=labels).loss_gradient(coef, intercept, *grad, n_threads)
+    proba = linear_predict(X, coef, intercept, n_classes=5, n_threads=n_threads)
+    return value, grad[0].tobytes(), grad[1].tobytes(), proba.tobytes()
+
+assert LinearPass(X, 5, labels=labels).n_partitions > 2
+expected = numbers(1)
+"""
+
+
+def test_python_threads_share_the_pool_and_get_the_same_bits():
+    assert in_a_new_process(PASS + """
+right = []
+def work(first):
+    for n_threads in np.roll([2, 3, 4, 7, 33, 1000], first):
+        right.append(numbers(n_threads) == expected)
+
+threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len(right), all(right))
+""") == "36 True"  # fmt: skip
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_child_forked_while_the_pool_works_works_alone():
+    assert in_a_new_process(PASS + """
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # of a fork with several threads
+busy = True
+def work():
+    while busy: numbers(4)
+
+threads = [threading.Thread(target=work) for _ in range(2)]
+for thread in threads: thread.start()
+for _ in range(4):
+    pid = os.fork()
+    if pid == 0: os._exit(0 if numbers(4) == expected else 1)
+    print(os.waitpid(pid, 0)[1])
+busy = False
+for thread in threads: thread.join()
+""").split() == ["0"] * 4  # fmt: skip
+
+
+def test_the_interpreter_ends_while_the_pool_works():
+    assert in_a_new_process(PASS + """
+begun = threading.Event()
+def work():
+    while True:
+        numbers(4)
+        begun.set()
+
+for _ in range(2): threading.Thread(target=work, daemon=True).start()
+begun.wait()
+print("ends")
+""") == "ends"  # fmt: skip

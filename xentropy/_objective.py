@@ -250,6 +250,9 @@ class LinearObjective:
         penalty: one factor serves all classes. Where even that is dear, its diagonal serves. But where a minimisation
         with another C has asked for the Hessian, this one does as well: for that at theta, if the loss is another.
         """
+        boundless = np.flatnonzero(~np.isfinite(self._spread))
+        if len(boundless):
+            raise ValueError(f"squares of column {boundless[0]} of X overflow float64: divide it by its largest entry")
         if self.l1_weights() is not None:
             return Variables(np.sqrt(self._diagonal()))
         if self._knows == "diagonal" and self._cost_of("gram") <= _EVALUATIONS_FOR_GRAM:
@@ -325,9 +328,10 @@ class LinearObjective:
         return self._hessian_variables()
 
     def _find_spread(self) -> None:
-        mean, variance = moments(self._X, self._row_weight, self._n_threads)
-        self._mean = mean if self.fit_intercept else None
-        self._spread = variance if self.fit_intercept else variance + mean * mean
+        with np.errstate(over="ignore", invalid="ignore"):  # `variables` names the column
+            mean, variance = moments(self._X, self._row_weight, self._n_threads)
+            self._mean = mean if self.fit_intercept else None
+            self._spread = variance if self.fit_intercept else variance + mean * mean
         self._flat = np.flatnonzero(self._spread == 0.0)
 
     def _has_large_offsets(self) -> bool:
@@ -401,7 +405,7 @@ class LinearObjective:
                 coupled[:, k, :, k] = blocks[k]
         self._hessian = blocks if coupled is None else coupled
         self._hessian_loss, _ = self._loss_and_gradient(theta)
-        self._used = n_used / (self._X.shape[0] * len(p[0]))
+        self._used = n_used / (self._X.shape[0] * p.shape[1])
 
     def _hessian_variables(self) -> Variables | ClassVariables:
         assert self._hessian is not None

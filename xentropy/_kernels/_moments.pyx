@@ -61,7 +61,7 @@ def moments(X, row_weight=None, int n_threads=1):
         total = _csr_sums[double, int64_t](X.data, indices, indptr, row_weight, first, second, mass)
     # what is not stored is zero, at a distance of the mean from the mean
     variance = (second + np.maximum(total - mass, 0.0) * first * first) / total
-    variance[variance <= (8 * np.finfo(np.float64).eps * first) ** 2] = 0.0
+    variance[np.sqrt(variance) <= 8 * np.finfo(np.float64).eps * np.abs(first)] = 0.0
     return first, variance
 
 
