@@ -126,16 +126,15 @@ cdef void _serve(void *argument) noexcept nogil:
         _wait(_workers[i].bell)
 
 
-cdef void _hire(Py_ssize_t n) noexcept nogil:
+cdef void _hire(Py_ssize_t n) noexcept with gil:  # CPython reads the current thread's state to start another
     """Start workers until there are n, or as many as the system allows."""
     global _n_workers
-    cdef PyThread_type_lock bell
     while _n_workers < min(n, _MOST_WORKERS):
-        bell = PyThread_allocate_lock()
-        if bell == NULL:
-            return
-        PyThread_acquire_lock(bell, WAIT_LOCK)
-        _workers[_n_workers].bell = bell
+        if _workers[_n_workers].bell == NULL:
+            _workers[_n_workers].bell = PyThread_allocate_lock()
+            if _workers[_n_workers].bell == NULL:
+                return
+            PyThread_acquire_lock(_workers[_n_workers].bell, WAIT_LOCK)
         _workers[_n_workers].waits = False
         if PyThread_start_new_thread(_serve, <void *> _n_workers) == PYTHREAD_INVALID_THREAD_ID:
             return
@@ -154,7 +153,8 @@ cdef void run_parts(part_of_work work, void *context, Py_ssize_t n_parts, int n_
         for part in range(n_parts):
             work(context, part, 0)
         return
-    _hire(min(n_threads, n_parts) - 1)
+    if _n_workers < min(n_threads, n_parts) - 1:
+        _hire(min(n_threads, n_parts) - 1)
     PyThread_acquire_lock(_guard, WAIT_LOCK)
     _work, _context, _next_part, _n_parts = work, context, 0, n_parts
     _n_invited = min(_n_workers, min(n_threads, n_parts) - 1)
