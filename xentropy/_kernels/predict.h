@@ -28,8 +28,7 @@ static void XE(columns_out)(int kind, ptrdiff_t n_classes, ptrdiff_t n, const RE
         }
         z = e;
     }
-    for (ptrdiff_t r = 0; r < n; r++)
-        for (ptrdiff_t k = 0; k < n_classes; k++) out[r * n_classes + k] = z[k * stride + r];
+    XE(columns_to_rows)(z, stride, n, n_classes, n_classes, out);
 }
 
 /* one row of K logits; out may be z */
@@ -66,10 +65,8 @@ static void XE(softmax)(const REAL *z, ptrdiff_t n_rows, ptrdiff_t n_classes, in
         return;
     }
     for (ptrdiff_t done = 0; done < n_rows; done += N) {
-        const ptrdiff_t n = n_rows - done < N ? n_rows - done : N, padded = XE(padded)(n);
-        const REAL *zb = z + done * n_classes;
-        for (ptrdiff_t r = 0; r < padded; r++)
-            for (ptrdiff_t k = 0; k < n_classes; k++) columns[k * N + r] = r < n ? zb[r * n_classes + k] : 0;
+        const ptrdiff_t n = n_rows - done < N ? n_rows - done : N;
+        XE(rows_to_columns)(z + done * n_classes, n, n_classes, n_classes, NULL, columns, N);
         XE(columns_out)(kind, n_classes, n, columns, exps, N, &b, out + done * n_classes);
     }
 }
