@@ -72,7 +72,7 @@ static void XE(softmax)(const REAL *z, ptrdiff_t n_rows, ptrdiff_t n_classes, in
 }
 
 /* z (n): the logits of class 1 -> out (n, 2), or (n) where logits are asked for */
-static void XE(sigmoid_out)(int kind, ptrdiff_t n, const REAL *z, REAL *out)
+XE_HOT void XE(sigmoid_out)(int kind, ptrdiff_t n, const REAL *z, REAL *out)
 {
     if (kind == XE_LOGITS) {
         memcpy(out, z, (size_t)n * sizeof(REAL));
@@ -82,14 +82,15 @@ static void XE(sigmoid_out)(int kind, ptrdiff_t n, const REAL *z, REAL *out)
         double wide[VLD], out0[VLD], out1[VLD];
         for (ptrdiff_t i = 0; i < VLD; i++) wide[i] = r + i < n ? (double)z[r + i] : 0.0;
         const VD zr = XE_DOUBLE(load)(wide), zero = XE_DOUBLE(all)(0.0);
-        const VD q = XE_DOUBLE(vexp)(XE_DOUBLE(smaller)(-zr, zr));
+        const VD x = XE_DOUBLE(smaller)(-zr, zr);
         if (kind == XE_PROBABILITIES) {
             const XE_DOUBLE(mask) negative = XE_DOUBLE(less)(zr, zero);
-            const VD large = 1.0 / (1.0 + q), small = q / (1.0 + q);
+            VD large;
+            const VD small = XE_DOUBLE(sigmoid_pair)(x, &large);
             XE_DOUBLE(store)(out0, XE_DOUBLE(where)(negative, large, small));
             XE_DOUBLE(store)(out1, XE_DOUBLE(where)(negative, small, large));
         } else {
-            const VD tail = XE_DOUBLE(log1p)(q);
+            const VD tail = XE_DOUBLE(log1p)(XE_DOUBLE(vexp)(x));
             XE_DOUBLE(store)(out0, -(tail + XE_DOUBLE(larger)(zero, zr)));
             XE_DOUBLE(store)(out1, -(tail + XE_DOUBLE(larger)(zero, -zr)));
         }
