@@ -590,31 +590,26 @@ XE_HOT void XE(many_input_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff
 static double XE(few_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *grad)
 {
     const ptrdiff_t stride = XE(block_stride)(p), R = p->n_outputs;
-    const int sigmoid = R < p->target.n_classes, plain = XE(is_plain)(&p->target);
+    const int sigmoid = R < p->target.n_classes;
     XE(block) b;
     REAL *z = (REAL *)XE(carve)(scratch, stride, &b), *g = z + R * stride, *rows = g + R * stride;
     XE(no_denormals)(&b);
     REAL *z_rows = rows + stride * XE(padded)(p->n_features), *g_rows = z_rows + R * stride;
     double sum = 0.0;
     for (ptrdiff_t first = begin; first < end; first += p->block_rows) {
-        const ptrdiff_t n = end - first < p->block_rows ? end - first : p->block_rows, padded = XE(padded)(n);
+        const ptrdiff_t n = end - first < p->block_rows ? end - first : p->block_rows;
         const XE(rows) x = XE(dense_block)(p, first, n, rows);
         XE(few_logits)(p, first, x, n, rows, z, stride);
         if (sigmoid) {
             sum += XE(sigmoid_rows)(&p->target, first, n, z, g, XE(losses_of)(p, first));
             XE(drop_tiny)(g, n, &b);
-        } else if (plain) {
-            XE(bind_rows)(&p->target, first, n, padded, &b);
-            XE(exp_columns)(R, padded, z, g, stride, &b);
-            sum += XE(finish_rows)(padded, &b);
-            XE(scale_columns)(R, padded, g, stride, &b);
+        } else if (p->target.loss.kind == XE_CROSS_ENTROPY) {
+            sum += XE(column_losses)(&p->target, first, n, z, g, z_rows, stride, 1, &b);
             XE(keep_losses)(p, first, n, &b);
         } else {
-            for (ptrdiff_t r = 0; r < n; r++)
-                for (ptrdiff_t k = 0; k < R; k++) z_rows[r * R + k] = z[k * stride + r];
+            XE(columns_to_rows)(z, stride, n, R, R, z_rows);
             sum += XE(xe_softmax_rows)(&p->target, first, n, z_rows, g_rows, XE(losses_of)(p, first));
-            for (ptrdiff_t r = 0; r < n; r++)
-                for (ptrdiff_t k = 0; k < R; k++) g[k * stride + r] = g_rows[r * R + k];
+            XE(rows_to_columns)(g_rows, n, R, R, NULL, g, stride);
         }
         XE(few_gradient)(p, x, n, g, stride, grad);
         if (p->grad_x) XE(few_input_gradient)(p, first, n, g, stride);
@@ -625,7 +620,6 @@ static double XE(few_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, v
 static double XE(many_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *grad)
 {
     const ptrdiff_t stride = XE(block_stride)(p), R = p->n_outputs, columns = XE(padded)(R);
-    const int plain = XE(is_plain)(&p->target);
     XE(block) b;
     REAL *z = (REAL *)XE(carve)(scratch, stride, &b), *g = z + columns * stride, *rows = g + columns * stride;
     XE(no_denormals)(&b);
@@ -633,19 +627,13 @@ static double XE(many_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, 
     REAL *z_rows = x_tile + stride * PANEL * VL, *g_rows = z_rows + R * stride;
     double sum = 0.0;
     for (ptrdiff_t first = begin; first < end; first += p->block_rows) {
-        const ptrdiff_t n = end - first < p->block_rows ? end - first : p->block_rows, padded = XE(padded)(n);
+        const ptrdiff_t n = end - first < p->block_rows ? end - first : p->block_rows;
         const ptrdiff_t g_tile = n * VL;
         const XE(rows) x = XE(dense_block)(p, first, n, rows);
         if (x.x == rows) XE(copy_rows)(p, first, 0, n, 0, x.n_features, rows);
         XE(many_logits)(p, x, n, z, columns);
-        if (plain) {
-            const int32_t *y = p->target.labels + first;
-            XE(bind_rows)(&p->target, first, n, padded, &b);
-            for (ptrdiff_t r = 0; r < n; r++)
-                XE(begin_row)(z + r * columns, columns, g + r * VL, g_tile, y[r], r, &b);
-            for (ptrdiff_t r = n; r < padded; r++) b.rest[r] = b.gap[r] = 0.0;
-            sum += XE(finish_rows)(padded, &b);
-            for (ptrdiff_t r = 0; r < n; r++) XE(scale_row)(columns, g + r * VL, g_tile, y[r], r, &b);
+        if (p->target.loss.kind == XE_CROSS_ENTROPY) {
+            sum += XE(row_losses)(&p->target, first, n, z, columns, columns, g, VL, g_tile, &b);
             XE(keep_losses)(p, first, n, &b);
         } else {
             for (ptrdiff_t r = 0; r < n; r++)

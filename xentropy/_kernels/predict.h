@@ -28,8 +28,7 @@ static void XE(columns_out)(int kind, ptrdiff_t n_classes, ptrdiff_t n, const RE
         }
         z = e;
     }
-    for (ptrdiff_t r = 0; r < n; r++)
-        for (ptrdiff_t k = 0; k < n_classes; k++) out[r * n_classes + k] = z[k * stride + r];
+    XE(columns_to_rows)(z, stride, n, n_classes, n_classes, out);
 }
 
 /* one row of K logits; out may be z */
@@ -66,16 +65,14 @@ static void XE(softmax)(const REAL *z, ptrdiff_t n_rows, ptrdiff_t n_classes, in
         return;
     }
     for (ptrdiff_t done = 0; done < n_rows; done += N) {
-        const ptrdiff_t n = n_rows - done < N ? n_rows - done : N, padded = XE(padded)(n);
-        const REAL *zb = z + done * n_classes;
-        for (ptrdiff_t r = 0; r < padded; r++)
-            for (ptrdiff_t k = 0; k < n_classes; k++) columns[k * N + r] = r < n ? zb[r * n_classes + k] : 0;
+        const ptrdiff_t n = n_rows - done < N ? n_rows - done : N;
+        XE(rows_to_columns)(z + done * n_classes, n, n_classes, n_classes, NULL, columns, N);
         XE(columns_out)(kind, n_classes, n, columns, exps, N, &b, out + done * n_classes);
     }
 }
 
 /* z (n): the logits of class 1 -> out (n, 2), or (n) where logits are asked for */
-static void XE(sigmoid_out)(int kind, ptrdiff_t n, const REAL *z, REAL *out)
+XE_HOT void XE(sigmoid_out)(int kind, ptrdiff_t n, const REAL *z, REAL *out)
 {
     if (kind == XE_LOGITS) {
         memcpy(out, z, (size_t)n * sizeof(REAL));
@@ -85,14 +82,15 @@ static void XE(sigmoid_out)(int kind, ptrdiff_t n, const REAL *z, REAL *out)
         double wide[VLD], out0[VLD], out1[VLD];
         for (ptrdiff_t i = 0; i < VLD; i++) wide[i] = r + i < n ? (double)z[r + i] : 0.0;
         const VD zr = XE_DOUBLE(load)(wide), zero = XE_DOUBLE(all)(0.0);
-        const VD q = XE_DOUBLE(vexp)(XE_DOUBLE(smaller)(-zr, zr));
+        const VD x = XE_DOUBLE(smaller)(-zr, zr);
         if (kind == XE_PROBABILITIES) {
             const XE_DOUBLE(mask) negative = XE_DOUBLE(less)(zr, zero);
-            const VD large = 1.0 / (1.0 + q), small = q / (1.0 + q);
+            VD large;
+            const VD small = XE_DOUBLE(sigmoid_pair)(x, &large);
             XE_DOUBLE(store)(out0, XE_DOUBLE(where)(negative, large, small));
             XE_DOUBLE(store)(out1, XE_DOUBLE(where)(negative, small, large));
         } else {
-            const VD tail = XE_DOUBLE(log1p)(q);
+            const VD tail = XE_DOUBLE(log1p)(XE_DOUBLE(vexp)(x));
             XE_DOUBLE(store)(out0, -(tail + XE_DOUBLE(larger)(zero, zr)));
             XE_DOUBLE(store)(out1, -(tail + XE_DOUBLE(larger)(zero, -zr)));
         }

@@ -697,6 +697,52 @@ XE_INLINE void XE(exp_array)(const REAL *z, ptrdiff_t n, REAL shift, REAL *to)
         XE(store_some)(to + i, XE(vexp)(XE(load_some)(z + i, n - i) - shift), n - i);
 }
 
+#if !XE_IS_FLOAT
+/* a b - c, where c is nearly a b: exact but for its own rounding */
+XE_INLINE V XE(product_less)(V a, V b, V c)
+{
+#if XE_BYTES == 64
+    return (V)_mm512_fmsub_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif XE_BYTES == 32
+    return (V)_mm256_fmsub_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#else
+    /* T. J. Dekker, Numerische Mathematik 18 (1971): halves of 26 bits, whose products are exact */
+    const BITS half = ~(BITS){0} << 27;
+    const V a_high = XE(from_bits)(XE(to_bits)(a) & half), b_high = XE(from_bits)(XE(to_bits)(b) & half);
+    const V a_low = a - a_high, b_low = b - b_high;
+    return (((a_high * b_high - c) + a_high * b_low) + a_low * b_high) + a_low * b_low;
+#endif
+}
+
+/* sigmoid(x) and sigmoid(-x) for x <= 0, within 1 ulp, -inf and NaN included: q / (1 + q) and 1 / (1 + q), q = exp(x).
+ * What each of the steps of exp and the sum lose is kept, and corrects the quotient once. */
+XE_INLINE V XE(sigmoid_pair)(V x, V *other)
+{
+    static const REAL poly[] = {XE_COEFFICIENTS(EXP_POLY)};
+    const V zero = XE(all)(0), one = XE(all)(1);
+    const M vanishes = XE(less)(x, XE(all)(EXP_LOW));
+    const V n = (x * XE_COEFFICIENTS(LOG2E) + MAGIC) - MAGIC;
+    const V high = x - n * XE_COEFFICIENTS(LN2_HIGH), low = n * XE_COEFFICIENTS(LN2_LOW);
+    const V r = high - low, r_lost = (high - r) - low;
+    V f = XE(all)(poly[0]);
+    for (size_t i = 1; i < sizeof poly / sizeof *poly; i++) f = f * r + poly[i];
+    const V t = r * r * f, s = r + t, s_lost = (r - s) + t;
+    const V p = one + s, p_lost = ((one - p) + s) + (s_lost + r_lost);
+    const V half = (n * 0.5 + (MAGIC + BIAS)) - (MAGIC + BIAS);
+    const V a = XE(from_bits)(XE(to_bits)(half + (MAGIC + BIAS)) << MANTISSA);
+    const V b = XE(from_bits)(XE(to_bits)((n - half) + (MAGIC + BIAS)) << MANTISSA);
+    const V q = p * a * b, q_lost = p_lost * a * b;
+    const V d = one + q, d_lost = ((one - d) + q) + q_lost;
+    const V inverse = one / d;
+    /* with 1/d and the quotient nearly right, what is missing is small, and need not be exact */
+    const V large = inverse - (XE(product_less)(inverse, d, one) + inverse * d_lost) * inverse;
+    const V y = q * inverse;
+    const V small = y - ((XE(product_less)(y, d, q) - q_lost) + y * d_lost) * inverse;
+    *other = XE(where)(vanishes, one, large);
+    return XE(where)(vanishes, zero, small);
+}
+#endif
+
 #undef MANTISSA
 #undef BIAS
 #undef EXP_HIGH

@@ -1,5 +1,5 @@
-/* Cross-entropy, above all the plain one (labels, no smoothing), and the sigmoid, in vectors. A template: REAL is float or
- * double.
+/* Cross-entropy, above all the plain one (labels, no smoothing), and the sigmoid, in vectors. A template: REAL is float
+ * or double.
  *
  * The formulas are those of losses.h, one row a lane or one row a loop:
  *     m = max z,  rest = sum exp(z_k - m) without one class at m,  loss = a (log1p(rest) + m - z_y),
@@ -39,15 +39,22 @@ static inline void XE(drop_tiny)(REAL *g, ptrdiff_t n, const XE(block) * b)
     for (ptrdiff_t r = 0; r < n; r++) g[r] = g[r] < b->tiny && g[r] > -b->tiny ? 0 : g[r];
 }
 
-/* Labels and weights of the rows; up to the end of the last vector, rows of weight 0. */
+static inline int XE(is_plain)(const xe_target *t)
+{
+    return t->loss.kind == XE_CROSS_ENTROPY && t->labels && t->smoothing == 0.0;
+}
+
+/* Labels and weights of the rows, the weight of the class among them where there is only one; up to the end of the last
+ * vector, rows of weight 0. */
 static void XE(bind_rows)(const xe_target *t, ptrdiff_t first, ptrdiff_t n, ptrdiff_t padded, const XE(block) * b)
 {
-    const int32_t *y = t->labels + first;
-    for (ptrdiff_t r = 0; r < n; r++) b->label[r] = (REAL)y[r], b->weight[r] = t->scale;
+    const int32_t *y = t->labels ? t->labels + first : NULL;
+    for (ptrdiff_t r = 0; r < n; r++) b->weight[r] = t->scale;
     if (t->sample_weight)
         for (ptrdiff_t r = 0; r < n; r++) b->weight[r] *= t->sample_weight[first + r];
-    if (t->class_weight)
+    if (t->class_weight && XE(is_plain)(t))
         for (ptrdiff_t r = 0; r < n; r++) b->weight[r] *= t->class_weight[y[r]];
+    for (ptrdiff_t r = 0; r < n; r++) b->label[r] = y ? (REAL)y[r] : 0;
     for (ptrdiff_t r = n; r < padded; r++) b->label[r] = 0, b->weight[r] = 0.0;
 }
 
@@ -93,6 +100,66 @@ XE_HOT double XE(rest_again)(const REAL *z, ptrdiff_t n, double m)
 #define LEAST_REST 1e-30
 #define RUNS_OUT(rest) (sizeof(REAL) < sizeof(double) && (rest) < LEAST_REST)
 
+/* ---- rows and columns ----
+ *
+ * Short vectors of both are turned in registers. Such a vector may reach into the next rows, but not past the last
+ * number of the last one. */
+
+/* rows (n, K), row_stride apart -> columns (K, stride), which repeat the last row up to the end of the last vector;
+ * rows of weight 0 become zeros */
+XE_HOT void XE(rows_to_columns)(const REAL *rows, ptrdiff_t n, ptrdiff_t row_stride, ptrdiff_t K, const double *weight,
+                                REAL *columns, ptrdiff_t stride)
+{
+    const ptrdiff_t total = (n - 1) * row_stride + K, padded = (n + VL - 1) / VL * VL;
+    for (ptrdiff_t r = 0; r < padded; r += HL)
+        for (ptrdiff_t k = 0; k < K; k += HL) {
+            H a[HL];
+            if (r + HL <= n && (r + HL - 1) * row_stride + k + HL <= total) {
+                XE_UNROLL
+                for (int i = 0; i < HL; i++) a[i] = XE(load_short)(rows + (r + i) * row_stride + k);
+            } else {
+                for (ptrdiff_t i = 0; i < HL; i++) {
+                    REAL lanes[HL];
+                    for (ptrdiff_t c = 0; c < HL; c++)
+                        lanes[c] = k + c < K ? rows[(r + i < n ? r + i : n - 1) * row_stride + k + c] : 0;
+                    a[i] = XE(load_short)(lanes);
+                }
+            }
+            XE(transpose)(a);
+            XE_UNROLL
+            for (int i = 0; i < HL; i++)
+                if (k + i < K) XE(store_short)(columns + (k + i) * stride + r, a[i]);
+        }
+    for (ptrdiff_t r = 0; weight && r < padded; r++)
+        if (weight[r < n ? r : n - 1] == 0.0)
+            for (ptrdiff_t k = 0; k < K; k++) columns[k * stride + r] = 0;
+}
+
+/* and back. From the last vector of a row to its first, and row by row, each writes again what the one before it wrote
+ * beyond the end of its own. */
+XE_HOT void XE(columns_to_rows)(const REAL *columns, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t K, ptrdiff_t row_stride,
+                                REAL *rows)
+{
+    const ptrdiff_t total = (n - 1) * row_stride + K;
+    for (ptrdiff_t r = 0; r < n; r += HL)
+        for (ptrdiff_t k = (K - 1) / HL * HL; k >= 0; k -= HL) {
+            H a[HL];
+            XE_UNROLL
+            for (int i = 0; i < HL; i++) a[i] = XE(load_short)(columns + (k + i < K ? k + i : K - 1) * stride + r);
+            XE(transpose)(a);
+            if (r + HL <= n && (r + HL - 1) * row_stride + k + HL <= total) {
+                XE_UNROLL
+                for (int i = 0; i < HL; i++) XE(store_short)(rows + (r + i) * row_stride + k, a[i]);
+            } else {
+                for (ptrdiff_t i = 0; i < HL && r + i < n; i++) {
+                    REAL lanes[HL];
+                    XE(store_short)(lanes, a[i]);
+                    for (ptrdiff_t c = 0; c < HL && k + c < K; c++) rows[(r + i) * row_stride + k + c] = lanes[c];
+                }
+            }
+        }
+}
+
 /* ---- few classes: z and g are (K, stride), a lane is a row ---- */
 
 /* rest_again of VLD rows: where rest runs out */
@@ -108,6 +175,17 @@ static void XE(rests_again)(ptrdiff_t n_classes, const REAL *z, ptrdiff_t stride
         ties += XE_DOUBLE(where)(top, one, zero);
     }
     XE_DOUBLE(store)(rest, XE_DOUBLE(where)(XE_DOUBLE(less)(old, XE_DOUBLE(all)(LEAST_REST)), ties + sum, old));
+}
+
+/* the same of a vector of rows */
+XE_INLINE void XE(keep_digits)(ptrdiff_t n_classes, const REAL *z, ptrdiff_t stride, double *rest)
+{
+    if (sizeof(REAL) == sizeof(double)) return;
+    for (ptrdiff_t i = 0; i < VL; i += VLD) {
+        int any = 0;
+        for (ptrdiff_t l = i; l < i + VLD; l++) any |= RUNS_OUT(rest[l]);
+        if (any) XE(rests_again)(n_classes, z + i, stride, rest + i);
+    }
 }
 
 /* exp(z - m) into e, and each row's rest and gap */
@@ -132,12 +210,7 @@ XE_HOT void XE(exp_columns)(ptrdiff_t n_classes, ptrdiff_t padded, const REAL *z
         rest += ties + (m - m); /* m - m: NaN where the row has no distribution */
         XE(wide_store)(b->rest + r, rest, 0);
         XE(wide_store)(b->gap + r, m - z_y, 0);
-        if (sizeof(REAL) < sizeof(double))
-            for (ptrdiff_t i = r; i < r + VL; i += VLD) {
-                int any = 0;
-                for (ptrdiff_t l = i; l < i + VLD; l++) any |= RUNS_OUT(b->rest[l]);
-                if (any) XE(rests_again)(n_classes, z + i, stride, b->rest + i);
-            }
+        XE(keep_digits)(n_classes, z + r, stride, b->rest + r);
     }
 }
 
@@ -204,15 +277,6 @@ XE_HOT double XE(exp_wide)(const REAL *z, ptrdiff_t n_classes, REAL *e, ptrdiff_
     return XE_DOUBLE(sum)(sum) + ((double)XE(sum)(ties) - 1.0) + ((double)top_z - (double)top_z);
 }
 
-/* exp(z - m) into e, rest and gap of row r into b; e is not z */
-static void XE(begin_row)(const REAL *z, ptrdiff_t n_classes, REAL *e, ptrdiff_t e_step, ptrdiff_t y, ptrdiff_t r,
-                          const XE(block) * b)
-{
-    double top, rest = XE(exp_wide)(z, n_classes, e, e_step, b->lowest, &top);
-    b->rest[r] = RUNS_OUT(rest) ? XE(rest_again)(z, n_classes, top) : rest;
-    b->gap[r] = top - (double)z[y];
-}
-
 /* e becomes the gradient of row r */
 XE_HOT void XE(scale_row)(ptrdiff_t n_classes, REAL *e, ptrdiff_t e_step, ptrdiff_t y, ptrdiff_t r,
                           const XE(block) * b)
@@ -234,75 +298,99 @@ XE_HOT void XE(scale_row)(ptrdiff_t n_classes, REAL *e, ptrdiff_t e_step, ptrdif
     *own = g_y;
 }
 
-/* ---- what the seam asks for ---- */
-
-static inline int XE(is_plain)(const xe_target *t)
-{
-    return t->loss.kind == XE_CROSS_ENTROPY && t->labels && t->smoothing == 0.0;
-}
-
-#define FEW_CLASSES 24 /* up to here, a lane is a row */
-#define LOGIT_ROWS 64  /* rows of a user's logits that are worked on at a time */
-
-/* Rows of a user's logits (n, K). Ignored rows are read as zeros, and get exact zeros. */
-static double XE(plain_rows)(XE_ROWS_ARGS(REAL))
-{
-    enum { N = LOGIT_ROWS };
-    _Alignas(64) char scratch[BLOCK_BYTES(N)];
-    REAL columns[FEW_CLASSES * N], exps[FEW_CLASSES * N];
-    const ptrdiff_t n_classes = target->n_classes;
-    const double *s = target->sample_weight;
-    XE(block) b;
-    XE(carve)(scratch, N, &b);
-    double sum = 0.0;
-    for (ptrdiff_t done = 0; done < n_rows; done += N) {
-        const ptrdiff_t n = n_rows - done < N ? n_rows - done : N, padded = (n + VL - 1) / VL * VL, i = first + done;
-        const REAL *zb = z + done * n_classes;
-        REAL *gb = grad ? grad + done * n_classes : NULL;
-        XE(bind_rows)(target, i, n, padded, &b);
-        if (n_classes <= FEW_CLASSES) {
-            for (ptrdiff_t r = 0; r < padded; r++)
-                for (ptrdiff_t k = 0; k < n_classes; k++)
-                    columns[k * N + r] = r < n && !(s && s[i + r] == 0.0) ? zb[r * n_classes + k] : 0;
-            XE(exp_columns)(n_classes, padded, columns, exps, N, &b);
-        } else {
-            for (ptrdiff_t r = 0; r < n; r++) {
-                const REAL *zr = zb + r * n_classes;
-                b.rest[r] = b.gap[r] = 0.0;
-                if (s && s[i + r] == 0.0) continue;
-                XE(begin_row)(zr, n_classes, gb ? gb + r * n_classes : NULL, VL, target->labels[i + r], r, &b);
-            }
-            for (ptrdiff_t r = n; r < padded; r++) b.rest[r] = b.gap[r] = 0.0;
-        }
-        sum += XE(finish_rows)(padded, &b);
-        if (row_loss) memcpy(row_loss + done, b.loss, (size_t)n * sizeof(double));
-        if (!gb) continue;
-        if (n_classes <= FEW_CLASSES) {
-            XE(scale_columns)(n_classes, padded, exps, N, &b);
-            for (ptrdiff_t r = 0; r < n; r++)
-                for (ptrdiff_t k = 0; k < n_classes; k++) gb[r * n_classes + k] = exps[k * N + r];
-        } else {
-            for (ptrdiff_t r = 0; r < n; r++) {
-                if (s && s[i + r] == 0.0)
-                    memset(gb + r * n_classes, 0, (size_t)n_classes * sizeof(REAL));
-                else
-                    XE(scale_row)(n_classes, gb + r * n_classes, VL, target->labels[i + r], r, &b);
-            }
-        }
-    }
-    return sum;
-}
-
-/* ---- cross-entropy against distributions and smoothed labels, a row at a time, a lane a class ----
+/* ---- cross-entropy against distributions and smoothed labels ----
  *
  * With a_k the target before the row's weight s, A = sum_k a_k, and T and O its parts where z_k = m and elsewhere,
  *     loss = s (A log1p(rest) + sum_k a_k (m - z_k)),
  *     g_k = s (A e_k / (1 + rest) - a_k), which is s ((O + (T - a_k)) - a_k rest) / (1 + rest) where z_k = m:
  * T - a_k is exactly 0 where m is one class's alone. */
+
+/* Few classes: a lane is a row. exp(z - m) into e and a_k into asked, both (K, stride); asked holds the distribution
+ * where there is no label. Each row's rest, sum_k a_k (m - z_k), T and O into rest, gap, scale and own_scale. */
+XE_HOT void XE(mix_columns)(const xe_target *t, ptrdiff_t padded, const REAL *z, REAL *e, REAL *asked, ptrdiff_t stride,
+                            const XE(block) * b)
+{
+    const V zero = XE(all)(0), one = XE(all)(1), lowest = XE(all)(b->lowest), masked = XE(all)(-(REAL)INFINITY);
+    const V keep = XE(all)((REAL)(1.0 - t->smoothing));
+    for (ptrdiff_t r = 0; r < padded; r += VL) {
+        const V y = XE(load)(b->label + r);
+        V m = masked, n_open = zero;
+        for (ptrdiff_t k = 0; k < t->n_classes; k++) {
+            const V z_k = XE(load)(z + k * stride + r);
+            m = XE(larger)(z_k, m);
+            n_open += XE(where)(XE(equal)(z_k, masked), zero, one);
+        }
+        const V share = XE(all)((REAL)t->smoothing) / XE(larger)(n_open, one);
+        V rest = zero, ties = -one, at_top = zero, elsewhere = zero, distance = zero, class_k = zero;
+        for (ptrdiff_t k = 0; k < t->n_classes; k++) {
+            const V z_k = XE(load)(z + k * stride + r), e_k = XE(exp_above)(lowest, z_k - m);
+            const M top = XE(equal)(z_k, m);
+            V a = t->labels ? XE(where)(XE(equal)(y, class_k), keep, zero) : keep * XE(load)(asked + k * stride + r);
+            a += XE(where)(XE(equal)(z_k, masked), zero, share);
+            if (t->class_weight) a *= (REAL)t->class_weight[k];
+            XE(store)(e + k * stride + r, e_k);
+            XE(store)(asked + k * stride + r, a);
+            rest += XE(where)(top, zero, e_k);
+            ties += XE(where)(top, one, zero);
+            at_top += XE(where)(top, a, zero);
+            elsewhere += XE(where)(top, zero, a);
+            distance += XE(where)(XE(equal)(a, zero), zero, a * (m - z_k)); /* 0 * inf = 0 */
+            class_k += one;
+        }
+        rest += ties + (m - m); /* m - m: NaN where the row has no distribution */
+        XE(wide_store)(b->rest + r, rest, 0);
+        XE(wide_store)(b->gap + r, distance, 0);
+        XE(store)(b->scale + r, at_top);
+        XE(store)(b->own_scale + r, elsewhere);
+        XE(keep_digits)(t->n_classes, z + r, stride, b->rest + r);
+    }
+}
+
+/* From these to losses, rest into label and s / (1 + rest) into own_shift; returns the sum of the losses. */
+XE_HOT double XE(finish_mixed)(ptrdiff_t padded, const XE(block) * b)
+{
+    const VD zero = XE_DOUBLE(all)(0.0), tiny = XE_DOUBLE(all)((double)b->tiny);
+    VD sum = zero;
+    for (ptrdiff_t r = 0; r < padded; r += VLD) {
+        const VD s = XE_DOUBLE(load)(b->weight + r), rest = XE_DOUBLE(load)(b->rest + r);
+        const VD inverse = 1.0 / (1.0 + rest), tail = XE_DOUBLE(log1p_with)(rest, inverse);
+        const VD total = XE(widen)(b->scale + r) + XE(widen)(b->own_scale + r);
+        const VD asked = s * (tail * total + XE_DOUBLE(load)(b->gap + r));
+        /* 0 * inf = 0: rows that only fill the last vector repeat one that may cost that */
+        const VD loss = XE_DOUBLE(where)(XE_DOUBLE(equal)(s, zero), zero, asked);
+        XE_DOUBLE(store)(b->loss + r, loss);
+        XE(narrow)(b->own_shift + r, s * inverse);
+        XE(narrow)(b->label + r, XE_DOUBLE(where)(XE_DOUBLE(less)(rest, tiny), zero, rest));
+        sum += loss;
+    }
+    return XE_DOUBLE(sum)(sum);
+}
+
+/* e becomes the gradient: s / (1 + rest) times A e_k - a_k (1 + rest), or (O + (T - a_k)) - a_k rest */
+XE_HOT void XE(scale_mixed)(ptrdiff_t n_classes, ptrdiff_t padded, const REAL *z, REAL *e, const REAL *asked,
+                            ptrdiff_t stride, const XE(block) * b)
+{
+    const V zero = XE(all)(0), tiny = XE(all)(b->tiny);
+    for (ptrdiff_t r = 0; r < padded; r += VL) {
+        const V at_top = XE(load)(b->scale + r), elsewhere = XE(load)(b->own_scale + r);
+        const V rest = XE(load)(b->label + r), scale = XE(load)(b->own_shift + r);
+        const V total = at_top + elsewhere, whole = (REAL)1 + rest;
+        V m = XE(load)(z + r);
+        for (ptrdiff_t k = 1; k < n_classes; k++) m = XE(larger)(XE(load)(z + k * stride + r), m);
+        for (ptrdiff_t k = 0; k < n_classes; k++) {
+            const V a = XE(load)(asked + k * stride + r), e_k = XE(load)(e + k * stride + r);
+            const V g = scale * XE(where)(XE(equal)(XE(load)(z + k * stride + r), m),
+                                          (elsewhere + (at_top - a)) - a * rest, e_k * total - a * whole);
+            XE(store)(e + k * stride + r, XE(where)(XE(less)(XE(larger)(g, -g), tiny), zero, g));
+        }
+    }
+}
+
+/* Many classes: a row at a time, a lane is a class. */
 typedef struct {
-    const REAL *z, *y;  /* y NULL: one at the label */
-    const double *w;    /* of the classes, or NULL */
-    ptrdiff_t n, label; /* n classes */
+    const REAL *z, *y;         /* y NULL: one at the label */
+    const double *w;           /* of the classes, or NULL */
+    ptrdiff_t width, n, label; /* numbers in a row of z, classes: z past them is -inf */
     REAL m, keep, share;
     double rest, at_top, elsewhere, distance; /* T, O, sum_k a_k (m - z_k) */
 } XE(mixed);
@@ -329,7 +417,7 @@ XE_INLINE V XE(asked_of)(const XE(mixed) * q, ptrdiff_t k, V z_k)
 
 XE_INLINE V XE(logits_from)(const XE(mixed) * q, ptrdiff_t k)
 {
-    return q->n - k >= VL ? XE(load)(q->z + k) : XE(load_or)(q->z + k, q->n - k, -(REAL)INFINITY);
+    return q->width - k >= VL ? XE(load)(q->z + k) : XE(load_or)(q->z + k, q->width - k, -(REAL)INFINITY);
 }
 
 /* T, O and the distance */
@@ -354,82 +442,153 @@ XE_HOT void XE(mixed_sums)(XE(mixed) * q)
     q->distance = XE_DOUBLE(sum)(distance);
 }
 
-/* e becomes the gradient; s and 1 / (1 + rest) */
-XE_HOT void XE(mixed_gradient)(const XE(mixed) * q, double s, double inverse, REAL *e)
+/* e becomes the gradient, which is 0 where it is less than tiny; s and 1 / (1 + rest) */
+XE_HOT void XE(mixed_gradient)(const XE(mixed) * q, double s, double inverse, REAL tiny, REAL *e, ptrdiff_t e_step)
 {
     const double total = q->at_top + q->elsewhere;
     const V m = XE(all)(q->m), scale = XE(all)((REAL)(s * inverse * total)), s_k = XE(all)((REAL)s);
-    const V top_scale = XE(all)((REAL)(s * inverse)), rest = XE(all)((REAL)q->rest);
+    const V top_scale = XE(all)((REAL)(s * inverse)), rest = XE(all)((REAL)(q->rest < (double)tiny ? 0.0 : q->rest));
     const V at_top = XE(all)((REAL)q->at_top), elsewhere = XE(all)((REAL)q->elsewhere);
-    for (ptrdiff_t k = 0; k < q->n; k += VL) {
-        const ptrdiff_t n = q->n - k;
+    for (ptrdiff_t k = 0; k < q->width; k += VL, e += e_step) {
+        const ptrdiff_t n = q->width - k;
         const V z_k = XE(logits_from)(q, k), a = XE(asked_of)(q, k, z_k);
-        const V e_k = n >= VL ? XE(load)(e + k) : XE(load_some)(e + k, n);
+        const V e_k = n >= VL ? XE(load)(e) : XE(load_some)(e, n);
         const V g_top = top_scale * ((elsewhere + (at_top - a)) - a * rest);
-        const V g_k = XE(where)(XE(equal)(z_k, m), g_top, e_k * scale - s_k * a);
+        const V g = XE(where)(XE(equal)(z_k, m), g_top, e_k * scale - s_k * a);
+        const V g_k = XE(where)(XE(less)(XE(larger)(g, -g), XE(all)(tiny)), XE(all)(0), g);
         if (n >= VL)
-            XE(store)(e + k, g_k);
+            XE(store)(e, g_k);
         else
-            XE(store_some)(e + k, g_k, n);
+            XE(store_some)(e, g_k, n);
     }
 }
 
-static double XE(mixed_rows)(XE_ROWS_ARGS(REAL))
+/* ---- cross-entropy, whatever the target ---- */
+
+#define FEW_CLASSES 24 /* up to here, a lane is a row */
+#define LOGIT_ROWS 64  /* rows of a user's logits that are worked on at a time */
+
+/* Rows of few classes, whose logits z are (K, stride): their losses into b. Where the gradient is wanted, e becomes it,
+ * which is scratch else; so is asked, of the same shape. Returns the sum of the losses. */
+static double XE(column_losses)(const xe_target *t, ptrdiff_t first, ptrdiff_t n, const REAL *z, REAL *e, REAL *asked,
+                                ptrdiff_t stride, int wanted, const XE(block) * b)
+{
+    const ptrdiff_t K = t->n_classes, padded = (n + VL - 1) / VL * VL;
+    XE(bind_rows)(t, first, n, padded, b);
+    if (XE(is_plain)(t)) {
+        XE(exp_columns)(K, padded, z, e, stride, b);
+        const double sum = XE(finish_rows)(padded, b);
+        if (wanted) XE(scale_columns)(K, padded, e, stride, b);
+        return sum;
+    }
+    if (!t->labels)
+        XE(rows_to_columns)((const REAL *)t->distribution + first * K, n, K, K,
+                            t->sample_weight ? t->sample_weight + first : NULL, asked, stride);
+    XE(mix_columns)(t, padded, z, e, asked, stride, b);
+    const double sum = XE(finish_mixed)(padded, b);
+    if (wanted) XE(scale_mixed)(K, padded, z, e, asked, stride, b);
+    return sum;
+}
+
+/* A row of logits before it is compared with a distribution or a smoothed label, row i of the target */
+static XE(mixed) XE(mix_row)(const xe_target *t, ptrdiff_t i, const REAL *z, ptrdiff_t width, double rest, double top)
+{
+    XE(mixed) q = {.z = z, .w = t->class_weight, .width = width, .n = t->n_classes, .m = (REAL)top, .rest = rest,
+                   .keep = (REAL)(1.0 - t->smoothing), .share = (REAL)XE(smoothing_share)(t, z)};
+    if (t->labels)
+        q.label = t->labels[i];
+    else
+        q.y = (const REAL *)t->distribution + i * t->n_classes;
+    XE(mixed_sums)(&q);
+    return q;
+}
+
+/* Rows of many classes: row r of z lies at z + r z_stride and has `width` numbers, those past the K-th being -inf; its
+ * gradient, where e is not NULL, at e + r e_row, vectors e_step apart. z is not e. Losses into b. */
+static double XE(row_losses)(const xe_target *t, ptrdiff_t first, ptrdiff_t n, const REAL *z, ptrdiff_t z_stride,
+                             ptrdiff_t width, REAL *e, ptrdiff_t e_row, ptrdiff_t e_step, const XE(block) * b)
 {
     enum { N = 16 };
-    const ptrdiff_t n_classes = target->n_classes;
-    const double *w = target->class_weight;
+    const ptrdiff_t padded = (n + VL - 1) / VL * VL;
+    const int plain = XE(is_plain)(t);
     double sum = 0.0;
-    for (ptrdiff_t done = 0; done < n_rows; done += N) {
-        const ptrdiff_t n = n_rows - done < N ? n_rows - done : N;
-        XE(mixed) rows[N];
-        double rest[N] = {0}, tail[N], inverse[N];
-        for (ptrdiff_t r = 0; r < n; r++) {
-            const ptrdiff_t i = first + done + r;
-            const REAL *zr = z + (done + r) * n_classes, *y = target->distribution;
-            XE(mixed) *q = rows + r;
-            if (XE(row_weight)(target, i) == 0.0) continue;
-            *q = (XE(mixed)){.z = zr, .w = w, .n = n_classes, .keep = (REAL)(1.0 - target->smoothing),
-                             .share = (REAL)XE(smoothing_share)(target, zr)};
-            if (target->labels)
-                q->label = target->labels[i];
-            else
-                q->y = y + i * n_classes;
+    XE(bind_rows)(t, first, n, padded, b);
+    for (ptrdiff_t r = n; r < padded; r++) b->rest[r] = b->gap[r] = 0.0;
+    for (ptrdiff_t done = 0; done < n; done += plain ? n : N) {
+        const ptrdiff_t stop = plain || done + N > n ? n : done + N;
+        XE(mixed) mixed[N];
+        for (ptrdiff_t r = done; r < stop; r++) {
+            const REAL *z_r = z + r * z_stride;
             double top;
-            rest[r] = XE(exp_wide)(zr, n_classes, grad ? grad + (done + r) * n_classes : NULL, VL, (REAL)EXP_LOW, &top);
-            if (RUNS_OUT(rest[r])) rest[r] = XE(rest_again)(zr, n_classes, top);
-            q->m = (REAL)top, q->rest = rest[r];
-            XE(mixed_sums)(q);
+            b->rest[r] = b->gap[r] = 0.0;
+            if (t->sample_weight && t->sample_weight[first + r] == 0.0) continue;
+            const double rest = XE(exp_wide)(z_r, width, e ? e + r * e_row : NULL, e_step, b->lowest, &top);
+            b->rest[r] = RUNS_OUT(rest) ? XE(rest_again)(z_r, width, top) : rest;
+            if (plain)
+                b->gap[r] = top - (double)z_r[t->labels[first + r]];
+            else
+                mixed[r - done] = XE(mix_row)(t, first + r, z_r, width, b->rest[r], top);
         }
-        for (ptrdiff_t r = 0; r < N; r += VLD) {
-            const VD rest_r = XE_DOUBLE(load)(rest + r);
-            const VD inverse_r = 1.0 / (1.0 + rest_r);
-            XE_DOUBLE(store)(tail + r, XE_DOUBLE(log1p_with)(rest_r, inverse_r));
-            XE_DOUBLE(store)(inverse + r, inverse_r);
-        }
-        for (ptrdiff_t r = 0; r < n; r++) {
-            const double s = XE(row_weight)(target, first + done + r);
-            REAL *g = grad ? grad + (done + r) * n_classes : NULL;
-            double loss = 0.0;
-            if (s == 0.0) {
-                XE(fill)(g, n_classes, 0);
-            } else {
-                loss = s * (tail[r] * (rows[r].at_top + rows[r].elsewhere) + rows[r].distance);
-                if (g) XE(mixed_gradient)(rows + r, s, inverse[r], g);
+        if (plain) {
+            sum = XE(finish_rows)(padded, b);
+        } else {
+            double tail[N], inverse[N], rest[N] = {0};
+            memcpy(rest, b->rest + done, (size_t)(stop - done) * sizeof(double));
+            for (ptrdiff_t r = 0; r < N; r += VLD) {
+                const VD rest_r = XE_DOUBLE(load)(rest + r), inverse_r = 1.0 / (1.0 + rest_r);
+                XE_DOUBLE(store)(tail + r, XE_DOUBLE(log1p_with)(rest_r, inverse_r));
+                XE_DOUBLE(store)(inverse + r, inverse_r);
             }
-            if (row_loss) row_loss[done + r] = loss;
-            sum += loss;
+            for (ptrdiff_t r = done; r < stop; r++) {
+                const XE(mixed) *q = mixed + (r - done);
+                b->loss[r] = 0.0;
+                if (t->sample_weight && t->sample_weight[first + r] == 0.0) continue;
+                b->loss[r] = b->weight[r] * (tail[r - done] * (q->at_top + q->elsewhere) + q->distance);
+                sum += b->loss[r];
+                if (e) XE(mixed_gradient)(q, b->weight[r], inverse[r - done], b->tiny, e + r * e_row, e_step);
+            }
+        }
+        for (ptrdiff_t r = done; e && r < stop; r++) {
+            REAL *e_r = e + r * e_row;
+            if (t->sample_weight && t->sample_weight[first + r] == 0.0)
+                for (ptrdiff_t k = 0; k < width; k += VL, e_r += e_step) XE(store_some)(e_r, XE(all)(0), width - k);
+            else if (plain)
+                XE(scale_row)(width, e_r, e_step, t->labels[first + r], r, b);
         }
     }
     return sum;
 }
 
-/* Rows of a user's logits, or of a model's: whatever the loss and the target. */
+/* ---- what the seam asks for ---- */
+
+/* Rows of a user's logits (n, K): whatever the loss and the target. Ignored rows are read as zeros, and get exact
+ * zeros. */
 static double XE(softmax_rows)(XE_ROWS_ARGS(REAL))
 {
-    const int plain = XE(is_plain)(target), cross_entropy = target->loss.kind == XE_CROSS_ENTROPY;
-    return (plain ? XE(plain_rows) : cross_entropy ? XE(mixed_rows) : XE(xe_softmax_rows))(target, first, n_rows, z,
-                                                                                            grad, row_loss);
+    enum { N = LOGIT_ROWS };
+    _Alignas(64) char scratch[BLOCK_BYTES(N)];
+    REAL columns[FEW_CLASSES * N], exps[FEW_CLASSES * N], asked[FEW_CLASSES * N];
+    const ptrdiff_t K = target->n_classes;
+    const double *s = target->sample_weight;
+    if (target->loss.kind != XE_CROSS_ENTROPY)
+        return XE(xe_softmax_rows)(target, first, n_rows, z, grad, row_loss);
+    XE(block) b;
+    XE(carve)(scratch, N, &b);
+    double sum = 0.0;
+    for (ptrdiff_t done = 0; done < n_rows; done += N) {
+        const ptrdiff_t n = n_rows - done < N ? n_rows - done : N, i = first + done;
+        const REAL *zb = z + done * K;
+        REAL *gb = grad ? grad + done * K : NULL;
+        if (K <= FEW_CLASSES) {
+            XE(rows_to_columns)(zb, n, K, K, s ? s + i : NULL, columns, N);
+            sum += XE(column_losses)(target, i, n, columns, exps, asked, N, gb != NULL, &b);
+            if (gb) XE(columns_to_rows)(exps, N, n, K, K, gb);
+        } else {
+            sum += XE(row_losses)(target, i, n, zb, K, K, gb, K, VL, &b);
+        }
+        if (row_loss) memcpy(row_loss + done, b.loss, (size_t)n * sizeof(double));
+    }
+    return sum;
 }
 
 /* Two classes, one logit z for class 1:  L = a_1 softplus(-z) + a_0 softplus(z),

@@ -38,7 +38,7 @@ static size_t XE(sparse_scratch)(const xe_linear *p)
 {
     const ptrdiff_t R = p->n_outputs, block = XE(block_stride)(p), rows = block > LOGIT_ROWS ? block : LOGIT_ROWS;
     const ptrdiff_t tile = p->tiles.most_rows * XE(row_stride)(R);
-    return (size_t)(BLOCK_BYTES(rows) + (3 * rows * (XE(padded)(R) + VL) + tile) * (ptrdiff_t)sizeof(REAL));
+    return (size_t)(BLOCK_BYTES(rows) + (4 * rows * (XE(padded)(R) + VL) + tile) * (ptrdiff_t)sizeof(REAL));
 }
 
 XE_INLINE ptrdiff_t XE(at)(const void *index, const int is_64, ptrdiff_t t)
@@ -365,35 +365,6 @@ static void XE(add_rows)(ptrdiff_t n, ptrdiff_t stride, const REAL *g, double *g
     }
 }
 
-/* rows (n, stride) -> columns (stride, N); columns from n on repeat the last row, up to whole vectors */
-XE_HOT void XE(rows_to_columns)(const REAL *rows, ptrdiff_t n, ptrdiff_t stride, REAL *columns)
-{
-    for (ptrdiff_t r = 0; r < XE(padded)(n); r += HL)
-        for (ptrdiff_t k = 0; k < stride; k += HL) {
-            H a[HL];
-            XE_UNROLL
-            for (int i = 0; i < HL; i++) a[i] = XE(load_short)(rows + (r + i < n ? r + i : n - 1) * stride + k);
-            XE(transpose)(a);
-            XE_UNROLL
-            for (int i = 0; i < HL; i++) XE(store_short)(columns + (k + i) * LOGIT_ROWS + r, a[i]);
-        }
-}
-
-/* and back */
-XE_HOT void XE(columns_to_rows)(const REAL *columns, ptrdiff_t n, ptrdiff_t stride, REAL *rows)
-{
-    for (ptrdiff_t r = 0; r < n; r += HL)
-        for (ptrdiff_t k = 0; k < stride; k += HL) {
-            H a[HL];
-            XE_UNROLL
-            for (int i = 0; i < HL; i++) a[i] = XE(load_short)(columns + (k + i) * LOGIT_ROWS + r);
-            XE(transpose)(a);
-            XE_UNROLL
-            for (int i = 0; i < HL; i++)
-                if (r + i < n) XE(store_short)(rows + (r + i) * stride + k, a[i]);
-        }
-}
-
 /* The sum of the losses of rows first..first + n. Their logits z (n, stride) become their gradients, whose sum is added
  * to grad_b (stride). */
 static double XE(sparse_losses)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, void *scratch, REAL *z,
@@ -401,41 +372,31 @@ static double XE(sparse_losses)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n
 {
     enum { N = LOGIT_ROWS };
     const ptrdiff_t R = p->n_outputs, stride = XE(row_stride)(R);
-    const int sigmoid = R < p->target.n_classes, plain = XE(is_plain)(&p->target);
+    const int sigmoid = R < p->target.n_classes;
     XE(block) b;
-    REAL *rows = (REAL *)XE(carve)(scratch, N, &b), *e = rows + N * XE(padded)(R);
+    REAL *rows = (REAL *)XE(carve)(scratch, N, &b), *e = rows + N * XE(padded)(R), *asked = e + N * XE(padded)(R);
     XE(no_denormals)(&b);
     double sum = 0.0;
     for (ptrdiff_t done = 0; done < n_rows; done += N, z += N * stride) {
-        const ptrdiff_t n = n_rows - done < N ? n_rows - done : N, padded = XE(padded)(n), i = first + done;
+        const ptrdiff_t n = n_rows - done < N ? n_rows - done : N, i = first + done;
         if (sigmoid) {
             sum += XE(sigmoid_rows)(&p->target, i, n, z, e, XE(losses_of)(p, i));
             XE(drop_tiny)(e, n, &b);
             memcpy(z, e, (size_t)n * sizeof(REAL));
-        } else if (plain) {
-            const int32_t *y = p->target.labels + i;
-            XE(bind_rows)(&p->target, i, n, padded, &b);
-            if (R > 1 && R <= FEW_CLASSES) {
-                XE(rows_to_columns)(z, n, stride, rows);
-                XE(exp_columns)(R, padded, rows, e, N, &b);
-                sum += XE(finish_rows)(padded, &b);
-                XE(scale_columns)(R, padded, e, N, &b);
-                memset(e + R * N, 0, (size_t)((stride - R) * N) * sizeof(REAL));
-                XE(columns_to_rows)(e, n, stride, z);
-            } else {
-                for (ptrdiff_t r = 0; r < n; r++) {
-                    memcpy(rows, z + r * stride, (size_t)R * sizeof(REAL));
-                    XE(begin_row)(rows, R, z + r * stride, VL, y[r], r, &b);
-                }
-                for (ptrdiff_t r = n; r < padded; r++) b.rest[r] = b.gap[r] = 0.0;
-                sum += XE(finish_rows)(padded, &b);
-                for (ptrdiff_t r = 0; r < n; r++) XE(scale_row)(R, z + r * stride, VL, y[r], r, &b);
-            }
-            XE(keep_losses)(p, i, n, &b);
-        } else {
+        } else if (p->target.loss.kind != XE_CROSS_ENTROPY) {
             for (ptrdiff_t r = 0; r < n; r++) memcpy(rows + r * R, z + r * stride, (size_t)R * sizeof(REAL));
             sum += XE(xe_softmax_rows)(&p->target, i, n, rows, e, XE(losses_of)(p, i));
             for (ptrdiff_t r = 0; r < n; r++) memcpy(z + r * stride, e + r * R, (size_t)R * sizeof(REAL));
+        } else if (R > 1 && R <= FEW_CLASSES) {
+            XE(rows_to_columns)(z, n, stride, R, NULL, rows, N);
+            sum += XE(column_losses)(&p->target, i, n, rows, e, asked, N, 1, &b);
+            memset(e + R * N, 0, (size_t)((stride - R) * N) * sizeof(REAL));
+            XE(columns_to_rows)(e, N, n, stride, stride, z);
+            XE(keep_losses)(p, i, n, &b);
+        } else {
+            for (ptrdiff_t r = 0; r < n; r++) memcpy(rows + r * R, z + r * stride, (size_t)R * sizeof(REAL));
+            sum += XE(row_losses)(&p->target, i, n, rows, R, R, z, stride, VL, &b);
+            XE(keep_losses)(p, i, n, &b);
         }
         XE(add_rows)(n, stride, z, grad_b);
     }
@@ -446,7 +407,7 @@ static double XE(sparse_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end
 {
     const ptrdiff_t R = p->n_outputs, stride = XE(row_stride)(R);
     double *grad_b = grad + p->n_features * stride;
-    REAL *z = (REAL *)(void *)((char *)scratch + BLOCK_BYTES(LOGIT_ROWS)) + 2 * LOGIT_ROWS * XE(padded)(R);
+    REAL *z = (REAL *)(void *)((char *)scratch + BLOCK_BYTES(LOGIT_ROWS)) + 3 * LOGIT_ROWS * XE(padded)(R);
     double sum = 0.0;
     for (ptrdiff_t i = 0; i < p->tiles.n_tiles; i++) {
         const ptrdiff_t first = p->tiles.first_row[i], n = p->tiles.first_row[i + 1] - first;
