@@ -196,3 +196,50 @@ def test_variables_of_a_support_are_those_of_its_hessian(n_classes):
         product = objective(theta + change)[1] - objective(theta - change)[1]
         v = variables.v(change[free])
         assert v @ v == pytest.approx(0.5 * change @ product, rel=1e-6)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_variables_of_some_rows_are_near_those_of_the_hessian(n_classes, weighted):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(8000, 5)) @ rng.normal(size=(5, 5)) + 3.0
+    weights = np.where(rng.random(8000) < 0.5, 0.0, 10.0 ** rng.uniform(-6, 1, 8000)) if weighted else None
+    objective = LinearObjective(X, learn_target(np.arange(8000) % n_classes), C=0.3, sample_weight=weights)
+    theta = 0.1 * rng.normal(size=objective.n_theta)
+    theta -= theta.reshape(6, -1).mean(axis=1).repeat(objective.n_outputs) * (n_classes > 2)
+    assert objective._is_sampled(objective.n_theta)
+    objective.variables(theta)
+    while np.isfinite(objective.renewal_cost(1.0)):
+        variables = objective.renewed_variables(theta)
+    compare(objective, theta, variables, rel=0.3)
+
+
+def test_a_feature_that_some_rows_do_not_show_keeps_its_variance():
+    rng = np.random.default_rng(0)
+    X = np.hstack([rng.normal(size=(20_000, 3)), np.zeros((20_000, 2))])
+    y = rng.integers(0, 2, 20_000)
+    unseen = np.setdiff1d(np.arange(20_000), LinearObjective(X, learn_target(y))._sample(600)[0])
+    X[unseen[:4], 3] = X[unseen[4:9], 4] = 1.0
+    objective = LinearObjective(X, learn_target(y), C=1e6)
+    assert objective._n_rows(6) == 600
+    theta = objective.start()
+    for variables in (objective.variables(theta), objective.renewed_variables(theta)):
+        for j in (3, 4):
+            change = np.zeros(6)
+            change[j] = 1e-3
+            curvature = change @ (objective(theta + change)[1] - objective(theta - change)[1]) / 2
+            v = variables.v(change)
+            assert v @ v == pytest.approx(curvature, rel=0.1)
+
+
+def test_the_rows_of_a_curvature_come_in_by_their_weight_and_share_no_period():
+    weights = np.array([0.0, 1.0] * 500 + [0.0, 9.0] * 500)
+    X, y = np.zeros((2000, 1)), np.arange(2000) // 2 % 2
+    objective = LinearObjective(X, learn_target(y), sample_weight=weights)
+    at, times = objective._sample(1000)
+    assert times.sum() == 1000
+    assert (weights[at] > 0.0).all()
+    assert times[at < 1000].sum() == pytest.approx(100, abs=2)
+    at, times = LinearObjective(X, learn_target(y))._sample(200)
+    assert np.array_equal(at, np.unique(at))
+    np.testing.assert_allclose(np.bincount(at % 10) / 200, 0.1, atol=0.02)
