@@ -308,10 +308,11 @@ class LinearObjective:
         feature, output = np.divmod(free, R)
         of_output = [np.flatnonzero(output == k) for k in range(R)]
         hessian = np.zeros((len(free), len(free)))
-        of_classes, seen = np.zeros(R), _Seen(self.n_features + self.fit_intercept)
+        of_classes, seen = np.zeros(R), self._seen()
         for rows, weight, p in self._rows_and_probabilities(theta, len(free)):
             of_classes += (weight @ (p * (1.0 - p)))[:R]
-            seen.add(rows, rows * rows, weight)
+            if self._is_sampled(len(free)):
+                seen.add(rows, weight)
             columns = rows[:, feature]
             if R == 1:
                 hessian += columns.T @ (columns * (weight * p[:, 0] * p[:, 1])[:, None])
@@ -322,7 +323,7 @@ class LinearObjective:
             columns *= p[:, output] * np.sqrt(weight)[:, None]
             hessian -= columns.T @ columns
         if self._is_sampled(len(free)):
-            scale, unseen = self._against_all_rows(seen)
+            scale, unseen = seen.against_all()
             hessian *= scale[feature] * scale[feature, None]
             hessian.flat[:: len(free) + 1] += of_classes[output] * unseen[feature]
         start = self._diagonal()
@@ -377,14 +378,14 @@ class LinearObjective:
         if self._gram is None:
             d = self.n_features
             gram = np.zeros((d, d))
-            seen = _Seen(d)
+            seen = _Seen(self._spread, self.fit_intercept)
             for rows, weight in self._centred_blocks(d):
                 if self._is_sampled(d):
-                    seen.add(rows, rows * rows, weight)
+                    seen.add(rows, weight)
                 rows *= np.sqrt(weight)[:, None]
                 gram += rows.T @ rows
             if self._is_sampled(d):  # the correlations of some rows, with the variances of all
-                scale, _ = seen.against(self._spread, self.fit_intercept)
+                scale, _ = seen.against_all()
                 gram *= scale * scale[:, None]
             self._gram = gram
         d, size = self.n_features, self.n_features + self.fit_intercept
@@ -407,11 +408,11 @@ class LinearObjective:
         coupled = np.zeros((size, R, size, R)) if self._knows == "coupled" and R > 1 else None
         n_used = 0
         negligible = _NEGLIGIBLE if self._cost_of(self._knows, used=1.0) > _CHEAP else 0.0
-        n_rows, of_classes, seen = 0, np.zeros(R), _Seen(size)
+        n_rows, of_classes, seen = 0, np.zeros(R), self._seen()
         for rows, weight, p in self._rows_and_probabilities(theta, R * size):
             n_rows += len(rows)
-            squares = rows * rows
-            seen.add(rows, squares, weight)
+            if self._is_sampled(R * size):
+                seen.add(rows, weight)
             of_class = weight[:, None] * p * (1.0 - p)
             of_classes += of_class.sum(axis=0)[:R]
             floor = negligible * of_class.sum() / max(1, len(rows))
@@ -431,9 +432,9 @@ class LinearObjective:
                     blocks[other] += gram
                     coupled[:, k, :, other] -= gram
                     coupled[:, other, :, k] -= gram
-            blocks.reshape(R, -1)[:, :: size + 1] += left.T[:R] @ squares
+            blocks.reshape(R, -1)[:, :: size + 1] += left.T[:R] @ (rows * rows)
         if self._is_sampled(R * size):
-            scale, unseen = self._against_all_rows(seen)
+            scale, unseen = seen.against_all()
             blocks *= scale * scale[:, None]
             blocks.reshape(R, -1)[:, :: size + 1] += np.outer(of_classes, unseen)
             if coupled is not None:
@@ -506,11 +507,11 @@ class LinearObjective:
     def _is_sampled(self, n_coupled: int) -> bool:
         return self._n_rows(n_coupled) < self._X.shape[0]
 
-    def _against_all_rows(self, seen: _Seen) -> tuple[np.ndarray, np.ndarray]:
-        """`_Seen.against` the features' variances, and the intercept's column of ones."""
+    def _seen(self) -> _Seen:
+        """Of the features, and of the intercept's column of ones."""
         if not self.fit_intercept:
-            return seen.against(self._spread, False)
-        return seen.against(np.append(self._spread, 1.0), np.arange(self.n_features + 1) < self.n_features)
+            return _Seen(self._spread, False)
+        return _Seen(np.append(self._spread, 1.0), np.arange(self.n_features + 1) < self.n_features)
 
     def _sample(self, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Indices of rows, in order, and their weights: those at so many equal steps of the sum of the weights, each at
@@ -554,23 +555,27 @@ class LinearObjective:
 
 
 class _Seen:
-    """What some of the rows tell of the variance of each feature."""
+    """What some of the rows tell of the features, whose variance in all rows is known: the mean square, if they are not
+    centred."""
 
-    def __init__(self, size: int) -> None:
-        self._first, self._second, self._fourth = np.zeros((3, size))
+    def __init__(self, variance: np.ndarray, is_centred: np.ndarray | bool) -> None:
+        self._variance, self._is_centred = variance, is_centred
+        self._unit = np.where(variance > 0.0, variance, 1.0)
+        self._first, self._second, self._fourth = np.zeros((3, len(variance)))
 
-    def add(self, rows: np.ndarray, squares: np.ndarray, weight: np.ndarray) -> None:
+    def add(self, rows: np.ndarray, weight: np.ndarray) -> None:
+        squares = rows * rows / self._unit
         self._first += weight @ rows
         self._second += weight @ squares
         self._fourth += weight**2 @ squares**2
 
-    def against(self, variance: np.ndarray, is_centred: np.ndarray | bool) -> tuple[np.ndarray, np.ndarray]:
+    def against_all(self) -> tuple[np.ndarray, np.ndarray]:
         """By what to multiply each feature in these rows for it to have its variance in all rows, zero if they tell
         nothing of it; and the part of the variance that they, where they are too few, tell too little of."""
-        seen = self._second - np.where(is_centred, self._first**2, 0.0)
-        n_telling = np.divide(seen**2, self._fourth, out=np.zeros_like(seen), where=(seen > 0.0) & (self._fourth > 0.0))
-        scale = np.sqrt(np.divide(variance, seen, out=np.zeros_like(seen), where=n_telling > 0.5))
-        return scale, variance * np.maximum(0.0, 1.0 - n_telling / _TOO_FEW_ROWS)
+        seen = np.maximum(self._second - np.where(self._is_centred, self._first**2 / self._unit, 0.0), 0.0)
+        n_telling = np.divide(seen**2, self._fourth, out=np.zeros_like(seen), where=self._fourth > 0.0)
+        scale = np.sqrt(np.divide(1.0, seen, out=np.zeros_like(seen), where=n_telling > 0.5))
+        return scale, self._variance * np.maximum(0.0, 1.0 - n_telling / _TOO_FEW_ROWS)
 
 
 def _gram(rows: np.ndarray, weight: np.ndarray, floor: float, left: np.ndarray) -> np.ndarray:

@@ -24,8 +24,8 @@ from ._variables import ClassVariables, Variables
 
 # The steps that L-BFGS remembers; fewer where to remember takes more time than to evaluate
 _MEMORY = 30
-# ... as it does with many variables: so many numbers in all, but never fewer steps than that. 2e6 variables took 46 s with
-# 10 steps and 31 s with 5, in as many iterations; 51 200 of them a tenth less time with 11 than with 30
+# ... as it does with many variables: so many numbers in all, but never fewer steps than that. 2e6 variables took 46 s
+# with 10 steps and 31 s with 5, in as many iterations; 51 200 of them a tenth less time with 11 than with 30
 _MOST_REMEMBERED, _SHORTEST_MEMORY = 600_000, 5
 # A stage shows its pace after this many evaluations
 _LEAST_EVALUATIONS = 8
