@@ -267,7 +267,7 @@ def test_tiles_of_many_columns(K, compute):
 
 def test_tiles_are_made_where_they_pay():
     def tiles(d, K, **options):
-        X = sparse.random_array((2000, d), density=20 / d, format="csr", rng=np.random.default_rng(0))
+        X = sparse.random(2000, d, 20 / d, "csr", random_state=np.random.default_rng(0))
         labels = np.zeros(2000, dtype=np.int32)
         return LinearPass(X, K, labels=labels, sigmoid=K == 2, **options).n_tiles
 

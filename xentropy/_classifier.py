@@ -140,9 +140,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     Notes
     -----
     The objective and its gradient come from one pass over X, block by block, in float64 also where X is float32; X is
-    not copied if it is a C-ordered array, or a CSR matrix, of float32 or float64. Where the coefficients of a CSR matrix
-    and their gradient take more than 1 MiB, `fit` stores its values once more, in the order of their columns, which is
-    two to three times as fast. Fits are deterministic: any number of threads gives the same bits.
+    not copied if it is a C-ordered array, or a CSR matrix, of float32 or float64. Where the coefficients of a CSR
+    matrix and their gradient take more than 1 MiB, `fit` stores its values once more, in the order of their columns,
+    which is two to three times as fast. Fits are deterministic: any number of threads gives the same bits.
 
     References
     ----------

@@ -408,9 +408,8 @@ class LinearObjective:
         coupled = np.zeros((size, R, size, R)) if self._knows == "coupled" and R > 1 else None
         n_used = 0
         negligible = _NEGLIGIBLE if self._cost_of(self._knows, used=1.0) > _CHEAP else 0.0
-        n_rows, of_classes, seen = 0, np.zeros(R), self._seen()
+        of_classes, seen = np.zeros(R), self._seen()
         for rows, weight, p in self._rows_and_probabilities(theta, R * size):
-            n_rows += len(rows)
             if self._is_sampled(R * size):
                 seen.add(rows, weight)
             of_class = weight[:, None] * p * (1.0 - p)
@@ -444,7 +443,7 @@ class LinearObjective:
                 coupled[:, k, :, k] = blocks[k]
         self._hessian = blocks if coupled is None else coupled
         self._hessian_loss, _ = self._loss_and_gradient(theta)
-        self._used = n_used / (n_rows * p.shape[1])
+        self._used = n_used / (self._n_rows(R * size) * p.shape[1])
 
     def _hessian_variables(self) -> Variables | ClassVariables:
         assert self._hessian is not None
