@@ -72,7 +72,6 @@ static inline ptrdiff_t XE(n_packed)(const xe_linear *p)
     return R <= DOTTED ? R * XE(padded)(d) : d * (XE(is_few)(p) ? R : XE(padded)(R));
 }
 
-
 static size_t XE(dense_packed)(const xe_linear *p)
 {
     return (size_t)(XE(n_packed)(p) + XE(padded)(p->n_outputs)) * sizeof(REAL);
