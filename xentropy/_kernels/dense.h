@@ -17,28 +17,35 @@
     TILE(1, 8) TILE(2, 8) TILE(3, 6) TILE(4, 5) TILE(5, 4) TILE(6, 4) TILE(7, 3) TILE(8, 3) TILE(9, 2) TILE(10, 2) \
     TILE(11, 2) TILE(12, 2)
 #elif XE_BYTES == 32
-#define MAX_OUTPUTS 4
-#define GRADIENT_TILES TILE(1, 8) TILE(2, 4) TILE(3, 3) TILE(4, 3)
+#define MAX_OUTPUTS 6
+#define GRADIENT_TILES TILE(1, 8) TILE(2, 4) TILE(3, 4) TILE(4, 3) TILE(5, 2) TILE(6, 2)
 #else
 #define MAX_OUTPUTS 4
 #define GRADIENT_TILES TILE(1, 6) TILE(2, 4) TILE(3, 3) TILE(4, 2)
 #endif
 /* To sum across lanes takes less than to turn X up to DOTTED outputs; with vectors of 16 bytes, for all. A tile of
- * logits of turned X has as many outputs as registers hold beside TURN features, and two vectors of rows where there is
+ * logits of turned X has as many outputs as registers hold beside features of X, and two vectors of rows where there is
  * room, for which a coefficient is then loaded once. */
 #if XE_BYTES == 64
 #define DOTTED 3
-#define TURNED_OUTPUTS 12
-#define TURNED_VECTORS(n_k) ((n_k) <= (XE_IS_FLOAT ? 10 : 6) ? 2 : 1)
-#define TURNED_TILES TILE(4) TILE(5) TILE(6) TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12)
+#define STRIP 12
+#define STRIP_VECTORS(n_k) ((n_k) <= (XE_IS_FLOAT ? 10 : 6) ? 2 : 1)
+#define STRIPS TILE(4) TILE(5) TILE(6) TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12)
 #elif XE_BYTES == 32
 #define DOTTED 3
-#define TURNED_OUTPUTS 8
-#define TURNED_VECTORS(n_k) ((n_k) <= 5 ? 2 : 1)
-#define TURNED_TILES TILE(4) TILE(5) TILE(6) TILE(7) TILE(8)
+#define STRIP 6
+#define STRIPS TILE(3) TILE(4) TILE(5) TILE(6)
+#define ASKED 16 /* features of the rows of a strip that ask for lines of the next block together */
 #else
 #define DOTTED FEW_CLASSES
 #endif
+/* One output's dot products with ROWS rows are too few to keep two multipliers of a latency of 4 busy. */
+#define GROUPS (ROWS < 8 ? 2 : 1)
+/* Of n vectors in each row, so many rows ask for lines of the next block together: for half as many as they lie in. */
+#define ASKING(n) (XE_BYTES == 64 ? 1 : (n) > 4 ? 2 : (n) > 2 ? 4 : (n) > 1 ? 8 : 16)
+#define HALF_LINES(n) (((n) * ASKING(n) * (XE_BYTES ? XE_BYTES : 8) + 127) / 128)
+/* features of some rows, as they are and turned, and of W that stay in L1 together */
+#define DEPTH ((XE_BYTES == 32 ? 1024 : 2048) / (ptrdiff_t)sizeof(REAL))
 #define PANEL 3 /* vectors of classes, or of features, in a tile of many outputs */
 
 static inline ptrdiff_t XE(padded)(ptrdiff_t n)
@@ -112,11 +119,11 @@ typedef struct {
 } XE(rows);
 
 /* Memory is busy only while somebody asks for it, so the loops over a block ask for the next one, `lines` cache lines
- * at each step: half of it during the logits, half of it during the gradient. */
-XE_INLINE const char *XE(fetch)(const char *ahead, const int lines)
+ * at a time: half of it during the logits, half of it during the gradient. */
+XE_INLINE const char *XE(fetch)(const char *ahead, ptrdiff_t lines)
 {
     XE_UNROLL
-    for (int i = 0; i < lines; i++) XE_PREFETCH(ahead + 64 * i);
+    for (ptrdiff_t i = 0; i < lines; i++) XE_PREFETCH(ahead + 64 * i);
     return ahead + 64 * lines;
 }
 
@@ -129,7 +136,7 @@ static XE(rows) XE(dense_block)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n
     const ptrdiff_t d = p->n_features, stride = XE(padded)(d), size = p->x_is_float ? sizeof(float) : sizeof(double);
     const double *s = p->target.sample_weight;
     const char *x = (const char *)p->x + first * d * size;
-    int in_place = p->x_is_float == XE_IS_FLOAT && !p->shift && (XE_BYTES > 16 || stride == d);
+    int in_place = p->x_is_float == XE_IS_FLOAT && !p->shift && (XE_BYTES > 16 ? d >= VL : stride == d);
     for (ptrdiff_t r = 0; s && r < n_rows; r++) in_place &= s[first + r] != 0.0;
     const XE(rows) here = {(const REAL *)(const void *)x, d, d, x + n_rows * d * size};
     const XE(rows) copy = {scratch, stride, stride, here.ahead};
@@ -169,24 +176,25 @@ static void XE(copy_rows)(const xe_linear *p, ptrdiff_t first, ptrdiff_t begin, 
     }
 }
 
-/* ---- logits of few outputs: dot products of ROWS rows with n_k rows of W ---- */
+/* ---- logits of few outputs: dot products of n_groups of ROWS rows with n_k rows of W ---- */
 
-XE_INLINE const char *XE(dot_tile)(const int n_k, const int lines, XE(rows) x, const ptrdiff_t *row, ptrdiff_t from,
-                                   ptrdiff_t d, const REAL *w, ptrdiff_t w_stride, const REAL *intercept, REAL *z,
-                                   ptrdiff_t z_stride, const char *ahead)
+XE_INLINE const char *XE(dot_tile)(const int n_k, const int n_groups, const int lines, XE(rows) x,
+                                   const ptrdiff_t *row, ptrdiff_t from, ptrdiff_t d, const REAL *w, ptrdiff_t w_stride,
+                                   const REAL *intercept, REAL *z, ptrdiff_t z_stride, const char *ahead)
 {
+    const int n_rows = n_groups * ROWS;
     const ptrdiff_t whole = d / VL * VL;
-    V acc[3][ROWS];
+    V acc[3][GROUPS * ROWS];
     XE_UNROLL
     for (int k = 0; k < n_k; k++)
         XE_UNROLL
-        for (int r = 0; r < ROWS; r++) acc[k][r] = XE(all)(0);
+        for (int r = 0; r < n_rows; r++) acc[k][r] = XE(all)(0);
     for (ptrdiff_t j = from; j < whole; j += VL) {
         V w_k[3];
         XE_UNROLL
         for (int k = 0; k < n_k; k++) w_k[k] = XE(load)(w + k * w_stride + j);
         XE_UNROLL
-        for (int r = 0; r < ROWS; r++) {
+        for (int r = 0; r < n_rows; r++) {
             V x_r = XE(load)(x.x + row[r] + j);
             XE_KEEP(x_r);
             XE_UNROLL
@@ -199,44 +207,49 @@ XE_INLINE const char *XE(dot_tile)(const int n_k, const int lines, XE(rows) x, c
         XE_UNROLL
         for (int k = 0; k < n_k; k++) w_k[k] = XE(load)(w + k * w_stride + whole);
         XE_UNROLL
-        for (int r = 0; r < ROWS; r++) {
+        for (int r = 0; r < n_rows; r++) {
             const V x_r = XE(load_some)(x.x + row[r] + whole, d - whole);
             XE_UNROLL
             for (int k = 0; k < n_k; k++) acc[k][r] += x_r * w_k[k];
         }
     }
     XE_UNROLL
-    for (int k = 0; k < n_k; k++) XE(sums)(acc[k], intercept ? intercept + k : NULL, z + k * z_stride);
+    for (int k = 0; k < n_k; k++)
+        XE_UNROLL
+        for (int r = 0; r < n_rows; r += ROWS)
+            XE(sums)(acc[k] + r, intercept ? intercept + k : NULL, z + k * z_stride + r);
     return ahead;
 }
 
-/* all outputs of ROWS rows, features from..to; the more of them, the more steps there are to ask for the next block */
+/* All outputs of ROWS rows, GROUPS times as many if there is one output, features from..to. The more outputs, the more
+ * steps there are to ask for half the lines of the next block. */
 XE_INLINE const char *XE(dot_rows)(ptrdiff_t R, XE(rows) x, const ptrdiff_t *row, ptrdiff_t from, ptrdiff_t to,
                                    const REAL *w, ptrdiff_t w_stride, const REAL *intercept, REAL *z,
                                    ptrdiff_t stride, const char *ahead)
 {
-    enum { HALF = (ROWS + 1) / 2, EIGHTH = (ROWS + 7) / 8 };
-    if (R == 1) return XE(dot_tile)(1, HALF, x, row, from, to, w, w_stride, intercept, z, stride, ahead);
-    if (R == 2) return XE(dot_tile)(2, HALF, x, row, from, to, w, w_stride, intercept, z, stride, ahead);
-    if (R == 3) return XE(dot_tile)(3, HALF, x, row, from, to, w, w_stride, intercept, z, stride, ahead);
+    enum { HALF = (ROWS * (XE_BYTES ? XE_BYTES : 8) + 127) / 128, EIGHTH = (HALF + 3) / 4 };
+#define TILE(n_k, n_groups, lines) \
+    XE(dot_tile)(n_k, n_groups, lines, x, row, from, to, w, w_stride, intercept, z, stride, ahead)
+    if (R == 1) return TILE(1, GROUPS, GROUPS * HALF);
+    if (R == 2) return TILE(2, 1, HALF);
+    if (R == 3) return TILE(3, 1, HALF);
 #if DOTTED > 3
     for (; R > 0; R -= 3, w += 3 * w_stride, z += 3 * stride, intercept += intercept ? 3 : 0)
-        if (R == 1)
-            ahead = XE(dot_tile)(1, EIGHTH, x, row, from, to, w, w_stride, intercept, z, stride, ahead);
-        else if (R == 2)
-            ahead = XE(dot_tile)(2, EIGHTH, x, row, from, to, w, w_stride, intercept, z, stride, ahead);
-        else
-            ahead = XE(dot_tile)(3, EIGHTH, x, row, from, to, w, w_stride, intercept, z, stride, ahead);
+        ahead = R == 1 ? TILE(1, 1, EIGHTH) : R == 2 ? TILE(2, 1, EIGHTH) : TILE(3, 1, EIGHTH);
 #endif
+#undef TILE
     return ahead;
 }
 
 #if DOTTED < FEW_CLASSES
-/* ---- logits of a few outputs: a lane is a row, TURN features of n_v vectors of rows at a time ----
+/* ---- logits of a few outputs: a lane is a row, so X is turned ----
  *
+ * Registers hold a strip of outputs. Where that is mostly all of them, X is turned as it is used; otherwise once, into
+ * `panel` (to - from, 2 VL), for two vectors of rows and all strips.
  * w (d, w_stride); z (n_k, z_stride) starts at the intercepts, or goes on where they are NULL. */
+#if XE_BYTES == 64
 XE_INLINE void XE(turned_step)(const int n_k, const int n_v, ptrdiff_t n, const REAL *x, const ptrdiff_t *row,
-                               const REAL *w, ptrdiff_t w_stride, V acc[TURNED_OUTPUTS][2])
+                               const REAL *w, ptrdiff_t w_stride, V acc[STRIP][2])
 {
     V x_v[2][TURN];
     XE_UNROLL
@@ -253,12 +266,12 @@ XE_INLINE void XE(turned_step)(const int n_k, const int n_v, ptrdiff_t n, const 
     }
 }
 
-XE_INLINE const char *XE(turned_tile)(const int n_k, const int n_v, XE(rows) x, const ptrdiff_t *row, ptrdiff_t from,
-                                      ptrdiff_t to, const REAL *w, ptrdiff_t w_stride, const REAL *intercept, REAL *z,
-                                      ptrdiff_t z_stride, const char *ahead)
+XE_INLINE const char *XE(strip_logits)(const int n_k, const int n_v, XE(rows) x, const ptrdiff_t *row, ptrdiff_t from,
+                                       ptrdiff_t to, const REAL *w, ptrdiff_t w_stride, const REAL *intercept, REAL *z,
+                                       ptrdiff_t z_stride, const char *ahead)
 {
     const int half = n_v * (int)(VL * TURN * (ptrdiff_t)sizeof(REAL) / 2); /* of the bytes of a step: see fetch */
-    V acc[TURNED_OUTPUTS][2];
+    V acc[STRIP][2];
     XE_UNROLL
     for (int k = 0; k < n_k; k++)
         XE_UNROLL
@@ -282,49 +295,119 @@ XE_INLINE const char *XE(turned_tile)(const int n_k, const int n_v, XE(rows) x, 
 /* all outputs of two vectors of rows, of which n exist; each strip of outputs asks for the same of the next block */
 XE_INLINE const char *XE(turned_rows)(ptrdiff_t R, ptrdiff_t n, XE(rows) x, const ptrdiff_t *row, ptrdiff_t from,
                                       ptrdiff_t to, const REAL *w, const REAL *intercept, REAL *z, ptrdiff_t stride,
-                                      const char *ahead)
+                                      REAL *panel, const char *ahead)
 {
-    const ptrdiff_t n_strips = (R + TURNED_OUTPUTS - 1) / TURNED_OUTPUTS;
+    const ptrdiff_t n_strips = (R + STRIP - 1) / STRIP;
     const char *asked = ahead;
+    (void)panel;
     for (ptrdiff_t s = 0; s < n_strips; s++) {
         const ptrdiff_t k = R * s / n_strips;
         const REAL *start = intercept ? intercept + k : NULL;
         REAL *z_k = z + k * stride;
         asked = ahead;
         switch (R * (s + 1) / n_strips - k) {
-#define TILE(n_k)                                                                                               \
-    case n_k:                                                                                                   \
-        for (ptrdiff_t r = 0; r < 2 * VL && r < n; r += TURNED_VECTORS(n_k) * VL)                               \
-            asked = XE(turned_tile)(n_k, TURNED_VECTORS(n_k), x, row + r, from, to, w + k, R, start, z_k + r, stride, \
-                                    asked);                                                                     \
+#define TILE(n_k)                                                                                              \
+    case n_k:                                                                                                  \
+        for (ptrdiff_t r = 0; r < 2 * VL && r < n; r += STRIP_VECTORS(n_k) * VL)                               \
+            asked = XE(strip_logits)(n_k, STRIP_VECTORS(n_k), x, row + r, from, to, w + k, R, start, z_k + r,  \
+                                     stride, asked);                                                           \
         break;
-            TURNED_TILES
+            STRIPS
 #undef TILE
         }
     }
     return asked;
 }
+#else
+/* panel (n, 2 VL): its column i is row i, n features from x + row[i] on, i < VL */
+XE_INLINE void XE(turn_rows)(const REAL *x, const ptrdiff_t *row, ptrdiff_t n, REAL *panel)
+{
+    for (ptrdiff_t j = 0; j < n; j += TURN) {
+        const ptrdiff_t left = n - j;
+        V x_v[TURN];
+        XE(turn)(x + j, row, left, x_v);
+        XE_UNROLL
+        for (int c = 0; c < TURN; c++) XE(store)(panel + (j + c) * 2 * VL, x_v[c]);
+    }
+}
+
+XE_INLINE const char *XE(strip_logits)(const int n_k, ptrdiff_t n, const REAL *panel, const REAL *w, ptrdiff_t w_stride,
+                                       const REAL *intercept, REAL *z, ptrdiff_t z_stride, ptrdiff_t lines,
+                                       const char *ahead)
+{
+    V acc[STRIP][2];
+    XE_UNROLL
+    for (int k = 0; k < n_k; k++)
+        XE_UNROLL
+        for (int v = 0; v < 2; v++)
+            acc[k][v] = intercept ? XE(all)(intercept[k]) : XE(load)(z + k * z_stride + v * VL);
+    for (ptrdiff_t j = 0; j < n; j++, panel += 2 * VL, w += w_stride) {
+        V x_0 = XE(load)(panel), x_1 = XE(load)(panel + VL);
+        XE_KEEP(x_0);
+        XE_KEEP(x_1);
+        if (j % ASKED == 0) ahead = XE(fetch)(ahead, lines);
+        XE_UNROLL
+        for (int k = 0; k < n_k; k++) {
+            const V w_k = XE(all)(w[k]);
+            acc[k][0] += x_0 * w_k;
+            acc[k][1] += x_1 * w_k;
+        }
+    }
+    XE_UNROLL
+    for (int k = 0; k < n_k; k++)
+        XE_UNROLL
+        for (int v = 0; v < 2; v++) XE(store)(z + k * z_stride + v * VL, acc[k][v]);
+    return ahead;
+}
+
+/* all outputs of two vectors of rows */
+XE_INLINE const char *XE(turned_rows)(ptrdiff_t R, ptrdiff_t n, XE(rows) x, const ptrdiff_t *row, ptrdiff_t from,
+                                      ptrdiff_t to, const REAL *w, const REAL *intercept, REAL *z, ptrdiff_t stride,
+                                      REAL *panel, const char *ahead)
+{
+    const ptrdiff_t n_strips = (R + STRIP - 1) / STRIP, half = ASKED * 2 * XE_BYTES / 128;
+    (void)n;
+    for (ptrdiff_t v = 0; v < 2; v++) XE(turn_rows)(x.x + from, row + v * VL, to - from, panel + v * VL);
+    for (ptrdiff_t s = 0; s < n_strips; s++) {
+        const ptrdiff_t k = R * s / n_strips;
+        const REAL *start = intercept ? intercept + k : NULL, *w_k = w + from * R + k;
+        switch (R * (s + 1) / n_strips - k) {
+#define TILE(n_k)                                                                                           \
+    case n_k:                                                                                               \
+        ahead = XE(strip_logits)(n_k, to - from, panel, w_k, R, start, z + k * stride, stride, half / n_strips, ahead); \
+        break;
+            STRIPS
+#undef TILE
+        }
+    }
+    return ahead;
+}
+#endif
 #endif
 
 /* z (R, stride), for n_rows rows and on to the end of the last vector, which repeats the last row */
 XE_HOT void XE(few_logits)(const xe_linear *p, ptrdiff_t first, XE(rows) x, ptrdiff_t n_rows, REAL *copy, REAL *z,
                            ptrdiff_t stride)
 {
-    enum { DEPTH = 2048 / sizeof(REAL) }; /* features of some rows and of a few outputs that stay in L1 */
-    const ptrdiff_t R = p->n_outputs, w_stride = XE(padded)(p->n_features), step = R <= DOTTED ? ROWS : 2 * VL;
+    enum { MOST = GROUPS * ROWS > 2 * VL ? GROUPS * ROWS : 2 * VL }; /* rows in a step */
+    const ptrdiff_t R = p->n_outputs, w_stride = XE(padded)(p->n_features);
+    const ptrdiff_t step = R == 1 ? GROUPS * ROWS : R <= DOTTED ? ROWS : 2 * VL;
     const ptrdiff_t d = R <= DOTTED ? x.n_features : p->n_features; /* where X is turned, W has no padding */
     const REAL *w = p->packed, *intercept = w + XE(n_packed)(p);
     const char *ahead = x.ahead;
+#if DOTTED < FEW_CLASSES
+    _Alignas(64) REAL panel[XE_BYTES == 64 ? 1 : 4 * DEPTH * VL];
+#endif
     for (ptrdiff_t from = 0; from == 0 || from < d; from += DEPTH) {
         const ptrdiff_t to = d - from < 2 * DEPTH ? d : from + DEPTH, copied = to < d ? to : x.n_features;
         const REAL *start = from ? NULL : intercept;
         for (ptrdiff_t r = 0; r < n_rows || r % VL; r += step) {
-            ptrdiff_t row[ROWS > 2 * VL ? ROWS : 2 * VL];
+            ptrdiff_t row[MOST];
             for (ptrdiff_t i = 0; i < step; i++) row[i] = (r + i < n_rows ? r + i : n_rows - 1) * x.stride;
             if (x.x == copy) XE(copy_rows)(p, first, r, r + step < n_rows ? r + step : n_rows, from, copied, copy);
 #if DOTTED < FEW_CLASSES
             if (R > DOTTED)
-                ahead = XE(turned_rows)(R, n_rows - r, x, row, from, to, w, start, z + r, stride, ahead);
+                ahead = XE(turned_rows)(R, n_rows - r, x, row, from, to, w, start, z + r, stride, panel, ahead);
             else
 #endif
                 ahead = XE(dot_rows)(R, x, row, from, to, w, w_stride, start, z + r, stride, ahead);
@@ -364,11 +447,11 @@ XE_INLINE void XE(panel_tile)(const int n_v, XE(rows) x, const ptrdiff_t *row, p
 /* z (n_rows, stride), and on to the end of the last ROWS rows, which repeat the last one */
 XE_HOT void XE(many_logits)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, REAL *z, ptrdiff_t stride)
 {
-    enum { DEPTH = 128 }; /* features whose panel of W stays in L1 while the rows of the block go by */
+    enum { STAY = 128 }; /* features whose panel of W stays in L1 while the rows of the block go by */
     const ptrdiff_t d = p->n_features, columns = XE(padded)(p->n_outputs);
     const REAL *intercept = (const REAL *)p->packed + columns * d;
-    for (ptrdiff_t begin = 0; begin == 0 || begin < d; begin += DEPTH) {
-        const ptrdiff_t end = d - begin < DEPTH ? d : begin + DEPTH;
+    for (ptrdiff_t begin = 0; begin == 0 || begin < d; begin += STAY) {
+        const ptrdiff_t end = d - begin < STAY ? d : begin + STAY;
         for (ptrdiff_t q = 0; q < XE(n_panels)(p->n_outputs); q++) {
             const ptrdiff_t k = XE(panel)(p->n_outputs, q), n_v = (XE(panel)(p->n_outputs, q + 1) - k) / VL;
             const REAL *w = (const REAL *)p->packed + k * d, *b = begin == 0 ? intercept + k : NULL;
@@ -389,11 +472,13 @@ XE_HOT void XE(many_logits)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, RE
 
 /* ---- the gradient: n_k outputs by n_v vectors of features stay in registers while the rows go by ----
  *
- * g of row r and output k lies at g + r g_row + k g_class. to (n_k, to_stride) doubles, += */
-XE_INLINE const char *XE(gradient_tile)(const int n_k, const int n_v, const int masked, const int lines,
-                                        const REAL *x, ptrdiff_t x_stride, ptrdiff_t n_features, const REAL *g,
-                                        ptrdiff_t g_row, ptrdiff_t g_class, ptrdiff_t n_rows, double *to,
-                                        ptrdiff_t to_stride, const char *ahead)
+ * g of row r and output k lies at g + r g_row + k g_class. to (n_k, to_stride) doubles, +=. The last vector lies at
+ * `last`: it may share its first `counted` lanes with the tile before, which has counted them. Each ASKING rows ask for
+ * `lines` lines of the next block. */
+XE_INLINE const char *XE(gradient_tile)(const int n_k, const int n_v, const REAL *x, ptrdiff_t x_stride, ptrdiff_t last,
+                                        ptrdiff_t counted, const REAL *g, ptrdiff_t g_row, ptrdiff_t g_class,
+                                        ptrdiff_t n_rows, double *to, ptrdiff_t to_stride, ptrdiff_t lines,
+                                        const char *ahead)
 {
     V acc[12][8];
     XE_UNROLL
@@ -402,41 +487,44 @@ XE_INLINE const char *XE(gradient_tile)(const int n_k, const int n_v, const int 
         for (int v = 0; v < n_v; v++) acc[k][v] = XE(all)(0);
     for (ptrdiff_t r = 0; r < n_rows; r++, x += x_stride, g += g_row) {
         V x_v[8];
+        if (r % ASKING(n_v) == 0) ahead = XE(fetch)(ahead, lines);
         XE_UNROLL
-        for (int v = 0; v < n_v; v++)
-            x_v[v] = masked ? XE(load_some)(x + v * VL, n_features - v * VL) : XE(load)(x + v * VL);
+        for (int v = 0; v < n_v; v++) x_v[v] = XE(load)(x + (v < n_v - 1 ? v * VL : last));
         XE_UNROLL
         for (int k = 0; k < n_k; k++) {
             const V g_k = XE(all)(g[k * g_class]);
             XE_UNROLL
             for (int v = 0; v < n_v; v++) acc[k][v] += g_k * x_v[v];
         }
-        ahead = XE(fetch)(ahead, lines);
     }
+    if (counted)
+        XE_UNROLL
+        for (int k = 0; k < n_k; k++) acc[k][n_v - 1] = XE(without)(acc[k][n_v - 1], counted);
     XE_UNROLL
     for (int k = 0; k < n_k; k++)
         XE_UNROLL
         for (int v = 0; v < n_v; v++)
-            if (!masked || v * VL < n_features) XE(wide_store)(to + k * to_stride + v * VL, acc[k][v], 1);
+            XE(wide_store)(to + k * to_stride + (v < n_v - 1 ? v * VL : last), acc[k][v], 1);
     return ahead;
 }
 
-/* all features of n_k outputs */
+/* all features, VL at least, of n_k outputs */
 XE_INLINE const char *XE(gradient_strip)(const int n_k, const int n_v, XE(rows) x, const REAL *g, ptrdiff_t g_class,
-                                         ptrdiff_t n_rows, double *to, ptrdiff_t to_stride, const char *ahead)
+                                         ptrdiff_t n_rows, double *to, ptrdiff_t to_stride, ptrdiff_t n_strips,
+                                         const char *ahead)
 {
     const ptrdiff_t d = x.n_features;
-    const int mask = XE_BYTES > 16, lines = (n_v + 1) / 2;
     ptrdiff_t j = 0;
     for (; j + n_v * VL <= d; j += n_v * VL)
-        ahead = XE(gradient_tile)(n_k, n_v, 0, lines, x.x + j, x.stride, d - j, g, 1, g_class, n_rows, to + j,
-                                  to_stride, ahead);
-    if (mask && d - j > VL)
-        return XE(gradient_tile)(n_k, n_v, 1, lines, x.x + j, x.stride, d - j, g, 1, g_class, n_rows, to + j,
-                                 to_stride, ahead);
-    for (; j < d; j += VL)
-        ahead = XE(gradient_tile)(n_k, 1, mask, 1, x.x + j, x.stride, d - j, g, 1, g_class, n_rows, to + j, to_stride,
-                                  ahead);
+        ahead = XE(gradient_tile)(n_k, n_v, x.x + j, x.stride, (n_v - 1) * VL, 0, g, 1, g_class, n_rows, to + j,
+                                  to_stride, (HALF_LINES(n_v) + n_strips - 1) / n_strips, ahead);
+    const ptrdiff_t n_rest = (d - j + VL - 1) / VL, last = d - j - VL, counted = n_rest * VL - (d - j);
+#define REST(n)                                                                                                     \
+    if (n <= n_v && n == n_rest)                                                                                    \
+        return XE(gradient_tile)(n_k, n, x.x + j, x.stride, last, counted, g, 1, g_class, n_rows, to + j, to_stride, \
+                                 (HALF_LINES(n) + n_strips - 1) / n_strips, ahead);
+    REST(1) REST(2) REST(3) REST(4) REST(5) REST(6) REST(7) REST(8)
+#undef REST
     return ahead;
 }
 
@@ -452,7 +540,7 @@ XE_HOT void XE(few_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, c
         switch (n_k) {
 #define TILE(n, v)                                                                                               \
     case n:                                                                                                      \
-        ahead = XE(gradient_strip)(n, v, x, g + k * g_stride, g_stride, n_rows, to + k * stride, stride, ahead); \
+        ahead = XE(gradient_strip)(n, v, x, g + k * g_stride, g_stride, n_rows, to + k * stride, stride, n_strips, ahead); \
         break;
             GRADIENT_TILES
 #undef TILE
@@ -489,11 +577,11 @@ XE_HOT void XE(many_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, 
             const REAL *g_k = g + k / VL * g_tile + k % VL;
             double *to_k = to + k * stride + j;
             if (n_v == 3)
-                XE(gradient_tile)(N_K, 3, 0, 0, x_tile, width, n, g_k, VL, 1, n_rows, to_k, stride, NULL);
+                XE(gradient_tile)(N_K, 3, x_tile, width, 2 * VL, 0, g_k, VL, 1, n_rows, to_k, stride, 0, NULL);
             else if (n_v == 2)
-                XE(gradient_tile)(N_K, 2, 0, 0, x_tile, width, n, g_k, VL, 1, n_rows, to_k, stride, NULL);
+                XE(gradient_tile)(N_K, 2, x_tile, width, VL, 0, g_k, VL, 1, n_rows, to_k, stride, 0, NULL);
             else
-                XE(gradient_tile)(N_K, 1, 0, 0, x_tile, width, n, g_k, VL, 1, n_rows, to_k, stride, NULL);
+                XE(gradient_tile)(N_K, 1, x_tile, width, 0, 0, g_k, VL, 1, n_rows, to_k, stride, 0, NULL);
         }
     }
     for (ptrdiff_t k = 0; k < columns; k += VL, g += g_tile) {

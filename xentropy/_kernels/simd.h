@@ -199,6 +199,16 @@ XE_INLINE V XE(where)(M m, V a, V b)
 #endif
 }
 
+/* a with its first n lanes zero, 0 <= n <= VL */
+XE_INLINE V XE(without)(V a, ptrdiff_t n)
+{
+    XE(word) lanes[VL];
+    for (ptrdiff_t i = 0; i < VL; i++) lanes[i] = i < n ? 0 : ~(XE(word))0;
+    BITS kept;
+    memcpy(&kept, lanes, sizeof kept);
+    return XE(from_bits)(XE(to_bits)(a) & kept);
+}
+
 /* a > b ? a : b, so b where either is NaN */
 XE_INLINE V XE(larger)(V a, V b)
 {
