@@ -447,7 +447,7 @@ XE_INLINE void XE(panel_tile)(const int n_v, XE(rows) x, const ptrdiff_t *row, p
 /* z (n_rows, stride), and on to the end of the last ROWS rows, which repeat the last one */
 XE_HOT void XE(many_logits)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, REAL *z, ptrdiff_t stride)
 {
-    enum { STAY = 128 }; /* features whose panel of W stays in L1 while the rows of the block go by */
+    enum { STAY = 128, LINE = 64 / sizeof(REAL) }; /* features whose panel of W stays in L1 while the rows go by */
     const ptrdiff_t d = p->n_features, columns = XE(padded)(p->n_outputs);
     const REAL *intercept = (const REAL *)p->packed + columns * d;
     for (ptrdiff_t begin = 0; begin == 0 || begin < d; begin += STAY) {
@@ -458,7 +458,9 @@ XE_HOT void XE(many_logits)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, RE
             for (ptrdiff_t r = 0; r < n_rows; r += ROWS) {
                 ptrdiff_t row[ROWS];
                 for (ptrdiff_t i = 0; i < ROWS; i++) row[i] = (r + i < n_rows ? r + i : n_rows - 1) * x.stride;
-                REAL *to = z + r * stride + k;
+                REAL *to = z + r * stride + k, *next = to + ROWS * stride;
+                for (ptrdiff_t i = 0; i < ROWS; i++)
+                    for (ptrdiff_t v = 0; v < n_v * VL; v += LINE) XE_PREFETCH_L1(next + i * stride + v);
                 if (n_v == 3)
                     XE(panel_tile)(3, x, row, begin, end, w, to, stride, b);
                 else if (n_v == 2)
@@ -576,6 +578,8 @@ XE_HOT void XE(many_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, 
             for (ptrdiff_t i = 0; i < share; i++, ahead += 64) XE_PREFETCH(ahead);
             const REAL *g_k = g + k / VL * g_tile + k % VL;
             double *to_k = to + k * stride + j;
+            for (ptrdiff_t i = 0; i < N_K; i++) /* many outputs' gradient comes from far; the rows take long enough */
+                for (ptrdiff_t v = 0; v < width; v += 8) XE_PREFETCH_L1(to_k + i * stride + v);
             if (n_v == 3)
                 XE(gradient_tile)(N_K, 3, x_tile, width, 2 * VL, 0, g_k, VL, 1, n_rows, to_k, stride, 0, NULL);
             else if (n_v == 2)
