@@ -5,6 +5,8 @@
 #include "softmax.h"
 
 #include "dense.h"
+#include "dense_few.h"
+#include "dense_many.h"
 #include "sparse.h"
 
 #include "predict.h"

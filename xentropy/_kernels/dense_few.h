@@ -1,0 +1,374 @@
+/* Dense X and few outputs: logits are kept class after class (R, stride), a lane of the softmax being a row, so that no
+ * lane is wasted on a row of 3 or 10 classes. Up to DOTTED outputs they are dot products along the features; with more, a
+ * lane is a row there too, for which X is turned.
+ */
+
+/* Tiles that fit the register file: 32 registers of AVX-512 and arm64, 16 of AVX2 and SSE2. A tile of the gradient has
+ * n outputs and v vectors of features: TILE(n, v). A tile of logits of turned X has as many outputs as registers hold
+ * beside features of X, and two vectors of rows where there is room, for which a coefficient is then loaded once. */
+#if XE_BYTES == 64 || defined(__aarch64__)
+#define MAX_OUTPUTS 12
+#define GRADIENT_TILES                                                                                             \
+    TILE(1, 8) TILE(2, 8) TILE(3, 6) TILE(4, 5) TILE(5, 4) TILE(6, 4) TILE(7, 3) TILE(8, 3) TILE(9, 2) TILE(10, 2) \
+    TILE(11, 2) TILE(12, 2)
+#elif XE_BYTES == 32
+#define MAX_OUTPUTS 6
+#define GRADIENT_TILES TILE(1, 8) TILE(2, 4) TILE(3, 4) TILE(4, 3) TILE(5, 2) TILE(6, 2)
+#else
+#define MAX_OUTPUTS 4
+#define GRADIENT_TILES TILE(1, 6) TILE(2, 4) TILE(3, 3) TILE(4, 2)
+#endif
+#if XE_BYTES == 64
+#define STRIP 12
+#define STRIP_VECTORS(n_k) ((n_k) <= (XE_IS_FLOAT ? 10 : 6) ? 2 : 1)
+#define STRIPS TILE(4) TILE(5) TILE(6) TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12)
+#elif XE_BYTES == 32
+#define STRIP 6
+#define STRIPS TILE(3) TILE(4) TILE(5) TILE(6)
+#define ASKED 16 /* features of the rows of a strip that ask for lines of the next block together */
+#endif
+/* One output's dot products with ROWS rows are too few to keep two multipliers of a latency of 4 busy. */
+#define GROUPS (ROWS < 8 ? 2 : 1)
+/* features of some rows, as they are and turned, and of W that stay in L1 together */
+#define DEPTH ((XE_BYTES == 32 ? 1024 : 2048) / (ptrdiff_t)sizeof(REAL))
+
+/* ---- logits of few outputs: dot products of n_groups of ROWS rows with n_k rows of W ---- */
+
+XE_INLINE const char *XE(dot_tile)(const int n_k, const int n_groups, const int lines, XE(rows) x,
+                                   const ptrdiff_t *row, ptrdiff_t from, ptrdiff_t d, const REAL *w, ptrdiff_t w_stride,
+                                   const REAL *intercept, REAL *z, ptrdiff_t z_stride, const char *ahead)
+{
+    const int n_rows = n_groups * ROWS;
+    const ptrdiff_t whole = d / VL * VL;
+    V acc[3][GROUPS * ROWS];
+    XE_UNROLL
+    for (int k = 0; k < n_k; k++)
+        XE_UNROLL
+        for (int r = 0; r < n_rows; r++) acc[k][r] = XE(all)(0);
+    for (ptrdiff_t j = from; j < whole; j += VL) {
+        V w_k[3];
+        XE_UNROLL
+        for (int k = 0; k < n_k; k++) w_k[k] = XE(load)(w + k * w_stride + j);
+        XE_UNROLL
+        for (int r = 0; r < n_rows; r++) {
+            V x_r = XE(load)(x.x + row[r] + j);
+            XE_KEEP(x_r);
+            XE_UNROLL
+            for (int k = 0; k < n_k; k++) acc[k][r] += x_r * w_k[k];
+        }
+        ahead = XE(fetch)(ahead, lines);
+    }
+    if (whole < d) {
+        V w_k[3];
+        XE_UNROLL
+        for (int k = 0; k < n_k; k++) w_k[k] = XE(load)(w + k * w_stride + whole);
+        XE_UNROLL
+        for (int r = 0; r < n_rows; r++) {
+            const V x_r = XE(load_some)(x.x + row[r] + whole, d - whole);
+            XE_UNROLL
+            for (int k = 0; k < n_k; k++) acc[k][r] += x_r * w_k[k];
+        }
+    }
+    XE_UNROLL
+    for (int k = 0; k < n_k; k++)
+        XE_UNROLL
+        for (int r = 0; r < n_rows; r += ROWS)
+            XE(sums)(acc[k] + r, intercept ? intercept + k : NULL, z + k * z_stride + r);
+    return ahead;
+}
+
+/* All outputs of ROWS rows, GROUPS times as many if there is one output, features from..to. The more outputs, the more
+ * steps there are to ask for half the lines of the next block. */
+XE_INLINE const char *XE(dot_rows)(ptrdiff_t R, XE(rows) x, const ptrdiff_t *row, ptrdiff_t from, ptrdiff_t to,
+                                   const REAL *w, ptrdiff_t w_stride, const REAL *intercept, REAL *z,
+                                   ptrdiff_t stride, const char *ahead)
+{
+    enum { HALF = (ROWS * (XE_BYTES ? XE_BYTES : 8) + 127) / 128, EIGHTH = (HALF + 3) / 4 };
+#define TILE(n_k, n_groups, lines) \
+    XE(dot_tile)(n_k, n_groups, lines, x, row, from, to, w, w_stride, intercept, z, stride, ahead)
+    if (R == 1) return TILE(1, GROUPS, GROUPS * HALF);
+    if (R == 2) return TILE(2, 1, HALF);
+    if (R == 3) return TILE(3, 1, HALF);
+#if DOTTED > 3
+    for (; R > 0; R -= 3, w += 3 * w_stride, z += 3 * stride, intercept += intercept ? 3 : 0)
+        ahead = R == 1 ? TILE(1, 1, EIGHTH) : R == 2 ? TILE(2, 1, EIGHTH) : TILE(3, 1, EIGHTH);
+#endif
+#undef TILE
+    return ahead;
+}
+
+#if DOTTED < FEW_CLASSES
+/* ---- logits of a few outputs: a lane is a row, so X is turned ----
+ *
+ * Registers hold a strip of outputs. Where that is mostly all of them, X is turned as it is used; otherwise once, into
+ * `panel` (to - from, 2 VL), for two vectors of rows and all strips.
+ * w (d, w_stride); z (n_k, z_stride) starts at the intercepts, or goes on where they are NULL. */
+#if XE_BYTES == 64
+XE_INLINE void XE(turned_step)(const int n_k, const int n_v, ptrdiff_t n, const REAL *x, const ptrdiff_t *row,
+                               const REAL *w, ptrdiff_t w_stride, V acc[STRIP][2])
+{
+    V x_v[2][TURN];
+    XE_UNROLL
+    for (int v = 0; v < n_v; v++) XE(turn)(x, row + v * VL, n, x_v[v]);
+    XE_UNROLL
+    for (int c = 0; c < TURN; c++, w += w_stride) {
+        if (c >= n) break;
+        XE_UNROLL
+        for (int k = 0; k < n_k; k++) {
+            const V w_k = XE(all)(w[k]);
+            XE_UNROLL
+            for (int v = 0; v < n_v; v++) acc[k][v] += x_v[v][c] * w_k;
+        }
+    }
+}
+
+XE_INLINE const char *XE(strip_logits)(const int n_k, const int n_v, XE(rows) x, const ptrdiff_t *row, ptrdiff_t from,
+                                       ptrdiff_t to, const REAL *w, ptrdiff_t w_stride, const REAL *intercept, REAL *z,
+                                       ptrdiff_t z_stride, const char *ahead)
+{
+    const int half = n_v * (int)(VL * TURN * (ptrdiff_t)sizeof(REAL) / 2); /* of the bytes of a step: see fetch */
+    V acc[STRIP][2];
+    XE_UNROLL
+    for (int k = 0; k < n_k; k++)
+        XE_UNROLL
+        for (int v = 0; v < n_v; v++)
+            acc[k][v] = intercept ? XE(all)(intercept[k]) : XE(load)(z + k * z_stride + v * VL);
+    ptrdiff_t j = from;
+    for (; j + TURN <= to; j += TURN) {
+        XE(turned_step)(n_k, n_v, TURN, x.x + j, row, w + j * w_stride, w_stride, acc);
+        XE_UNROLL
+        for (int i = 0; i < half; i += 64) XE_PREFETCH(ahead + i);
+        ahead += half;
+    }
+    if (j < to) XE(turned_step)(n_k, n_v, to - j, x.x + j, row, w + j * w_stride, w_stride, acc);
+    XE_UNROLL
+    for (int k = 0; k < n_k; k++)
+        XE_UNROLL
+        for (int v = 0; v < n_v; v++) XE(store)(z + k * z_stride + v * VL, acc[k][v]);
+    return ahead;
+}
+
+/* all outputs of two vectors of rows, of which n exist; each strip of outputs asks for the same of the next block */
+XE_INLINE const char *XE(turned_rows)(ptrdiff_t R, ptrdiff_t n, XE(rows) x, const ptrdiff_t *row, ptrdiff_t from,
+                                      ptrdiff_t to, const REAL *w, const REAL *intercept, REAL *z, ptrdiff_t stride,
+                                      REAL *panel, const char *ahead)
+{
+    const ptrdiff_t n_strips = (R + STRIP - 1) / STRIP;
+    const char *asked = ahead;
+    (void)panel;
+    for (ptrdiff_t s = 0; s < n_strips; s++) {
+        const ptrdiff_t k = R * s / n_strips;
+        const REAL *start = intercept ? intercept + k : NULL;
+        REAL *z_k = z + k * stride;
+        asked = ahead;
+        switch (R * (s + 1) / n_strips - k) {
+#define TILE(n_k)                                                                                              \
+    case n_k:                                                                                                  \
+        for (ptrdiff_t r = 0; r < 2 * VL && r < n; r += STRIP_VECTORS(n_k) * VL)                               \
+            asked = XE(strip_logits)(n_k, STRIP_VECTORS(n_k), x, row + r, from, to, w + k, R, start, z_k + r,  \
+                                     stride, asked);                                                           \
+        break;
+            STRIPS
+#undef TILE
+        }
+    }
+    return asked;
+}
+#else
+/* panel (n, 2 VL): its column i is row i, n features from x + row[i] on, i < VL */
+XE_INLINE void XE(turn_rows)(const REAL *x, const ptrdiff_t *row, ptrdiff_t n, REAL *panel)
+{
+    for (ptrdiff_t j = 0; j < n; j += TURN) {
+        const ptrdiff_t left = n - j;
+        V x_v[TURN];
+        XE(turn)(x + j, row, left, x_v);
+        XE_UNROLL
+        for (int c = 0; c < TURN; c++) XE(store)(panel + (j + c) * 2 * VL, x_v[c]);
+    }
+}
+
+XE_INLINE const char *XE(strip_logits)(const int n_k, ptrdiff_t n, const REAL *panel, const REAL *w, ptrdiff_t w_stride,
+                                       const REAL *intercept, REAL *z, ptrdiff_t z_stride, ptrdiff_t lines,
+                                       const char *ahead)
+{
+    V acc[STRIP][2];
+    XE_UNROLL
+    for (int k = 0; k < n_k; k++)
+        XE_UNROLL
+        for (int v = 0; v < 2; v++)
+            acc[k][v] = intercept ? XE(all)(intercept[k]) : XE(load)(z + k * z_stride + v * VL);
+    for (ptrdiff_t j = 0; j < n; j++, panel += 2 * VL, w += w_stride) {
+        V x_0 = XE(load)(panel), x_1 = XE(load)(panel + VL);
+        XE_KEEP(x_0);
+        XE_KEEP(x_1);
+        if (j % ASKED == 0) ahead = XE(fetch)(ahead, lines);
+        XE_UNROLL
+        for (int k = 0; k < n_k; k++) {
+            const V w_k = XE(all)(w[k]);
+            acc[k][0] += x_0 * w_k;
+            acc[k][1] += x_1 * w_k;
+        }
+    }
+    XE_UNROLL
+    for (int k = 0; k < n_k; k++)
+        XE_UNROLL
+        for (int v = 0; v < 2; v++) XE(store)(z + k * z_stride + v * VL, acc[k][v]);
+    return ahead;
+}
+
+/* all outputs of two vectors of rows */
+XE_INLINE const char *XE(turned_rows)(ptrdiff_t R, ptrdiff_t n, XE(rows) x, const ptrdiff_t *row, ptrdiff_t from,
+                                      ptrdiff_t to, const REAL *w, const REAL *intercept, REAL *z, ptrdiff_t stride,
+                                      REAL *panel, const char *ahead)
+{
+    const ptrdiff_t n_strips = (R + STRIP - 1) / STRIP, half = ASKED * 2 * XE_BYTES / 128;
+    (void)n;
+    for (ptrdiff_t v = 0; v < 2; v++) XE(turn_rows)(x.x + from, row + v * VL, to - from, panel + v * VL);
+    for (ptrdiff_t s = 0; s < n_strips; s++) {
+        const ptrdiff_t k = R * s / n_strips;
+        const REAL *start = intercept ? intercept + k : NULL, *w_k = w + from * R + k;
+        switch (R * (s + 1) / n_strips - k) {
+#define TILE(n_k)                                                                                           \
+    case n_k:                                                                                               \
+        ahead = XE(strip_logits)(n_k, to - from, panel, w_k, R, start, z + k * stride, stride, half / n_strips, ahead); \
+        break;
+            STRIPS
+#undef TILE
+        }
+    }
+    return ahead;
+}
+#endif
+#endif
+
+/* z (R, stride), for n_rows rows and on to the end of the last vector, which repeats the last row */
+XE_HOT void XE(few_logits)(const xe_linear *p, ptrdiff_t first, XE(rows) x, ptrdiff_t n_rows, REAL *copy, REAL *z,
+                           ptrdiff_t stride)
+{
+    enum { MOST = GROUPS * ROWS > 2 * VL ? GROUPS * ROWS : 2 * VL }; /* rows in a step */
+    const ptrdiff_t R = p->n_outputs, w_stride = XE(padded)(p->n_features);
+    const ptrdiff_t step = R == 1 ? GROUPS * ROWS : R <= DOTTED ? ROWS : 2 * VL;
+    const ptrdiff_t d = R <= DOTTED ? x.n_features : p->n_features; /* where X is turned, W has no padding */
+    const REAL *w = p->packed, *intercept = w + XE(n_packed)(p);
+    const char *ahead = x.ahead;
+#if DOTTED < FEW_CLASSES
+    _Alignas(64) REAL panel[XE_BYTES == 64 ? 1 : 4 * DEPTH * VL];
+#endif
+    for (ptrdiff_t from = 0; from == 0 || from < d; from += DEPTH) {
+        const ptrdiff_t to = d - from < 2 * DEPTH ? d : from + DEPTH, copied = to < d ? to : x.n_features;
+        const REAL *start = from ? NULL : intercept;
+        for (ptrdiff_t r = 0; r < n_rows || r % VL; r += step) {
+            ptrdiff_t row[MOST];
+            for (ptrdiff_t i = 0; i < step; i++) row[i] = (r + i < n_rows ? r + i : n_rows - 1) * x.stride;
+            if (x.x == copy) XE(copy_rows)(p, first, r, r + step < n_rows ? r + step : n_rows, from, copied, copy);
+#if DOTTED < FEW_CLASSES
+            if (R > DOTTED)
+                ahead = XE(turned_rows)(R, n_rows - r, x, row, from, to, w, start, z + r, stride, panel, ahead);
+            else
+#endif
+                ahead = XE(dot_rows)(R, x, row, from, to, w, w_stride, start, z + r, stride, ahead);
+        }
+        if (to == d) break;
+    }
+}
+
+/* ---- the gradient ---- */
+
+/* all features, VL at least, of n_k outputs */
+XE_INLINE const char *XE(gradient_strip)(const int n_k, const int n_v, XE(rows) x, const REAL *g, ptrdiff_t g_class,
+                                         ptrdiff_t n_rows, double *to, ptrdiff_t to_stride, ptrdiff_t n_strips,
+                                         const char *ahead)
+{
+    const ptrdiff_t d = x.n_features;
+    ptrdiff_t j = 0;
+    for (; j + n_v * VL <= d; j += n_v * VL)
+        ahead = XE(gradient_tile)(n_k, n_v, x.x + j, x.stride, (n_v - 1) * VL, 0, g, 1, g_class, n_rows, to + j,
+                                  to_stride, (HALF_LINES(n_v) + n_strips - 1) / n_strips, ahead);
+    const ptrdiff_t n_rest = (d - j + VL - 1) / VL, last = d - j - VL, counted = n_rest * VL - (d - j);
+#define REST(n)                                                                                                     \
+    if (n <= n_v && n == n_rest)                                                                                    \
+        return XE(gradient_tile)(n_k, n, x.x + j, x.stride, last, counted, g, 1, g_class, n_rows, to + j, to_stride, \
+                                 (HALF_LINES(n) + n_strips - 1) / n_strips, ahead);
+    REST(1) REST(2) REST(3) REST(4) REST(5) REST(6) REST(7) REST(8)
+#undef REST
+    return ahead;
+}
+
+/* g (R, g_stride) */
+XE_HOT void XE(few_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, const REAL *g, ptrdiff_t g_stride,
+                             double *to)
+{
+    const ptrdiff_t R = p->n_outputs, stride = XE(padded)(p->n_features);
+    const ptrdiff_t n_strips = (R + MAX_OUTPUTS - 1) / MAX_OUTPUTS;
+    const char *ahead = x.ahead + n_rows * p->n_features * (p->x_is_float ? 4 : 8) / 2;
+    for (ptrdiff_t s = 0; s < n_strips; s++) {
+        const ptrdiff_t k = R * s / n_strips, n_k = R * (s + 1) / n_strips - k;
+        switch (n_k) {
+#define TILE(n, v)                                                                                               \
+    case n:                                                                                                      \
+        ahead = XE(gradient_strip)(n, v, x, g + k * g_stride, g_stride, n_rows, to + k * stride, stride, n_strips, ahead); \
+        break;
+            GRADIENT_TILES
+#undef TILE
+        }
+    }
+    for (ptrdiff_t k = 0; k < R; k++, g += g_stride) {
+        V sum = XE(all)(0);
+        ptrdiff_t r = 0;
+        for (; r + VL <= n_rows; r += VL) sum += XE(load)(g + r);
+        if (r < n_rows) sum += XE(load_some)(g + r, n_rows - r);
+        to[R * stride + k] += (double)XE(sum)(sum);
+    }
+}
+
+/* grad_X (n_rows, d) = G W; g (R, g_stride), coefficients in the order of dense_pack */
+static void XE(few_input_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, const REAL *g,
+                                   ptrdiff_t g_stride)
+{
+    const ptrdiff_t d = p->n_features, R = p->n_outputs, stride = XE(padded)(d);
+    const REAL *w = p->packed;
+    for (ptrdiff_t r = 0; r < n_rows; r++) {
+        REAL *to = (REAL *)p->grad_x + (first + r) * d;
+        if (R <= DOTTED) {
+            memset(to, 0, (size_t)d * sizeof(REAL));
+            for (ptrdiff_t k = 0; k < R; k++)
+                for (ptrdiff_t j = 0; j < d; j++) to[j] += g[k * g_stride + r] * w[k * stride + j];
+        } else {
+            for (ptrdiff_t j = 0; j < d; j++) {
+                REAL sum = 0;
+                for (ptrdiff_t k = 0; k < R; k++) sum += g[k * g_stride + r] * w[j * R + k];
+                to[j] = sum;
+            }
+        }
+    }
+}
+
+static double XE(few_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *grad)
+{
+    const ptrdiff_t stride = XE(block_stride)(p), R = p->n_outputs;
+    const int sigmoid = R < p->target.n_classes;
+    XE(block) b;
+    REAL *z = (REAL *)XE(carve)(scratch, stride, &b), *g = z + R * stride, *rows = g + R * stride;
+    XE(no_denormals)(&b);
+    REAL *z_rows = rows + stride * XE(padded)(p->n_features), *g_rows = z_rows + R * stride;
+    double sum = 0.0;
+    for (ptrdiff_t first = begin; first < end; first += p->block_rows) {
+        const ptrdiff_t n = end - first < p->block_rows ? end - first : p->block_rows;
+        const XE(rows) x = XE(dense_block)(p, first, n, rows);
+        XE(few_logits)(p, first, x, n, rows, z, stride);
+        if (sigmoid) {
+            sum += XE(sigmoid_rows)(&p->target, first, n, z, g, XE(losses_of)(p, first));
+            XE(drop_tiny)(g, n, &b);
+        } else if (p->target.loss.kind == XE_CROSS_ENTROPY) {
+            sum += XE(column_losses)(&p->target, first, n, z, g, z_rows, stride, 1, &b);
+            XE(keep_losses)(p, first, n, &b);
+        } else {
+            XE(columns_to_rows)(z, stride, n, R, R, z_rows);
+            sum += XE(xe_softmax_rows)(&p->target, first, n, z_rows, g_rows, XE(losses_of)(p, first));
+            XE(rows_to_columns)(g_rows, n, R, R, NULL, g, stride);
+        }
+        XE(few_gradient)(p, x, n, g, stride, grad);
+        if (p->grad_x) XE(few_input_gradient)(p, first, n, g, stride);
+    }
+    return sum;
+}
