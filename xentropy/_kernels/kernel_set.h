@@ -159,6 +159,8 @@ const xe_kernels XE(xe_kernels) = {
 #undef BLOCK_BYTES
 #undef RUNS_OUT
 #undef LEAST_REST
+#undef SQUARE
+#undef BAND
 #undef EXP_LOW
 #undef FEW_CLASSES
 #undef LOGIT_ROWS

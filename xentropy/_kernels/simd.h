@@ -606,14 +606,46 @@ XE_INLINE void XE(add_short)(double *to, H a)
 #endif
 }
 
-/* Lane j of a[i] and lane i of a[j] change places, i, j < HL. In log2 steps: each interleaves the halves of a. */
+/* Rows in short vectors: SQUARE numbers of a row, 16 bytes, and of the row SQUARE rows further on the same. */
+#define SQUARE ((ptrdiff_t)(XE_BYTES ? 16 / sizeof(REAL) : 1))
+
+XE_INLINE H XE(load_rows)(const REAL *row, ptrdiff_t row_stride)
+{
+#if XE_BYTES > 16 && XE_IS_FLOAT
+    return (H)_mm256_loadu2_m128(row + SQUARE * row_stride, row);
+#elif XE_BYTES > 16
+    return (H)_mm256_loadu2_m128d(row + SQUARE * row_stride, row);
+#else
+    (void)row_stride;
+    return XE(load_short)(row);
+#endif
+}
+
+/* the first of these rows, or the second one */
+XE_INLINE void XE(store_row)(REAL *row, H a, const int second)
+{
+#if XE_BYTES > 16 && XE_IS_FLOAT
+    _mm_storeu_ps(row, second ? _mm256_extractf128_ps((__m256)a, 1) : _mm256_castps256_ps128((__m256)a));
+#elif XE_BYTES > 16
+    _mm_storeu_pd(row, second ? _mm256_extractf128_pd((__m256d)a, 1) : _mm256_castpd256_pd128((__m256d)a));
+#else
+    (void)second;
+    XE(store_short)(row, a);
+#endif
+}
+
+/* In each 16 bytes, lane j of a[i] and lane i of a[j] change places, i, j < SQUARE: such rows become columns, and columns
+ * such rows. In log2 steps: each interleaves the halves of a. */
 XE_INLINE void XE(transpose)(H *a)
 {
 #if XE_BYTES
 #if XE_IS_FLOAT && XE_BYTES > 16
-#define LOW 0, 8, 1, 9, 2, 10, 3, 11
-#define HIGH 4, 12, 5, 13, 6, 14, 7, 15
-#elif XE_IS_FLOAT || XE_BYTES > 16
+#define LOW 0, 8, 1, 9, 4, 12, 5, 13
+#define HIGH 2, 10, 3, 11, 6, 14, 7, 15
+#elif XE_BYTES > 16
+#define LOW 0, 4, 2, 6
+#define HIGH 1, 5, 3, 7
+#elif XE_IS_FLOAT
 #define LOW 0, 4, 1, 5
 #define HIGH 2, 6, 3, 7
 #else
@@ -621,15 +653,15 @@ XE_INLINE void XE(transpose)(H *a)
 #define HIGH 1, 3
 #endif
     XE_UNROLL
-    for (int step = 1; step < HL; step *= 2) {
-        H b[HL];
+    for (int step = 1; step < SQUARE; step *= 2) {
+        H b[SQUARE];
         XE_UNROLL
-        for (int i = 0; i < HL / 2; i++) {
-            b[2 * i] = __builtin_shufflevector(a[i], a[i + HL / 2], LOW);
-            b[2 * i + 1] = __builtin_shufflevector(a[i], a[i + HL / 2], HIGH);
+        for (int i = 0; i < SQUARE / 2; i++) {
+            b[2 * i] = __builtin_shufflevector(a[i], a[i + SQUARE / 2], LOW);
+            b[2 * i + 1] = __builtin_shufflevector(a[i], a[i + SQUARE / 2], HIGH);
         }
         XE_UNROLL
-        for (int i = 0; i < HL; i++) a[i] = b[i];
+        for (int i = 0; i < SQUARE; i++) a[i] = b[i];
     }
 #undef LOW
 #undef HIGH

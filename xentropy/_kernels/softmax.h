@@ -102,62 +102,74 @@ XE_HOT double XE(rest_again)(const REAL *z, ptrdiff_t n, double m)
 
 /* ---- rows and columns ----
  *
- * Short vectors of both are turned in registers. Such a vector may reach into the next rows, but not past the last
- * number of the last one. */
+ * Squares of numbers are turned in registers, HL rows and BAND columns at a time. The last group of a row ends where
+ * the row does, and repeats a part of what the one before it did. Rows that are shorter are read and written together
+ * with the start of the next, so in their order; the last rows of those are taken number by number. */
+
+#define BAND ((ptrdiff_t)4) /* whole squares */
+
+/* whether HL rows from the r-th on can be: none of the numbers lies past the last row's */
+XE_INLINE int XE(in_squares)(ptrdiff_t r, ptrdiff_t n, ptrdiff_t row_stride, ptrdiff_t K)
+{
+    return r + HL <= n && (r + HL - 1) * row_stride + BAND <= (n - 1) * row_stride + (K < BAND ? K : BAND);
+}
+
+XE_INLINE void XE(turn_squares)(H *a)
+{
+    XE_UNROLL
+    for (int i = 0; i < BAND; i += SQUARE) XE(transpose)(a + i);
+}
 
 /* rows (n, K), row_stride apart -> columns (K, stride), which repeat the last row up to the end of the last vector;
  * rows of weight 0 become zeros */
 XE_HOT void XE(rows_to_columns)(const REAL *rows, ptrdiff_t n, ptrdiff_t row_stride, ptrdiff_t K, const double *weight,
                                 REAL *columns, ptrdiff_t stride)
 {
-    const ptrdiff_t total = (n - 1) * row_stride + K, padded = (n + VL - 1) / VL * VL;
-    for (ptrdiff_t r = 0; r < padded; r += HL)
-        for (ptrdiff_t k = 0; k < K; k += HL) {
-            H a[HL];
-            if (r + HL <= n && (r + HL - 1) * row_stride + k + HL <= total) {
-                XE_UNROLL
-                for (int i = 0; i < HL; i++) a[i] = XE(load_short)(rows + (r + i) * row_stride + k);
-            } else {
-                for (ptrdiff_t i = 0; i < HL; i++) {
-                    REAL lanes[HL];
-                    for (ptrdiff_t c = 0; c < HL; c++)
-                        lanes[c] = k + c < K ? rows[(r + i < n ? r + i : n - 1) * row_stride + k + c] : 0;
-                    a[i] = XE(load_short)(lanes);
-                }
-            }
-            XE(transpose)(a);
+    const ptrdiff_t padded = (n + VL - 1) / VL * VL;
+    ptrdiff_t r = 0;
+    for (; XE(in_squares)(r, n, row_stride, K); r += HL)
+        for (ptrdiff_t next = 0; next < K; next += BAND) {
+            const ptrdiff_t k = K < BAND || next + BAND <= K ? next : K - BAND;
+            const REAL *from = rows + r * row_stride + k;
+            REAL *to = columns + k * stride + r;
+            H a[BAND];
             XE_UNROLL
-            for (int i = 0; i < HL; i++)
-                if (k + i < K) XE(store_short)(columns + (k + i) * stride + r, a[i]);
+            for (int i = 0; i < BAND; i++)
+                a[i] = XE(load_rows)(from + i % SQUARE * row_stride + i / SQUARE * SQUARE, row_stride);
+            XE(turn_squares)(a);
+            XE_UNROLL
+            for (int i = 0; i < BAND; i++)
+                if (i < K) XE(store_short)(to + i * stride, a[i]);
         }
-    for (ptrdiff_t r = 0; weight && r < padded; r++)
+    for (; r < padded; r++)
+        for (ptrdiff_t k = 0; k < K; k++) columns[k * stride + r] = rows[(r < n ? r : n - 1) * row_stride + k];
+    for (r = 0; weight && r < padded; r++)
         if (weight[r < n ? r : n - 1] == 0.0)
             for (ptrdiff_t k = 0; k < K; k++) columns[k * stride + r] = 0;
 }
 
-/* and back. From the last vector of a row to its first, and row by row, each writes again what the one before it wrote
- * beyond the end of its own. */
+/* and back */
 XE_HOT void XE(columns_to_rows)(const REAL *columns, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t K, ptrdiff_t row_stride,
                                 REAL *rows)
 {
-    const ptrdiff_t total = (n - 1) * row_stride + K;
-    for (ptrdiff_t r = 0; r < n; r += HL)
-        for (ptrdiff_t k = (K - 1) / HL * HL; k >= 0; k -= HL) {
-            H a[HL];
+    ptrdiff_t r = 0;
+    for (; XE(in_squares)(r, n, row_stride, K); r += HL)
+        for (ptrdiff_t next = 0; next < K; next += BAND) {
+            const ptrdiff_t k = K < BAND || next + BAND <= K ? next : K - BAND;
+            const REAL *from = columns + k * stride + r;
+            REAL *to = rows + r * row_stride + k;
+            H a[BAND];
             XE_UNROLL
-            for (int i = 0; i < HL; i++) a[i] = XE(load_short)(columns + (k + i < K ? k + i : K - 1) * stride + r);
-            XE(transpose)(a);
-            if (r + HL <= n && (r + HL - 1) * row_stride + k + HL <= total) {
+            for (int i = 0; i < BAND; i++) a[i] = XE(load_short)(from + (i < K ? i : K - 1) * stride);
+            XE(turn_squares)(a);
+            XE_UNROLL
+            for (int i = 0; i < HL; i++)
                 XE_UNROLL
-                for (int i = 0; i < HL; i++) XE(store_short)(rows + (r + i) * row_stride + k, a[i]);
-            } else {
-                for (ptrdiff_t i = 0; i < HL && r + i < n; i++) {
-                    REAL lanes[HL];
-                    XE(store_short)(lanes, a[i]);
-                    for (ptrdiff_t c = 0; c < HL && k + c < K; c++) rows[(r + i) * row_stride + k + c] = lanes[c];
-                }
-            }
+                for (int c = 0; c < BAND; c += SQUARE)
+                    XE(store_row)(to + i * row_stride + c, a[c + i % SQUARE], i / SQUARE);
         }
+    for (; r < n; r++)
+        for (ptrdiff_t k = 0; k < K; k++) rows[r * row_stride + k] = columns[k * stride + r];
 }
 
 /* ---- few classes: z and g are (K, stride), a lane is a row ---- */
