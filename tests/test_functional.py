@@ -1028,3 +1028,18 @@ def test_a_character_model_learns_padded_words():
     rows = [xe.cross_entropy(row[row >= 0], z[row >= 0], reduction="sum") for row, z in zip(y, logits, strict=True)]
     mean = xe.cross_entropy(y, logits, ignore_index=-1)
     assert mean == pytest.approx(sum(rows) / np.sum(y >= 0), rel=1e-12)
+
+
+@both
+@pytest.mark.parametrize("n_classes", [*range(1, 11), 23, 24, 25, 33])
+def test_short_and_odd_rows_are_written_whole_and_alone(dtype, n_classes):
+    # few classes are turned into columns and back, several rows at a time, and short rows with the start of the next
+    for n in [*range(1, 18), 33, 64, 65, 130]:
+        y, z, _ = problem(n=n, n_classes=n_classes, dtype=dtype, seed=n)
+        memory = np.full(n * n_classes + 32, 7, dtype=dtype)
+        grad = memory[16:-16].reshape(n, n_classes)
+        _functional.kernels.softmax_loss(z, labels=y.astype(np.int32), grad=grad)
+        assert (memory[:16] == 7).all()
+        assert (memory[-16:] == 7).all()
+        exact = np.exp(log_softmax(z)) - one_hot(y, n_classes)
+        np.testing.assert_allclose(grad, exact, rtol=0, atol=10 * np.finfo(dtype).eps)

@@ -38,20 +38,19 @@ class TestAccuracy:
     @pytest.mark.parametrize("real", REALS)
     def test_exp_is_within_one_ulp(self, real):
         info = np.finfo(real)
-        log_max, log_tiny = float(np.log(info.max)), float(np.log(np.longdouble(info.smallest_subnormal)))
+        log_tiny = float(np.log(np.longdouble(info.smallest_subnormal)))
         rng = np.random.default_rng(0)
         x = np.concatenate([
-            rng.uniform(log_tiny - 2, log_max + 2, 400_000),
-            rng.uniform(-1, 1, 200_000),
-            np.log(2) * (np.arange(-160, 130) + 0.5),  # where the reduction turns over
+            rng.uniform(log_tiny - 10, 0, 400_000),  # a logit less the row's largest is never above 0
+            rng.uniform(-1, 0, 200_000),
+            np.log(2) * (np.arange(-1080, 0) + 0.5),  # where the reduction turns over
             rng.uniform(log_tiny, np.log(info.tiny), 50_000),  # results that are denormal
-            np.geomspace(info.smallest_subnormal * 4, 1, 10_000),
             -np.geomspace(info.smallest_subnormal * 4, 1, 10_000),
-            [0.0, -0.0, log_max, log_tiny, info.max, -info.max, np.inf, -np.inf],
+            [0.0, -0.0, log_tiny, -info.max, -np.inf],
         ]).astype(real)  # fmt: skip
-        with np.errstate(over="ignore", under="ignore"):
+        with np.errstate(under="ignore"):
             assert ulps(vector_exp(x), np.exp(x.astype(np.longdouble))) < 1
-        assert vector_exp(np.array([0.0, -np.inf, np.inf], dtype=real)).tolist() == [1.0, 0.0, np.inf]
+        assert vector_exp(np.array([0.0, -np.inf], dtype=real)).tolist() == [1.0, 0.0]
 
     @pytest.mark.parametrize("real", REALS)
     def test_exp_of_nan_is_nan_in_every_lane(self, real):

@@ -72,7 +72,7 @@ def compiler():
 
 
 def vector_exp(const floating[::1] x):
-    """The kernels' exp of each number, as a new array: what the tests measure."""
+    """The kernels' exp of each number, none above 0, as a new array: what the tests measure."""
     cdef Py_ssize_t n = x.shape[0]
     out = np.empty(n, dtype=np.float32 if floating is float else np.float64)
     cdef floating[::1] to = out

@@ -125,7 +125,10 @@ static ptrdiff_t XE(any_in_unit_interval)(const void *y, ptrdiff_t n)
 
 static void XE(any_exp)(const void *x, ptrdiff_t n, void *out)
 {
-    XE(exp_array)(x, n, 0, out);
+    const REAL *from = (const REAL *)x;
+    REAL *to = (REAL *)out;
+    for (ptrdiff_t i = 0; i < n; i += VL)
+        XE(store_some)(to + i, XE(vexp)(XE(load_some)(from + i, n - i)), n - i);
 }
 
 static void XE(any_log)(const double *x, ptrdiff_t n, double *out)
@@ -161,7 +164,10 @@ const xe_kernels XE(xe_kernels) = {
 #undef BLOCK_BYTES
 #undef RUNS_OUT
 #undef LEAST_REST
-#undef EXP_LOW
+#undef START_COUNT
+#undef SQUARE
+#undef BAND
+#undef EXPS
 #undef FEW_CLASSES
 #undef LOGIT_ROWS
 #undef MAX_OUTPUTS

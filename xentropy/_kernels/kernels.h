@@ -138,7 +138,7 @@ typedef struct {
                                 const double *class_weight);
     /* a number of leading entries that are in [0, 1]: all up to the first block that holds another, or to the last */
     ptrdiff_t (*in_unit_interval)(const void *y, ptrdiff_t n);
-    /* elementwise, so that tests can measure them: exp, and of doubles >= 0 log and log1p */
+    /* elementwise, so that tests can measure them: exp of numbers <= 0, and of doubles >= 0 log and log1p */
     void (*exp)(const void *x, ptrdiff_t n, void *out);
     void (*log)(const double *x, ptrdiff_t n, double *out);
     void (*log1p)(const double *x, ptrdiff_t n, double *out);

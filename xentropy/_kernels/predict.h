@@ -38,8 +38,9 @@ static void XE(row_out)(int kind, ptrdiff_t n_classes, const REAL *z, REAL *out)
         if (out != z) memcpy(out, z, (size_t)n_classes * sizeof(REAL));
         return;
     }
+    const XE(exp_end) end = XE(exp_ends)(1);
     double top;
-    const double rest = XE(exp_wide)(z, n_classes, kind == XE_PROBABILITIES ? out : NULL, VL, (REAL)EXP_LOW, &top);
+    const double rest = XE(exp_wide)(z, n_classes, kind == XE_PROBABILITIES ? out : NULL, VL, &end, &top);
     const V scale = XE(all)((REAL)(kind == XE_PROBABILITIES ? 1.0 / (1.0 + rest) : log1p(rest)));
     const V m = XE(all)((REAL)top);
     for (ptrdiff_t k = 0; k < n_classes; k += VL) {

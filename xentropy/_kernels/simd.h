@@ -209,6 +209,47 @@ XE_INLINE V XE(without)(V a, ptrdiff_t n)
     return XE(from_bits)(XE(to_bits)(a) & kept);
 }
 
+/* m ? 0 : a */
+XE_INLINE V XE(unless)(M m, V a)
+{
+#if XE_BYTES == 64 && XE_IS_FLOAT
+    return (V)_mm512_maskz_mov_ps((__mmask16)~m, (__m512)a);
+#elif XE_BYTES == 64
+    return (V)_mm512_maskz_mov_pd((__mmask8)~m, (__m512d)a);
+#else
+    return XE(from_bits)(~m & XE(to_bits)(a));
+#endif
+}
+
+/* Counts how often m was true, lane by lane: from START_COUNT on, whose last place is worth 1. */
+#if XE_IS_FLOAT
+#define START_COUNT 0x1p23f
+#else
+#define START_COUNT 0x1p52
+#endif
+XE_INLINE V XE(count)(V n, M m)
+{
+#if XE_BYTES == 64
+    return n + XE(unless)((M)~m, XE(all)(1));
+#else
+    return XE(from_bits)(XE(to_bits)(n) - m); /* an integer's arithmetic is done sooner */
+#endif
+}
+
+XE_INLINE int XE(any)(M m)
+{
+#if XE_BYTES == 64
+    return m != 0;
+#elif XE_BYTES == 32
+    return !_mm256_testz_si256((__m256i)m, (__m256i)m);
+#else
+    XE(word) words[VL], any = 0;
+    memcpy(words, &m, sizeof m);
+    for (int i = 0; i < VL; i++) any |= words[i];
+    return any != 0;
+#endif
+}
+
 /* a > b ? a : b, so b where either is NaN */
 XE_INLINE V XE(larger)(V a, V b)
 {
@@ -616,14 +657,46 @@ XE_INLINE void XE(add_short)(double *to, H a)
 #endif
 }
 
-/* Lane j of a[i] and lane i of a[j] change places, i, j < HL. In log2 steps: each interleaves the halves of a. */
+/* Rows in short vectors: SQUARE numbers of a row, 16 bytes, and of the row SQUARE rows further on the same. */
+#define SQUARE ((ptrdiff_t)(XE_BYTES ? 16 / sizeof(REAL) : 1))
+
+XE_INLINE H XE(load_rows)(const REAL *row, ptrdiff_t row_stride)
+{
+#if XE_BYTES > 16 && XE_IS_FLOAT
+    return (H)_mm256_loadu2_m128(row + SQUARE * row_stride, row);
+#elif XE_BYTES > 16
+    return (H)_mm256_loadu2_m128d(row + SQUARE * row_stride, row);
+#else
+    (void)row_stride;
+    return XE(load_short)(row);
+#endif
+}
+
+/* the first of these rows, or the second one */
+XE_INLINE void XE(store_row)(REAL *row, H a, const int second)
+{
+#if XE_BYTES > 16 && XE_IS_FLOAT
+    _mm_storeu_ps(row, second ? _mm256_extractf128_ps((__m256)a, 1) : _mm256_castps256_ps128((__m256)a));
+#elif XE_BYTES > 16
+    _mm_storeu_pd(row, second ? _mm256_extractf128_pd((__m256d)a, 1) : _mm256_castpd256_pd128((__m256d)a));
+#else
+    (void)second;
+    XE(store_short)(row, a);
+#endif
+}
+
+/* In each 16 bytes, lane j of a[i] and lane i of a[j] change places, i, j < SQUARE: such rows become columns, and columns
+ * such rows. In log2 steps: each interleaves the halves of a. */
 XE_INLINE void XE(transpose)(H *a)
 {
 #if XE_BYTES
 #if XE_IS_FLOAT && XE_BYTES > 16
-#define LOW 0, 8, 1, 9, 2, 10, 3, 11
-#define HIGH 4, 12, 5, 13, 6, 14, 7, 15
-#elif XE_IS_FLOAT || XE_BYTES > 16
+#define LOW 0, 8, 1, 9, 4, 12, 5, 13
+#define HIGH 2, 10, 3, 11, 6, 14, 7, 15
+#elif XE_BYTES > 16
+#define LOW 0, 4, 2, 6
+#define HIGH 1, 5, 3, 7
+#elif XE_IS_FLOAT
 #define LOW 0, 4, 1, 5
 #define HIGH 2, 6, 3, 7
 #else
@@ -631,15 +704,15 @@ XE_INLINE void XE(transpose)(H *a)
 #define HIGH 1, 3
 #endif
     XE_UNROLL
-    for (int step = 1; step < HL; step *= 2) {
-        H b[HL];
+    for (int step = 1; step < SQUARE; step *= 2) {
+        H b[SQUARE];
         XE_UNROLL
-        for (int i = 0; i < HL / 2; i++) {
-            b[2 * i] = __builtin_shufflevector(a[i], a[i + HL / 2], LOW);
-            b[2 * i + 1] = __builtin_shufflevector(a[i], a[i + HL / 2], HIGH);
+        for (int i = 0; i < SQUARE / 2; i++) {
+            b[2 * i] = __builtin_shufflevector(a[i], a[i + SQUARE / 2], LOW);
+            b[2 * i + 1] = __builtin_shufflevector(a[i], a[i + SQUARE / 2], HIGH);
         }
         XE_UNROLL
-        for (int i = 0; i < HL; i++) a[i] = b[i];
+        for (int i = 0; i < SQUARE; i++) a[i] = b[i];
     }
 #undef LOW
 #undef HIGH
@@ -653,58 +726,92 @@ XE_INLINE void XE(transpose)(H *a)
 #if XE_IS_FLOAT
 #define MANTISSA 23
 #define BIAS 127
-#define EXP_LOW -104.0f /* below, exp is 0; above EXP_HIGH it is inf */
-#define EXP_HIGH 90.0f
 #define MAGIC 0x1.8p23f
 #else
 #define MANTISSA 52
 #define BIAS 1023
-#define EXP_LOW -745.2
-#define EXP_HIGH 720.0
 #define MAGIC 0x1.8p52
 #endif
 
-/* exp(x) within 1 ulp for x up to EXP_HIGH, denormal results, -inf and NaN included; 0 for x < lowest >= EXP_LOW. Those
- * are not left to underflow, which takes some hundred cycles: whatever becomes of their lanes until the end.
- * x = n log 2 + r, |r| <= log(2) / 2. */
-XE_INLINE V XE(exp_above)(V lowest, V x)
+/* Where exp ends: what is less than `lowest` becomes 0, and is not left to underflow, which takes some hundred cycles on
+ * many processors. 2^n is `scale` times a number whose exponent are the low bits of n + shift: 0 where n is the lowest. */
+typedef struct {
+    V lowest, shift, scale;
+} XE(exp_end);
+
+/* As low as numbers go, or with next to no denormal ones. A denormal result is rounded once, as `scale` makes it of a
+ * normal one. */
+XE_INLINE XE(exp_end) XE(exp_ends)(const int denormals)
+{
+    enum { DIGITS = MANTISSA + 2 };
+    const REAL n = denormals ? -BIAS - DIGITS : -BIAS;
+    const REAL scale = denormals ? (REAL)1 / (REAL)((uint64_t)1 << DIGITS) : 1;
+    return (XE(exp_end)){XE(all)(n / (REAL)XE_COEFFICIENTS(LOG2E)), XE(all)(MAGIC - n), XE(all)(scale)};
+}
+
+#define EXPS 4 /* vectors, at most, that `exps_to` takes */
+
+/* exp(x) within 1 ulp for x <= 0, denormal results, -inf and NaN included: x = n log 2 + r, |r| <= log(2) / 2. Of several
+ * vectors, step by step: each waits for its last step, and fewer are under way at once if they come one by one. */
+XE_INLINE void XE(exps_to)(const XE(exp_end) *end, V *x, const int n_vectors)
 {
     static const REAL poly[] = {XE_COEFFICIENTS(EXP_POLY)};
-    const M vanishes = XE(less)(x, lowest);
-    const V n = (x * (REAL)XE_COEFFICIENTS(LOG2E) + MAGIC) - MAGIC; /* to the nearest integer */
-    const V r = (x - n * (REAL)XE_COEFFICIENTS(LN2_HIGH)) - n * (REAL)XE_COEFFICIENTS(LN2_LOW);
-    V q = XE(all)(poly[0]);
-    for (size_t i = 1; i < sizeof poly / sizeof *poly; i++) q = q * r + poly[i];
+    V shifted[EXPS], p[EXPS];
+    XE_UNROLL
+    for (int i = 0; i < n_vectors; i++) {
+#if XE_BYTES != 64
+        x[i] = XE(larger)(end->lowest, x[i]); /* NaN stays NaN */
+#endif
+        shifted[i] = x[i] * (REAL)XE_COEFFICIENTS(LOG2E) + end->shift;
+    }
+#if XE_BYTES == 64
+    M vanishes[EXPS];
+    XE_UNROLL
+    for (int i = 0; i < n_vectors; i++) vanishes[i] = XE(less)(x[i], end->lowest);
+#endif
+    XE_UNROLL
+    for (int i = 0; i < n_vectors; i++) {
+        const V n = shifted[i] - end->shift; /* x / log 2, to the nearest integer */
+        x[i] = (x[i] - n * (REAL)XE_COEFFICIENTS(LN2_HIGH)) - n * (REAL)XE_COEFFICIENTS(LN2_LOW);
+        p[i] = XE(all)(poly[0]);
+    }
+    XE_UNROLL
+    for (size_t j = 1; j < sizeof poly / sizeof *poly; j++)
+        XE_UNROLL
+        for (int i = 0; i < n_vectors; i++) p[i] = p[i] * x[i] + poly[j];
 #if XE_FMA
-    const V p = (REAL)1 + r * ((REAL)1 + r * q); /* two roundings after those of q */
+    XE_UNROLL
+    for (int step = 0; step < 2; step++)
+        XE_UNROLL
+        for (int i = 0; i < n_vectors; i++) p[i] = (REAL)1 + x[i] * p[i]; /* two roundings after those of the rest */
 #else
-    const V p = (REAL)1 + (r + r * r * q);
+    for (int i = 0; i < n_vectors; i++) p[i] = (REAL)1 + (x[i] + x[i] * x[i] * p[i]);
 #endif
+    XE_UNROLL
+    for (int i = 0; i < n_vectors; i++) {
 #if XE_BYTES == 64 && XE_IS_FLOAT
-    return (V)_mm512_maskz_scalef_ps((__mmask16)~vanishes, (__m512)p, (__m512)n);
+        x[i] = (V)_mm512_maskz_scalef_ps((__mmask16)~vanishes[i], (__m512)p[i], (__m512)(shifted[i] - end->shift));
 #elif XE_BYTES == 64
-    return (V)_mm512_maskz_scalef_pd((__mmask8)~vanishes, (__m512d)p, (__m512d)n);
+        x[i] = (V)_mm512_maskz_scalef_pd((__mmask8)~vanishes[i], (__m512d)p[i], (__m512d)(shifted[i] - end->shift));
 #else
-    /* 2^n in two factors, so that a denormal result is rounded once. The low bits of n + MAGIC hold n, and a left
-     * shift is all it takes: AVX2 has no arithmetic shift of 64-bit lanes to the right. */
-    const V half = (n * (REAL)0.5 + (MAGIC + BIAS)) - (MAGIC + BIAS);
-    const V a = XE(from_bits)(XE(to_bits)(half + (MAGIC + BIAS)) << MANTISSA);
-    const V b = XE(from_bits)(XE(to_bits)((n - half) + (MAGIC + BIAS)) << MANTISSA);
-    return XE(where)(vanishes, XE(all)(0), p * a * b);
+        /* the low bits of `shifted` hold n, and a left shift is all it takes: AVX2 has no arithmetic shift of 64-bit
+         * lanes to the right */
+        x[i] = p[i] * XE(from_bits)(XE(to_bits)(shifted[i]) << MANTISSA) * end->scale;
 #endif
+    }
 }
 
-/* the same for every x, +inf included */
+XE_INLINE V XE(exp_to)(const XE(exp_end) *end, V x)
+{
+    XE(exps_to)(end, &x, 1);
+    return x;
+}
+
+/* the same, as low as numbers go */
 XE_INLINE V XE(vexp)(V x)
 {
-    return XE(exp_above)(XE(all)((REAL)EXP_LOW), XE(smaller)(XE(all)((REAL)EXP_HIGH), x));
-}
-
-/* to[i] = exp(z[i] - shift) */
-XE_INLINE void XE(exp_array)(const REAL *z, ptrdiff_t n, REAL shift, REAL *to)
-{
-    for (ptrdiff_t i = 0; i < n; i += VL)
-        XE(store_some)(to + i, XE(vexp)(XE(load_some)(z + i, n - i) - shift), n - i);
+    const XE(exp_end) end = XE(exp_ends)(1);
+    return XE(exp_to)(&end, x);
 }
 
 #if !XE_IS_FLOAT
@@ -729,33 +836,29 @@ XE_INLINE V XE(product_less)(V a, V b, V c)
 XE_INLINE V XE(sigmoid_pair)(V x, V *other)
 {
     static const REAL poly[] = {XE_COEFFICIENTS(EXP_POLY)};
-    const V zero = XE(all)(0), one = XE(all)(1);
-    const M vanishes = XE(less)(x, XE(all)(EXP_LOW));
-    const V n = (x * XE_COEFFICIENTS(LOG2E) + MAGIC) - MAGIC;
+    const V one = XE(all)(1);
+    const XE(exp_end) end = XE(exp_ends)(1);
+    x = XE(larger)(end.lowest, x);
+    const V shifted = x * XE_COEFFICIENTS(LOG2E) + end.shift, n = shifted - end.shift;
     const V high = x - n * XE_COEFFICIENTS(LN2_HIGH), low = n * XE_COEFFICIENTS(LN2_LOW);
     const V r = high - low, r_lost = (high - r) - low;
     V f = XE(all)(poly[0]);
     for (size_t i = 1; i < sizeof poly / sizeof *poly; i++) f = f * r + poly[i];
     const V t = r * r * f, s = r + t, s_lost = (r - s) + t;
     const V p = one + s, p_lost = ((one - p) + s) + (s_lost + r_lost);
-    const V half = (n * 0.5 + (MAGIC + BIAS)) - (MAGIC + BIAS);
-    const V a = XE(from_bits)(XE(to_bits)(half + (MAGIC + BIAS)) << MANTISSA);
-    const V b = XE(from_bits)(XE(to_bits)((n - half) + (MAGIC + BIAS)) << MANTISSA);
-    const V q = p * a * b, q_lost = p_lost * a * b;
+    const V power = XE(from_bits)(XE(to_bits)(shifted) << MANTISSA);
+    const V q = p * power * end.scale, q_lost = p_lost * power * end.scale;
     const V d = one + q, d_lost = ((one - d) + q) + q_lost;
     const V inverse = one / d;
     /* with 1/d and the quotient nearly right, what is missing is small, and need not be exact */
-    const V large = inverse - (XE(product_less)(inverse, d, one) + inverse * d_lost) * inverse;
+    *other = inverse - (XE(product_less)(inverse, d, one) + inverse * d_lost) * inverse;
     const V y = q * inverse;
-    const V small = y - ((XE(product_less)(y, d, q) - q_lost) + y * d_lost) * inverse;
-    *other = XE(where)(vanishes, one, large);
-    return XE(where)(vanishes, zero, small);
+    return y - ((XE(product_less)(y, d, q) - q_lost) + y * d_lost) * inverse;
 }
 #endif
 
 #undef MANTISSA
 #undef BIAS
-#undef EXP_HIGH
 #undef MAGIC
 
 /* ---- logarithms, of doubles ---- */

@@ -11,14 +11,15 @@
 typedef struct {
     double *weight, *rest, *gap, *loss; /* a, rest, m - z_y, loss */
     REAL *label, *scale, *own_scale, *own_shift; /* y; g_k = scale e_k, g_y = own_scale e_y + own_shift */
-    REAL lowest, tiny; /* exps of less than lowest, and gradients of less than tiny, become 0 */
+    XE(exp_end) end;
+    REAL tiny; /* gradients of less than that become 0 */
 } XE(block);
 
 #define BLOCK_BYTES(stride) ((stride) * (ptrdiff_t)(4 * sizeof(double) + 4 * sizeof(REAL)))
 
 static inline char *XE(carve)(char *scratch, ptrdiff_t stride, XE(block) * b)
 {
-    b->lowest = (REAL)EXP_LOW, b->tiny = 0;
+    b->end = XE(exp_ends)(1), b->tiny = 0;
     b->weight = (double *)scratch;
     b->rest = b->weight + stride, b->gap = b->rest + stride, b->loss = b->gap + stride;
     b->label = (REAL *)(b->loss + stride);
@@ -30,7 +31,7 @@ static inline char *XE(carve)(char *scratch, ptrdiff_t stride, XE(block) * b)
  * denormal; in the sums of a gradient over rows they are nothing, and a rest that is so small is computed again. */
 static inline void XE(no_denormals)(XE(block) * b)
 {
-    b->lowest = XE_IS_FLOAT ? (REAL)-87 : (REAL)-708;
+    b->end = XE(exp_ends)(0);
     b->tiny = XE_IS_FLOAT ? (REAL)0x1p-100 : (REAL)0x1p-900;
 }
 
@@ -102,62 +103,74 @@ XE_HOT double XE(rest_again)(const REAL *z, ptrdiff_t n, double m)
 
 /* ---- rows and columns ----
  *
- * Short vectors of both are turned in registers. Such a vector may reach into the next rows, but not past the last
- * number of the last one. */
+ * Squares of numbers are turned in registers, HL rows and BAND columns at a time. The last group of a row ends where
+ * the row does, and repeats a part of what the one before it did. Rows that are shorter are read and written together
+ * with the start of the next, so in their order; the last rows of those are taken number by number. */
+
+#define BAND ((ptrdiff_t)4) /* whole squares */
+
+/* whether HL rows from the r-th on can be: none of the numbers lies past the last row's */
+XE_INLINE int XE(in_squares)(ptrdiff_t r, ptrdiff_t n, ptrdiff_t row_stride, ptrdiff_t K)
+{
+    return r + HL <= n && (r + HL - 1) * row_stride + BAND <= (n - 1) * row_stride + (K < BAND ? K : BAND);
+}
+
+XE_INLINE void XE(turn_squares)(H *a)
+{
+    XE_UNROLL
+    for (int i = 0; i < BAND; i += SQUARE) XE(transpose)(a + i);
+}
 
 /* rows (n, K), row_stride apart -> columns (K, stride), which repeat the last row up to the end of the last vector;
  * rows of weight 0 become zeros */
 XE_HOT void XE(rows_to_columns)(const REAL *rows, ptrdiff_t n, ptrdiff_t row_stride, ptrdiff_t K, const double *weight,
                                 REAL *columns, ptrdiff_t stride)
 {
-    const ptrdiff_t total = (n - 1) * row_stride + K, padded = (n + VL - 1) / VL * VL;
-    for (ptrdiff_t r = 0; r < padded; r += HL)
-        for (ptrdiff_t k = 0; k < K; k += HL) {
-            H a[HL];
-            if (r + HL <= n && (r + HL - 1) * row_stride + k + HL <= total) {
-                XE_UNROLL
-                for (int i = 0; i < HL; i++) a[i] = XE(load_short)(rows + (r + i) * row_stride + k);
-            } else {
-                for (ptrdiff_t i = 0; i < HL; i++) {
-                    REAL lanes[HL];
-                    for (ptrdiff_t c = 0; c < HL; c++)
-                        lanes[c] = k + c < K ? rows[(r + i < n ? r + i : n - 1) * row_stride + k + c] : 0;
-                    a[i] = XE(load_short)(lanes);
-                }
-            }
-            XE(transpose)(a);
+    const ptrdiff_t padded = (n + VL - 1) / VL * VL;
+    ptrdiff_t r = 0;
+    for (; XE(in_squares)(r, n, row_stride, K); r += HL)
+        for (ptrdiff_t next = 0; next < K; next += BAND) {
+            const ptrdiff_t k = K < BAND || next + BAND <= K ? next : K - BAND;
+            const REAL *from = rows + r * row_stride + k;
+            REAL *to = columns + k * stride + r;
+            H a[BAND];
             XE_UNROLL
-            for (int i = 0; i < HL; i++)
-                if (k + i < K) XE(store_short)(columns + (k + i) * stride + r, a[i]);
+            for (int i = 0; i < BAND; i++)
+                a[i] = XE(load_rows)(from + i % SQUARE * row_stride + i / SQUARE * SQUARE, row_stride);
+            XE(turn_squares)(a);
+            XE_UNROLL
+            for (int i = 0; i < BAND; i++)
+                if (i < K) XE(store_short)(to + i * stride, a[i]);
         }
-    for (ptrdiff_t r = 0; weight && r < padded; r++)
+    for (; r < padded; r++)
+        for (ptrdiff_t k = 0; k < K; k++) columns[k * stride + r] = rows[(r < n ? r : n - 1) * row_stride + k];
+    for (r = 0; weight && r < padded; r++)
         if (weight[r < n ? r : n - 1] == 0.0)
             for (ptrdiff_t k = 0; k < K; k++) columns[k * stride + r] = 0;
 }
 
-/* and back. From the last vector of a row to its first, and row by row, each writes again what the one before it wrote
- * beyond the end of its own. */
+/* and back */
 XE_HOT void XE(columns_to_rows)(const REAL *columns, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t K, ptrdiff_t row_stride,
                                 REAL *rows)
 {
-    const ptrdiff_t total = (n - 1) * row_stride + K;
-    for (ptrdiff_t r = 0; r < n; r += HL)
-        for (ptrdiff_t k = (K - 1) / HL * HL; k >= 0; k -= HL) {
-            H a[HL];
+    ptrdiff_t r = 0;
+    for (; XE(in_squares)(r, n, row_stride, K); r += HL)
+        for (ptrdiff_t next = 0; next < K; next += BAND) {
+            const ptrdiff_t k = K < BAND || next + BAND <= K ? next : K - BAND;
+            const REAL *from = columns + k * stride + r;
+            REAL *to = rows + r * row_stride + k;
+            H a[BAND];
             XE_UNROLL
-            for (int i = 0; i < HL; i++) a[i] = XE(load_short)(columns + (k + i < K ? k + i : K - 1) * stride + r);
-            XE(transpose)(a);
-            if (r + HL <= n && (r + HL - 1) * row_stride + k + HL <= total) {
+            for (int i = 0; i < BAND; i++) a[i] = XE(load_short)(from + (i < K ? i : K - 1) * stride);
+            XE(turn_squares)(a);
+            XE_UNROLL
+            for (int i = 0; i < HL; i++)
                 XE_UNROLL
-                for (int i = 0; i < HL; i++) XE(store_short)(rows + (r + i) * row_stride + k, a[i]);
-            } else {
-                for (ptrdiff_t i = 0; i < HL && r + i < n; i++) {
-                    REAL lanes[HL];
-                    XE(store_short)(lanes, a[i]);
-                    for (ptrdiff_t c = 0; c < HL && k + c < K; c++) rows[(r + i) * row_stride + k + c] = lanes[c];
-                }
-            }
+                for (int c = 0; c < BAND; c += SQUARE)
+                    XE(store_row)(to + i * row_stride + c, a[c + i % SQUARE], i / SQUARE);
         }
+    for (; r < n; r++)
+        for (ptrdiff_t k = 0; k < K; k++) rows[r * row_stride + k] = columns[k * stride + r];
 }
 
 /* ---- few classes: z and g are (K, stride), a lane is a row ---- */
@@ -178,13 +191,28 @@ static void XE(rests_again)(ptrdiff_t n_classes, const REAL *z, ptrdiff_t stride
 }
 
 /* the same of a vector of rows */
-XE_INLINE void XE(keep_digits)(ptrdiff_t n_classes, const REAL *z, ptrdiff_t stride, double *rest)
+XE_INLINE void XE(keep_digits)(ptrdiff_t n_classes, const REAL *z, ptrdiff_t stride, V rest, double *wide)
 {
-    if (sizeof(REAL) == sizeof(double)) return;
-    for (ptrdiff_t i = 0; i < VL; i += VLD) {
-        int any = 0;
-        for (ptrdiff_t l = i; l < i + VLD; l++) any |= RUNS_OUT(rest[l]);
-        if (any) XE(rests_again)(n_classes, z + i, stride, rest + i);
+    if (sizeof(REAL) == sizeof(double) || !XE(any)(XE(less)(rest, XE(all)((REAL)LEAST_REST)))) return;
+    for (ptrdiff_t i = 0; i < VL; i += VLD) XE(rests_again)(n_classes, z + i, stride, wide + i);
+}
+
+/* exp(z - m) into e: of n_vectors vectors of rows */
+XE_INLINE void XE(exp_of_columns)(ptrdiff_t n_classes, const int n_vectors, const REAL *z, REAL *e, ptrdiff_t stride,
+                                  const XE(exp_end) * end)
+{
+    V m[EXPS], x[EXPS];
+    XE_UNROLL
+    for (int i = 0; i < n_vectors; i++) m[i] = XE(load)(z + i * VL);
+    for (ptrdiff_t k = 1; k < n_classes; k++)
+        XE_UNROLL
+        for (int i = 0; i < n_vectors; i++) m[i] = XE(larger)(XE(load)(z + k * stride + i * VL), m[i]);
+    for (ptrdiff_t k = 0; k < n_classes; k++) {
+        XE_UNROLL
+        for (int i = 0; i < n_vectors; i++) x[i] = XE(load)(z + k * stride + i * VL) - m[i];
+        XE(exps_to)(end, x, n_vectors);
+        XE_UNROLL
+        for (int i = 0; i < n_vectors; i++) XE(store)(e + k * stride + i * VL, x[i]);
     }
 }
 
@@ -192,25 +220,26 @@ XE_INLINE void XE(keep_digits)(ptrdiff_t n_classes, const REAL *z, ptrdiff_t str
 XE_HOT void XE(exp_columns)(ptrdiff_t n_classes, ptrdiff_t padded, const REAL *z, REAL *e, ptrdiff_t stride,
                             const XE(block) * b)
 {
-    const V zero = XE(all)(0), one = XE(all)(1), lowest = XE(all)(b->lowest);
-    for (ptrdiff_t r = 0; r < padded; r += VL) {
-        V m = XE(load)(z + r);
-        for (ptrdiff_t k = 1; k < n_classes; k++) m = XE(larger)(XE(load)(z + k * stride + r), m);
+    const XE(exp_end) end = b->end;
+    ptrdiff_t r = 0;
+    for (; r + EXPS * VL <= padded; r += EXPS * VL) XE(exp_of_columns)(n_classes, EXPS, z + r, e + r, stride, &end);
+    for (; r < padded; r += VL) XE(exp_of_columns)(n_classes, 1, z + r, e + r, stride, &end);
+    for (r = 0; r < padded; r += VL) {
         const V y = XE(load)(b->label + r);
-        V z_y = m, rest = zero, ties = -one, class_k = zero;
+        V m = XE(load)(z + r), z_y = m, rest = XE(all)(0), ties = XE(all)(START_COUNT), class_k = rest;
+        for (ptrdiff_t k = 1; k < n_classes; k++) m = XE(larger)(XE(load)(z + k * stride + r), m);
         for (ptrdiff_t k = 0; k < n_classes; k++) {
-            const V z_k = XE(load)(z + k * stride + r), e_k = XE(exp_above)(lowest, z_k - m);
+            const V z_k = XE(load)(z + k * stride + r);
             const M top = XE(equal)(z_k, m);
-            XE(store)(e + k * stride + r, e_k);
-            rest += XE(where)(top, zero, e_k);
-            ties += XE(where)(top, one, zero);
+            rest += XE(unless)(top, XE(load)(e + k * stride + r));
+            ties = XE(count)(ties, top);
             z_y = XE(where)(XE(equal)(y, class_k), z_k, z_y);
-            class_k += one;
+            class_k += (REAL)1;
         }
-        rest += ties + (m - m); /* m - m: NaN where the row has no distribution */
+        rest += (ties - (START_COUNT + 1)) + (m - m); /* m - m: NaN where the row has no distribution */
         XE(wide_store)(b->rest + r, rest, 0);
         XE(wide_store)(b->gap + r, m - z_y, 0);
-        XE(keep_digits)(n_classes, z + r, stride, b->rest + r);
+        XE(keep_digits)(n_classes, z + r, stride, rest, b->rest + r);
     }
 }
 
@@ -224,7 +253,7 @@ XE_HOT void XE(scale_columns)(ptrdiff_t n_classes, ptrdiff_t padded, REAL *e, pt
         V class_k = XE(all)(0);
         for (ptrdiff_t k = 0; k < n_classes; k++) {
             const V e_k = XE(load)(e + k * stride + r), g_k = e_k * scale;
-            const V other = XE(where)(XE(less)(g_k, tiny), XE(all)(0), g_k);
+            const V other = XE(unless)(XE(less)(g_k, tiny), g_k);
             XE(store)(e + k * stride + r, XE(where)(XE(equal)(y, class_k), e_k * own_scale + own_shift, other));
             class_k += (REAL)1;
         }
@@ -236,10 +265,11 @@ XE_HOT void XE(scale_columns)(ptrdiff_t n_classes, ptrdiff_t padded, REAL *e, pt
  * Vector v of a row of e lies at e + v e_step: rows one after the other, or tiles of one vector of classes. */
 
 /* exp(z - m) into e where it is not NULL, m into top; returns rest */
-XE_HOT double XE(exp_wide)(const REAL *z, ptrdiff_t n_classes, REAL *e, ptrdiff_t e_step, REAL lowest, double *top)
+XE_HOT double XE(exp_wide)(const REAL *z, ptrdiff_t n_classes, REAL *e, ptrdiff_t e_step,
+                           const XE(exp_end) * ends, double *top)
 {
-    enum { SHORT = 16 }; /* vectors that are summed in REAL before they are added to doubles */
-    const V zero = XE(all)(0), one = XE(all)(1), low = XE(all)(lowest);
+    enum { SHORT = 16, N = EXPS }; /* vectors that are summed in REAL before they are added to doubles */
+    const XE(exp_end) end = *ends;
     V highest = XE(all)(-(REAL)INFINITY);
     ptrdiff_t k = 0;
     for (; k + VL <= n_classes; k += VL) highest = XE(larger)(XE(load)(z + k), highest);
@@ -250,31 +280,47 @@ XE_HOT double XE(exp_wide)(const REAL *z, ptrdiff_t n_classes, REAL *e, ptrdiff_
     /* the next rows are fetched while this one is computed with */
     const ptrdiff_t row_bytes = n_classes * (ptrdiff_t)sizeof(REAL);
     const ptrdiff_t ahead = row_bytes < 4096 ? 4096 : row_bytes > 65536 ? 65536 : row_bytes;
-    V ties = zero;
+    V ties = XE(all)(START_COUNT);
     VD sum = XE_DOUBLE(all)(0.0);
     for (k = 0; k < n_classes;) {
-        V rest = zero;
+        V rest = XE(all)(0);
         const ptrdiff_t stop = n_classes - k < SHORT * VL ? n_classes : k + SHORT * VL;
+        for (; k + N * VL <= stop; k += N * VL, e += e ? N * e_step : 0) {
+            V x[N];
+            XE_UNROLL
+            for (int i = 0; i < N; i++) {
+                if (i * sizeof(V) % 64 == 0) XE_PREFETCH((const char *)(z + k + i * VL) + ahead);
+                x[i] = XE(load)(z + k + i * VL) - m;
+            }
+            XE(exps_to)(&end, x, N);
+            XE_UNROLL
+            for (int i = 0; i < N; i++) {
+                const M is_top = XE(equal)(XE(load)(z + k + i * VL), m);
+                rest += XE(unless)(is_top, x[i]);
+                ties = XE(count)(ties, is_top);
+                if (e) XE(store)(e + i * e_step, x[i]);
+            }
+        }
         for (; k + VL <= stop; k += VL, e += e ? e_step : 0) {
             XE_PREFETCH((const char *)(z + k) + ahead);
-            const V z_k = XE(load)(z + k), e_k = XE(exp_above)(low, z_k - m);
+            const V z_k = XE(load)(z + k), e_k = XE(exp_to)(&end, z_k - m);
             const M is_top = XE(equal)(z_k, m);
-            rest += XE(where)(is_top, zero, e_k);
-            ties += XE(where)(is_top, one, zero);
+            rest += XE(unless)(is_top, e_k);
+            ties = XE(count)(ties, is_top);
             if (e) XE(store)(e, e_k);
         }
         if (k < stop) {
-            const V z_k = XE(load_or)(z + k, stop - k, -(REAL)INFINITY), e_k = XE(exp_above)(low, z_k - m);
+            const V z_k = XE(load_or)(z + k, stop - k, -(REAL)INFINITY), e_k = XE(exp_to)(&end, z_k - m);
             const M is_top = XE(equal)(z_k, m);
-            rest += XE(where)(is_top, zero, e_k);
-            ties += XE(where)(is_top, one, zero);
+            rest += XE(unless)(is_top, e_k);
+            ties = XE(count)(ties, is_top);
             if (e) XE(store_some)(e, e_k, stop - k);
             k = stop;
         }
         sum += XE(fold)(rest);
     }
     *top = top_z;
-    return XE_DOUBLE(sum)(sum) + ((double)XE(sum)(ties) - 1.0) + ((double)top_z - (double)top_z);
+    return XE_DOUBLE(sum)(sum) + ((double)XE(sum)(ties - START_COUNT) - 1.0) + ((double)top_z - (double)top_z);
 }
 
 /* e becomes the gradient of row r */
@@ -289,11 +335,11 @@ XE_HOT void XE(scale_row)(ptrdiff_t n_classes, REAL *e, ptrdiff_t e_step, ptrdif
         for (; k + VL <= n_classes; k += VL, e += e_step) XE(store)(e, XE(load)(e) * scale);
     for (; k + VL <= n_classes; k += VL, e += e_step) {
         const V g_k = XE(load)(e) * scale;
-        XE(store)(e, XE(where)(XE(less)(g_k, tiny), XE(all)(0), g_k));
+        XE(store)(e, XE(unless)(XE(less)(g_k, tiny), g_k));
     }
     if (k < n_classes) {
         const V g_k = XE(load_some)(e, n_classes - k) * scale;
-        XE(store_some)(e, XE(where)(XE(less)(g_k, tiny), XE(all)(0), g_k), n_classes - k);
+        XE(store_some)(e, XE(unless)(XE(less)(g_k, tiny), g_k), n_classes - k);
     }
     *own = g_y;
 }
@@ -310,7 +356,8 @@ XE_HOT void XE(scale_row)(ptrdiff_t n_classes, REAL *e, ptrdiff_t e_step, ptrdif
 XE_HOT void XE(mix_columns)(const xe_target *t, ptrdiff_t padded, const REAL *z, REAL *e, REAL *asked, ptrdiff_t stride,
                             const XE(block) * b)
 {
-    const V zero = XE(all)(0), one = XE(all)(1), lowest = XE(all)(b->lowest), masked = XE(all)(-(REAL)INFINITY);
+    const V zero = XE(all)(0), one = XE(all)(1), masked = XE(all)(-(REAL)INFINITY);
+    const XE(exp_end) end = b->end;
     const V keep = XE(all)((REAL)(1.0 - t->smoothing));
     for (ptrdiff_t r = 0; r < padded; r += VL) {
         const V y = XE(load)(b->label + r);
@@ -323,7 +370,7 @@ XE_HOT void XE(mix_columns)(const xe_target *t, ptrdiff_t padded, const REAL *z,
         const V share = XE(all)((REAL)t->smoothing) / XE(larger)(n_open, one);
         V rest = zero, ties = -one, at_top = zero, elsewhere = zero, distance = zero, class_k = zero;
         for (ptrdiff_t k = 0; k < t->n_classes; k++) {
-            const V z_k = XE(load)(z + k * stride + r), e_k = XE(exp_above)(lowest, z_k - m);
+            const V z_k = XE(load)(z + k * stride + r), e_k = XE(exp_to)(&end, z_k - m);
             const M top = XE(equal)(z_k, m);
             V a = t->labels ? XE(where)(XE(equal)(y, class_k), keep, zero) : keep * XE(load)(asked + k * stride + r);
             a += XE(where)(XE(equal)(z_k, masked), zero, share);
@@ -342,7 +389,7 @@ XE_HOT void XE(mix_columns)(const xe_target *t, ptrdiff_t padded, const REAL *z,
         XE(wide_store)(b->gap + r, distance, 0);
         XE(store)(b->scale + r, at_top);
         XE(store)(b->own_scale + r, elsewhere);
-        XE(keep_digits)(t->n_classes, z + r, stride, b->rest + r);
+        XE(keep_digits)(t->n_classes, z + r, stride, rest, b->rest + r);
     }
 }
 
@@ -522,7 +569,7 @@ static double XE(row_losses)(const xe_target *t, ptrdiff_t first, ptrdiff_t n, c
             double top;
             b->rest[r] = b->gap[r] = 0.0;
             if (t->sample_weight && t->sample_weight[first + r] == 0.0) continue;
-            const double rest = XE(exp_wide)(z_r, width, e ? e + r * e_row : NULL, e_step, b->lowest, &top);
+            const double rest = XE(exp_wide)(z_r, width, e ? e + r * e_row : NULL, e_step, &b->end, &top);
             b->rest[r] = RUNS_OUT(rest) ? XE(rest_again)(z_r, width, top) : rest;
             if (plain)
                 b->gap[r] = top - (double)z_r[t->labels[first + r]];
