@@ -186,6 +186,9 @@ cdef class _Model:
                 self._bind_csr[double, int32_t](X.data, indices, indptr)
             else:
                 self._bind_csr[double, int64_t](X.data, indices, indptr)
+        # where few rows hold one more partition, coefficients and gradient are not copied either
+        self.model.in_place = (self.model.indptr != NULL
+                               and X.data.shape[0] < _MIN_UPDATES_FEW * self.model.n_features)
         cdef Py_ssize_t real = 4 if compute == "float32" else 8
         cdef Py_ssize_t d = 0 if self.model.indptr != NULL else self.model.n_features, R = self.model.n_outputs
         cdef Py_ssize_t fitting = _BLOCK_BYTES // (real * (d + 2 * R))
@@ -215,7 +218,7 @@ cdef class _Model:
         cdef unsigned char[:, ::1] scratch = self._scratch_of(n_threads)
         work.model, work.kernels = &self.model, self.kernels
         work.scratch, work.scratch_size = &scratch[0, 0], scratch.shape[1]
-        work.coef = &coef[0, 0] if coef.shape[0] else NULL
+        work.coef = self.model.coef = &coef[0, 0] if coef.shape[0] else NULL
         work.intercept = &intercept[0]
         return 0
 
@@ -336,7 +339,9 @@ cdef class LinearPass(_Model):
         cdef Py_ssize_t stored = X.size if isinstance(X, np.ndarray) else X.data.shape[0]
         cdef Py_ssize_t updates = stored * self.model.n_outputs // size
         cdef Py_ssize_t worth = updates // _MIN_UPDATES
-        if self.model.indptr != NULL:
+        if self.model.in_place:
+            worth = 1
+        elif self.model.indptr != NULL:
             worth = max(updates // _MIN_UPDATES_CSR, min(_FEW_PARTITIONS, updates // _MIN_UPDATES_FEW))
         cdef Py_ssize_t most = min(_MAX_PARTITIONS, stored * (self.model.n_outputs + _READING) // _MIN_WORK, worth,
                                    _PARTIAL_BYTES // (8 * size))
@@ -351,8 +356,9 @@ cdef class LinearPass(_Model):
     cdef Py_ssize_t _tile_rows(self) except -1:
         # of a tile that pays; 0: none does
         cdef Py_ssize_t real = 4 if self.kernels == xe_kernels_float() else 8
-        cdef Py_ssize_t size = self.kernels.linear_partial(&self.model), stride = size // (self.model.n_features + 1)
-        if self.model.n_outputs == 1 or size * (real + 8) < _LARGE_TABLES:
+        cdef Py_ssize_t size = self.kernels.linear_partial(&self.model)
+        cdef Py_ssize_t stride = size if self.model.in_place else size // (self.model.n_features + 1)
+        if self.model.n_outputs == 1 or self.model.n_features * stride * (real + 8) < _LARGE_TABLES:
             return 0
         return min(_TILE_BYTES // (real * stride), _MOST_TILE_ROWS)
 
@@ -482,7 +488,7 @@ cdef class LinearPass(_Model):
         self._begin(&work, coef, intercept, n_threads)
         work.n_partitions, work.partial_size = n_partitions, self._partials.shape[0] // n_partitions
         work.partials, work.sums = &self._partials[0], &self._sums[0]
-        work.grad_coef = &grad_coef[0, 0] if d else NULL
+        work.grad_coef = self.model.grad_coef = &grad_coef[0, 0] if d else NULL
         work.grad_intercept = &grad_intercept[0]
         with nogil:
             self._pack(&work, n_threads)

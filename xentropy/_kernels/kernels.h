@@ -71,10 +71,13 @@ typedef struct {
     const void *x;          /* dense: (n, d) C-ordered; CSR: the stored values */
     const double *shift;    /* (d), subtracted from each row of dense x as it is read; NULL: none */
     int indices_are_64;
+    int in_place;           /* CSR: coef is read and grad_coef summed where they lie, without packing and partials */
     const void *indices;    /* CSR: columns, in [0, d); NULL for dense X */
     const void *indptr;     /* CSR: (n + 1) */
     xe_tiles tiles;
     const void *packed;     /* what linear_pack made of the coefficients */
+    const double *coef;     /* (d, R), where in_place */
+    double *grad_coef;      /* OUT (d, R), where in_place, which allows of one partition */
     xe_target target;
     double *row_loss;       /* OUT (n), or NULL: the loss of each row */
     void *grad_x;           /* OUT (n, d) REAL, or NULL: the gradient with respect to dense X, G W */
@@ -113,7 +116,8 @@ typedef struct {
     /* Rows begin..end, which are whole tiles if there are any: returns the sum of their losses and overwrites partial
      * with their gradient. */
     double (*linear_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *partial);
-    /* Sums n_partials gradients, in their order, into grad_coef (d, R) and grad_intercept (R): features begin..end. */
+    /* Sums n_partials gradients, in their order, into grad_coef (d, R) and grad_intercept (R): features begin..end. With
+     * in_place, those of the intercept alone. */
     void (*linear_combine)(const xe_linear *p, const double *partials, ptrdiff_t n_partials, ptrdiff_t begin,
                            ptrdiff_t end, double *grad_coef, double *grad_intercept);
     /* Rows begin..end into out (n, K) REAL, or (n, R) where logits are asked for. */

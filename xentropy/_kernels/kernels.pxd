@@ -52,10 +52,13 @@ cdef extern from "kernels.h" nogil:
         const void *x
         const double *shift
         int indices_are_64
+        int in_place
         const void *indices
         const void *indptr
         xe_tiles tiles
         const void *packed
+        const double *coef
+        double *grad_coef
         xe_target target
         double *row_loss
         void *grad_x

@@ -2,7 +2,8 @@
  *
  * A stored value meets the R coefficients of its feature, which are adjacent: a lane is an output. Coefficients and the
  * gradient are (d, stride), logits (n, stride), stride being R up to whole short vectors. What moves between the caches
- * is the time: a row of each of them is as short, and lies in as few cache lines, as it can.
+ * is the time: a row of each of them is as short, and lies in as few cache lines, as it can. Where there are few values
+ * to a feature, to copy coefficients and gradient would take as long as the pass: it is in_place.
  */
 
 static inline ptrdiff_t XE(row_stride)(ptrdiff_t n_outputs)
@@ -10,28 +11,56 @@ static inline ptrdiff_t XE(row_stride)(ptrdiff_t n_outputs)
     return n_outputs == 1 ? 1 : (n_outputs + HL - 1) / HL * HL;
 }
 
-static size_t XE(sparse_packed)(const xe_linear *p)
+/* Whether coefficients are read as they come: only if they are REAL, and whole short vectors */
+static inline int XE(reads_in_place)(const xe_linear *p)
 {
-    return (size_t)((p->n_features + 1) * XE(row_stride)(p->n_outputs)) * sizeof(REAL);
+    return p->in_place && !XE_IS_FLOAT && XE(row_stride)(p->n_outputs) == p->n_outputs;
 }
 
-/* (d, stride) and b (stride), padded by zeros: the gradient of a padding output is 0 */
+static inline ptrdiff_t XE(n_packed_features)(const xe_linear *p)
+{
+    return XE(reads_in_place)(p) ? 0 : p->n_features;
+}
+
+static inline const REAL *XE(sparse_coef)(const xe_linear *p)
+{
+    return XE(reads_in_place)(p) ? (const REAL *)(const void *)p->coef : p->packed;
+}
+
+static inline const REAL *XE(sparse_intercept)(const xe_linear *p)
+{
+    return (const REAL *)p->packed + XE(n_packed_features)(p) * XE(row_stride)(p->n_outputs);
+}
+
+static size_t XE(sparse_packed)(const xe_linear *p)
+{
+    return (size_t)((XE(n_packed_features)(p) + 1) * XE(row_stride)(p->n_outputs)) * sizeof(REAL);
+}
+
+/* (d, stride), unless they are read in place, and b (stride), padded by zeros: the gradient of a padding output is 0 */
 static void XE(sparse_pack)(const xe_linear *p, const double *coef, const double *intercept, ptrdiff_t begin,
                             ptrdiff_t end, REAL *to)
 {
     const ptrdiff_t d = p->n_features, R = p->n_outputs, stride = XE(row_stride)(R);
-    for (ptrdiff_t j = begin; j < end; j++) {
+    for (ptrdiff_t j = begin; j < end && !XE(reads_in_place)(p); j++) {
         for (ptrdiff_t k = 0; k < R; k++) to[j * stride + k] = (REAL)coef[j * R + k];
         for (ptrdiff_t k = R; k < stride; k++) to[j * stride + k] = 0;
     }
     if (end < d) return;
-    to += d * stride;
+    to += XE(n_packed_features)(p) * stride;
     for (ptrdiff_t k = 0; k < stride; k++) to[k] = k < R ? (REAL)intercept[k] : 0;
 }
 
+/* (d, stride) and b (stride), or b alone */
 static ptrdiff_t XE(sparse_partial)(const xe_linear *p)
 {
-    return (p->n_features + 1) * XE(row_stride)(p->n_outputs);
+    return ((p->in_place ? 0 : p->n_features) + 1) * XE(row_stride)(p->n_outputs);
+}
+
+/* doubles from one feature's gradient to the next one's */
+static inline ptrdiff_t XE(gradient_stride)(const xe_linear *p)
+{
+    return p->in_place ? p->n_outputs : XE(row_stride)(p->n_outputs);
 }
 
 static size_t XE(sparse_scratch)(const xe_linear *p)
@@ -91,11 +120,12 @@ XE_INLINE void XE(sparse_dot)(const int n_v, const int is_64, const int is_float
     for (int v = 0; v < n_v; v++) XE(store_short)(z + v * HL, even[v] + odd[v]);
 }
 
-/* One row: to_t += x_t g. */
+/* One row: to_t += x_t g, of n outputs. */
 XE_INLINE void XE(sparse_update)(const int n_v, const int is_64, const int is_float, const void *x,
-                                 const void *columns, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t stride, const REAL *g,
-                                 double *to)
+                                 const void *columns, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t stride, ptrdiff_t n,
+                                 const REAL *g, double *to)
 {
+    const ptrdiff_t n_last = n < n_v * HL ? n - (n_v - 1) * HL : HL;
     H g_v[MOST];
     XE_UNROLL
     for (int v = 0; v < n_v; v++) g_v[v] = XE(load_short)(g + v * HL);
@@ -104,7 +134,8 @@ XE_INLINE void XE(sparse_update)(const int n_v, const int is_64, const int is_fl
         double *to_t = to + XE(at)(columns, is_64, t) * stride;
         XE_KEEP_ADDRESS(to_t);
         XE_UNROLL
-        for (int v = 0; v < n_v; v++) XE(add_short)(to_t + v * HL, x_t * g_v[v]);
+        for (int v = 0; v < n_v - 1; v++) XE(add_short)(to_t + v * HL, x_t * g_v[v]);
+        XE(add_some_short)(to_t + (n_v - 1) * HL, x_t * g_v[n_v - 1], n_last);
     }
 }
 
@@ -153,7 +184,7 @@ XE_INLINE void XE(single_update)(const int is_64, const int is_float, const void
 XE_HOT void XE(sparse_logits)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, REAL *z)
 {
     const ptrdiff_t stride = XE(row_stride)(p->n_outputs);
-    const REAL *w = p->packed, *b = w + p->n_features * stride;
+    const REAL *w = XE(sparse_coef)(p), *b = XE(sparse_intercept)(p);
     const double *s = p->target.sample_weight;
     const void *x = p->x, *columns = p->indices; /* not reloaded after every store */
 #define DOT(n_v, k) XE(sparse_dot)(n_v, is_64, is_float, x, columns, row, stop, stride, w + k, b + k, z + k)
@@ -185,13 +216,13 @@ XE_HOT void XE(sparse_logits)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, 
 #undef DOT
 }
 
-/* Their gradients g (n, stride) into to (d, stride) */
+/* Their gradients g (n, stride) into to (d, gradient_stride) */
 XE_HOT void XE(sparse_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, const REAL *g, double *to)
 {
-    const ptrdiff_t stride = XE(row_stride)(p->n_outputs);
+    const ptrdiff_t stride = XE(row_stride)(p->n_outputs), step = XE(gradient_stride)(p);
     const double *s = p->target.sample_weight;
     const void *x = p->x, *columns = p->indices;
-#define UPDATE(n_v, k) XE(sparse_update)(n_v, is_64, is_float, x, columns, row, stop, stride, g + k, to + k)
+#define UPDATE(n_v, k) XE(sparse_update)(n_v, is_64, is_float, x, columns, row, stop, step, step - k, g + k, to + k)
 #define ROWS_OF(is_64_, is_float_)                                                               \
     for (ptrdiff_t r = first; r < first + n; r++, g += stride) {                                 \
         enum { is_64 = is_64_, is_float = is_float_ };                                           \
@@ -246,17 +277,18 @@ XE_INLINE void XE(tile_logits_part)(const int n_v, const int is_float, const int
     }
 }
 
-/* The same of its gradient g: to += x g */
+/* The same of its gradient g: to (d, step) += x g, of n outputs */
 XE_INLINE void XE(tile_gradient_part)(const int n_v, const int is_float, const int32_t *column, const int32_t *length,
                                       ptrdiff_t n_columns, const uint16_t *row, const void *x, ptrdiff_t stride,
-                                      const REAL *g, double *to)
+                                      const REAL *g, ptrdiff_t step, ptrdiff_t n, double *to)
 {
     enum { RUN = 256 }; /* values that are summed in REAL before they are added to doubles */
+    const ptrdiff_t n_last = n < n_v * HL ? n - (n_v - 1) * HL : HL;
     ptrdiff_t t = 0;
     for (ptrdiff_t c = 0; c < n_columns; c++) {
-        double *to_c = to + column[c] * stride;
+        double *to_c = to + column[c] * step;
         if (c + COLUMNS_AHEAD < n_columns)
-            XE(ask_for)((const char *)(to + column[c + COLUMNS_AHEAD] * stride), n_v * HL * (ptrdiff_t)sizeof(double));
+            XE(ask_for)((const char *)(to + column[c + COLUMNS_AHEAD] * step), n_v * HL * (ptrdiff_t)sizeof(double));
         for (const ptrdiff_t end = t + length[c]; t < end;) {
             const ptrdiff_t stop = !XE_IS_FLOAT || end - t < RUN ? end : t + RUN;
             H sum[MOST];
@@ -270,7 +302,8 @@ XE_INLINE void XE(tile_gradient_part)(const int n_v, const int is_float, const i
                 for (int v = 0; v < n_v; v++) sum[v] += x_t * XE(load_short)(g_t + v * HL);
             }
             XE_UNROLL
-            for (int v = 0; v < n_v; v++) XE(add_short)(to_c + v * HL, sum[v]);
+            for (int v = 0; v < n_v - 1; v++) XE(add_short)(to_c + v * HL, sum[v]);
+            XE(add_some_short)(to_c + (n_v - 1) * HL, sum[n_v - 1], n_last);
         }
     }
 }
@@ -309,7 +342,7 @@ XE_HOT void XE(tile_logits)(const xe_linear *p, ptrdiff_t tile, REAL *z)
 {
     const xe_tiles *tiles = &p->tiles;
     const ptrdiff_t stride = XE(row_stride)(p->n_outputs), n = tiles->first_row[tile + 1] - tiles->first_row[tile];
-    const REAL *w = p->packed, *b = w + p->n_features * stride;
+    const REAL *w = XE(sparse_coef)(p), *b = XE(sparse_intercept)(p);
     for (ptrdiff_t r = 0; r < n; r++)
         for (ptrdiff_t k = 0; k < stride; k++) z[r * stride + k] = b[k];
 #define FLOATS(n_v, k) XE(tile_logits_part)(n_v, 1, TILE_ARGUMENTS(tiles, tile, 4), stride, w + k, z + k)
@@ -329,9 +362,11 @@ XE_HOT void XE(tile_logits)(const xe_linear *p, ptrdiff_t tile, REAL *z)
 XE_HOT void XE(tile_gradient)(const xe_linear *p, ptrdiff_t tile, const REAL *g, double *to)
 {
     const xe_tiles *tiles = &p->tiles;
-    const ptrdiff_t stride = XE(row_stride)(p->n_outputs);
-#define FLOATS(n_v, k) XE(tile_gradient_part)(n_v, 1, TILE_ARGUMENTS(tiles, tile, 4), stride, g + k, to + k)
-#define DOUBLES(n_v, k) XE(tile_gradient_part)(n_v, 0, TILE_ARGUMENTS(tiles, tile, 8), stride, g + k, to + k)
+    const ptrdiff_t stride = XE(row_stride)(p->n_outputs), step = XE(gradient_stride)(p);
+#define PART(n_v, k, is_float, size) \
+    XE(tile_gradient_part)(n_v, is_float, TILE_ARGUMENTS(tiles, tile, size), stride, g + k, step, step - k, to + k)
+#define FLOATS(n_v, k) PART(n_v, k, 1, 4)
+#define DOUBLES(n_v, k) PART(n_v, k, 0, 8)
     if (stride == 1 && p->x_is_float)
         XE(tile_single_gradient)(1, TILE_ARGUMENTS(tiles, tile, 4), g, to);
     else if (stride == 1)
@@ -342,6 +377,7 @@ XE_HOT void XE(tile_gradient)(const xe_linear *p, ptrdiff_t tile, const REAL *g,
         EACH_PART(stride, DOUBLES)
 #undef FLOATS
 #undef DOUBLES
+#undef PART
 }
 #undef TILE_ARGUMENTS
 
@@ -403,10 +439,11 @@ static double XE(sparse_losses)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n
     return sum;
 }
 
-static double XE(sparse_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *grad)
+static double XE(sparse_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *partial)
 {
     const ptrdiff_t R = p->n_outputs, stride = XE(row_stride)(R);
-    double *grad_b = grad + p->n_features * stride;
+    double *grad = p->in_place ? p->grad_coef : partial, *grad_b = partial + XE(sparse_partial)(p) - stride;
+    if (p->in_place) memset(grad, 0, (size_t)(p->n_features * R) * sizeof(double));
     REAL *z = (REAL *)(void *)((char *)scratch + BLOCK_BYTES(LOGIT_ROWS)) + 3 * LOGIT_ROWS * XE(padded)(R);
     double sum = 0.0;
     for (ptrdiff_t i = 0; i < p->tiles.n_tiles; i++) {
