@@ -33,12 +33,20 @@ cdef Py_ssize_t _MIN_UPDATES_FEW = 16
 cdef Py_ssize_t _PARTIAL_BYTES = 1 << 26  # of all partitions' gradients together
 cdef Py_ssize_t _BLOCK_BYTES = 1 << 17  # of X and its logits in a block of rows: they stay in a core's own cache
 cdef Py_ssize_t _BYTES_PER_ROW = 1 << 15  # of a gradient of many outputs, that are worth one more row in a block
-cdef Py_ssize_t _TILE_BYTES = 1 << 20  # of the logits of a tile of CSR rows: they stay in a core's own cache
 cdef Py_ssize_t _LARGE_TABLES = 1 << 20  # bytes of CSR coefficients and their gradient that make tiles pay
+# ... and that make them streams: up to here the columns of a tile are in the order of their lengths
+cdef Py_ssize_t _STREAMED_TABLES = 1 << 22
+# Of the logits of a tile of CSR rows. They stay in a core's own cache, or, where the tables are streams that fewer tiles
+# read less often, in its share of the last one: but not with AVX-512, whose processors have a slower one and a larger own.
+cdef Py_ssize_t _TILE_BYTES = 1 << 17
+cdef Py_ssize_t _STREAMED_TILE_BYTES = 1 << 21
+cdef Py_ssize_t _STREAMED_TILE_BYTES_AVX512 = 1 << 20
 cdef Py_ssize_t _MOST_TILE_ROWS = 1 << 16  # which are numbered in 16 bits
 cdef Py_ssize_t _FEW = 24  # beyond so many outputs, a block has more rows to share the reading of the coefficients
 cdef Py_ssize_t _MIN_SHARED = 1 << 16  # coefficients that are worth threads when they are packed and summed
 cdef Py_ssize_t _SHARE = 64  # features of the coefficients that a thread packs or sums at a time
+
+cdef Py_ssize_t _streamed_tile_bytes = _STREAMED_TILE_BYTES  # of the instruction set in use
 
 _KINDS = {"logits": XE_LOGITS, "probabilities": XE_PROBABILITIES, "log_probabilities": XE_LOG_PROBABILITIES}
 
@@ -60,10 +68,13 @@ def choose_isa(name):
     cdef const char *chars = NULL
     if wanted is not None:
         chars = wanted
+    global _streamed_tile_bytes
     cdef int chosen = xe_choose_isa(chars)
     if chosen < 0:
         raise ImportError(f"XENTROPY_ISA={name!r} is not available here; choose one of {available_isas()}, or unset it")
-    return xe_isa_name(chosen).decode()
+    chosen_name = xe_isa_name(chosen).decode()
+    _streamed_tile_bytes = _STREAMED_TILE_BYTES_AVX512 if chosen_name == "avx512" else _STREAMED_TILE_BYTES
+    return chosen_name
 
 
 def compiler():
@@ -358,9 +369,12 @@ cdef class LinearPass(_Model):
         cdef Py_ssize_t real = 4 if self.kernels == xe_kernels_float() else 8
         cdef Py_ssize_t size = self.kernels.linear_partial(&self.model)
         cdef Py_ssize_t stride = size if self.model.in_place else size // (self.model.n_features + 1)
-        if self.model.n_outputs == 1 or self.model.n_features * stride * (real + 8) < _LARGE_TABLES:
+        cdef Py_ssize_t tables = self.model.n_features * stride * (real + 8)
+        if tables < _LARGE_TABLES:
             return 0
-        return min(_TILE_BYTES // (real * stride), _MOST_TILE_ROWS)
+        self.model.tiles.by_length = tables < _STREAMED_TABLES
+        cdef Py_ssize_t n_bytes = _TILE_BYTES if self.model.tiles.by_length else _streamed_tile_bytes
+        return min(n_bytes // (real * stride), _MOST_TILE_ROWS)
 
     cdef int _tile(self, dtype, Py_ssize_t most) except -1:
         cdef Py_ssize_t n = self.model.n_rows, d = self.model.n_features, n_partitions = self.n_partitions

@@ -55,7 +55,8 @@ typedef struct {
     const int64_t *first_row;    /* (n_tiles + 1) */
     const int64_t *first_column; /* (n_tiles + 1): of each tile, in column and length */
     const int64_t *first_value;  /* (n_tiles + 1): of each tile, in row and x */
-    const int32_t *column;       /* the columns that a tile stores values of, ascending */
+    int by_length;               /* the columns of a tile are in the order of their lengths first, not ascending */
+    const int32_t *column;       /* the columns that a tile stores values of */
     const int32_t *length;       /* how many values that is */
     const uint16_t *row;         /* of each value, counted from the first row of its tile */
     const void *x;               /* the values, in the type of X; none of an ignored row */
@@ -153,7 +154,8 @@ typedef struct {
 /* Where the values of a row of CSR X start. */
 ptrdiff_t xe_row_start(const xe_linear *p, ptrdiff_t row);
 /* Rows begin..end, which hold at most 2^31 values, as a tile: writes the row and x of its values, its columns and their
- * lengths, and n_columns; returns the number of values. Scratch for that many values: keys, sorted, rows. */
+ * lengths, and n_columns, in the order that p->tiles has; returns the number of values. Scratch for that many values: keys,
+ * sorted, rows. */
 ptrdiff_t xe_tile(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, uint64_t *keys, uint64_t *sorted, uint16_t *rows,
                   uint16_t *row, void *x, int32_t *column, int32_t *length, ptrdiff_t *n_columns);
 

@@ -594,6 +594,26 @@ XE_INLINE void XE(store_short)(REAL *p, H a)
     *(XE(short_unaligned) *)p = (XE(short_unaligned))a;
 }
 
+/* n doubles, at most HL, and zeros */
+XE_INLINE H XE(narrow_short)(const double *p, ptrdiff_t n)
+{
+#if XE_BYTES == 64 && XE_IS_FLOAT
+    return (H)_mm512_cvtpd_ps((__m512d)XE_DOUBLE(load_some)(p, n));
+#elif XE_BYTES == 64
+    return (H)_mm256_maskz_loadu_pd(XE(first)(n), p);
+#elif XE_BYTES == 32 && XE_IS_FLOAT
+    const VD low = n < 4 ? XE_DOUBLE(load_some)(p, n) : XE_DOUBLE(load)(p);
+    const VD high = n < HL ? XE_DOUBLE(load_some)(p + 4, n - 4) : XE_DOUBLE(load)(p + 4);
+    return (H)_mm256_set_m128(_mm256_cvtpd_ps((__m256d)high), _mm256_cvtpd_ps((__m256d)low));
+#elif XE_BYTES == 32
+    return n < HL ? XE(load_some)(p, n) : XE(load)(p);
+#else
+    REAL lanes[HL];
+    for (ptrdiff_t i = 0; i < HL; i++) lanes[i] = i < n ? (REAL)p[i] : 0;
+    return XE(load_short)(lanes);
+#endif
+}
+
 /* to[i] += a lane as a double */
 XE_INLINE void XE(add_short)(double *to, H a)
 {

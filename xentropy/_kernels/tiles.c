@@ -16,6 +16,13 @@ ptrdiff_t xe_row_start(const xe_linear *p, ptrdiff_t row)
     return at(p->indptr, p->indices_are_64, row);
 }
 
+/* Of the column that starts at key i: how many keys it has, up to N_DIGITS, and where it stops */
+static ptrdiff_t digit_of_length(const uint64_t *keys, ptrdiff_t n, ptrdiff_t i, ptrdiff_t *stop)
+{
+    for (*stop = i + 1; *stop < n && keys[*stop] >> 32 == keys[i] >> 32;) ++*stop;
+    return *stop - i < N_DIGITS ? *stop - i : N_DIGITS - 1;
+}
+
 ptrdiff_t xe_tile(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, uint64_t *keys, uint64_t *sorted, uint16_t *rows,
                   uint16_t *row, void *x, int32_t *column, int32_t *length, ptrdiff_t *n_columns)
 {
@@ -38,6 +45,14 @@ ptrdiff_t xe_tile(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, uint64_t *
         for (ptrdiff_t i = 0; i < n; i++) sorted[next[(keys[i] >> shift) % N_DIGITS]++] = keys[i];
         uint64_t *other = keys;
         keys = sorted, sorted = other;
+    }
+    if (p->tiles.by_length) { /* and by the lengths of the columns */
+        ptrdiff_t next[N_DIGITS + 1] = {0};
+        for (ptrdiff_t i = 0, stop; i < n; i = stop) next[digit_of_length(keys, n, i, &stop) + 1] += stop - i;
+        for (int digit = 0; digit < N_DIGITS; digit++) next[digit + 1] += next[digit];
+        for (ptrdiff_t i = 0, stop; i < n;)
+            for (ptrdiff_t *to = &next[digit_of_length(keys, n, i, &stop)]; i < stop; i++) sorted[(*to)++] = keys[i];
+        keys = sorted;
     }
     *n_columns = 0;
     for (ptrdiff_t i = 0; i < n; i++) {
