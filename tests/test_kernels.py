@@ -280,9 +280,9 @@ def test_tiles_are_made_where_they_pay():
 
 
 @pytest.mark.parametrize("compute", DTYPES)
-@pytest.mark.parametrize(("d", "K"), [(100_000, 2), (12_000, 7), (20_000, 20), (3_000, 60), (400_000, 2)])
+@pytest.mark.parametrize(("d", "K"), [(100_000, 2), (12_000, 7), (20_000, 20), (60_000, 20), (3_000, 60), (400_000, 2)])
 @pytest.mark.parametrize("n", [300, 20_000])
-def test_tiles_agree_with_rows(n, d, K, compute):
+def test_tiles_agree_with_rows(n, d, K, compute, isa):
     """Few and many values a feature, columns in ascending order and in that of their lengths, one output and many."""
     rng = np.random.default_rng(d)
     stored = 20 * n
@@ -292,7 +292,8 @@ def test_tiles_agree_with_rows(n, d, K, compute):
     sigmoid = K == 2
     coef, intercept = rng.standard_normal((d, 1 if sigmoid else K)), rng.standard_normal(1 if sigmoid else K)
     options = {"labels": rng.integers(0, K, n, dtype=np.int32), "compute": compute, "sigmoid": sigmoid}
-    assert LinearPass(X, K, many_passes=True, **options).n_tiles >= 1
+    # AVX-512 gathers the coefficients of one output
+    assert (LinearPass(X, K, many_passes=True, **options).n_tiles >= 1) == (isa != "avx512" or K > 2)
     got, want = (evaluate(X, K, coef, intercept, many_passes=tiled, **options) for tiled in (True, False))
     rtol = 1e-12 if compute == "float64" else 2e-5
     assert got[0] == pytest.approx(want[0], rel=rtol)

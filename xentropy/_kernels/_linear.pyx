@@ -36,17 +36,18 @@ cdef Py_ssize_t _BYTES_PER_ROW = 1 << 15  # of a gradient of many outputs, that 
 cdef Py_ssize_t _LARGE_TABLES = 1 << 20  # bytes of CSR coefficients and their gradient that make tiles pay
 # ... and that make them streams: up to here the columns of a tile are in the order of their lengths
 cdef Py_ssize_t _STREAMED_TABLES = 1 << 22
-# Of the logits of a tile of CSR rows. They stay in a core's own cache, or, where the tables are streams that fewer tiles
-# read less often, in its share of the last one: but not with AVX-512, whose processors have a slower one and a larger own.
-cdef Py_ssize_t _TILE_BYTES = 1 << 17
-cdef Py_ssize_t _STREAMED_TILE_BYTES = 1 << 21
-cdef Py_ssize_t _STREAMED_TILE_BYTES_AVX512 = 1 << 20
+# Of the logits of a tile of CSR rows, which stay in a core's share of the last cache where the tables are streams, that
+# fewer tiles read less often; of a part of them, or of a tile where the tables are no streams, which stay in its own
+cdef Py_ssize_t _TILE_BYTES = 1 << 21
+cdef Py_ssize_t _PART_BYTES = 1 << 17
+# Processors with AVX-512 have a slower last cache and a larger own one: there, all of a tile's logits stay in that
+cdef Py_ssize_t _TILE_BYTES_AVX512 = 1 << 20
 cdef Py_ssize_t _MOST_TILE_ROWS = 1 << 16  # which are numbered in 16 bits
 cdef Py_ssize_t _FEW = 24  # beyond so many outputs, a block has more rows to share the reading of the coefficients
 cdef Py_ssize_t _MIN_SHARED = 1 << 16  # coefficients that are worth threads when they are packed and summed
 cdef Py_ssize_t _SHARE = 64  # features of the coefficients that a thread packs or sums at a time
 
-cdef Py_ssize_t _streamed_tile_bytes = _STREAMED_TILE_BYTES  # of the instruction set in use
+cdef bint _has_avx512 = False  # the instruction set in use
 
 _KINDS = {"logits": XE_LOGITS, "probabilities": XE_PROBABILITIES, "log_probabilities": XE_LOG_PROBABILITIES}
 
@@ -68,12 +69,12 @@ def choose_isa(name):
     cdef const char *chars = NULL
     if wanted is not None:
         chars = wanted
-    global _streamed_tile_bytes
+    global _has_avx512
     cdef int chosen = xe_choose_isa(chars)
     if chosen < 0:
         raise ImportError(f"XENTROPY_ISA={name!r} is not available here; choose one of {available_isas()}, or unset it")
     chosen_name = xe_isa_name(chosen).decode()
-    _streamed_tile_bytes = _STREAMED_TILE_BYTES_AVX512 if chosen_name == "avx512" else _STREAMED_TILE_BYTES
+    _has_avx512 = chosen_name == "avx512"
     return chosen_name
 
 
@@ -370,10 +371,16 @@ cdef class LinearPass(_Model):
         cdef Py_ssize_t size = self.kernels.linear_partial(&self.model)
         cdef Py_ssize_t stride = size if self.model.in_place else size // (self.model.n_features + 1)
         cdef Py_ssize_t tables = self.model.n_features * stride * (real + 8)
-        if tables < _LARGE_TABLES:
+        cdef Py_ssize_t n_bytes = _TILE_BYTES
+        if tables < _LARGE_TABLES or (_has_avx512 and self.model.n_outputs == 1):
             return 0
-        self.model.tiles.by_length = tables < _STREAMED_TABLES
-        cdef Py_ssize_t n_bytes = _TILE_BYTES if self.model.tiles.by_length else _streamed_tile_bytes
+        if _has_avx512:
+            n_bytes = _TILE_BYTES_AVX512
+        elif tables < _STREAMED_TABLES:
+            self.model.tiles.by_length = True
+            n_bytes = _PART_BYTES
+        else:
+            self.model.tiles.part_rows = _PART_BYTES // (real * stride)
         return min(n_bytes // (real * stride), _MOST_TILE_ROWS)
 
     cdef int _tile(self, dtype, Py_ssize_t most) except -1:

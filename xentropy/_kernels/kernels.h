@@ -55,7 +55,10 @@ typedef struct {
     const int64_t *first_row;    /* (n_tiles + 1) */
     const int64_t *first_column; /* (n_tiles + 1): of each tile, in column and length */
     const int64_t *first_value;  /* (n_tiles + 1): of each tile, in row and x */
-    int by_length;               /* the columns of a tile are in the order of their lengths first, not ascending */
+    /* The columns of a tile are in the order of their lengths; or ascending, but of the long ones, each part of so many
+     * rows is a column of its own (0: there are no parts): they come last, part after part. */
+    int by_length;
+    ptrdiff_t part_rows;
     const int32_t *column;       /* the columns that a tile stores values of */
     const int32_t *length;       /* how many values that is */
     const uint16_t *row;         /* of each value, counted from the first row of its tile */

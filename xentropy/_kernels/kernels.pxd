@@ -39,6 +39,7 @@ cdef extern from "kernels.h" nogil:
         const int64_t *first_column
         const int64_t *first_value
         int by_length
+        ptrdiff_t part_rows
         const int32_t *column
         const int32_t *length
         const uint16_t *row

@@ -249,8 +249,9 @@ XE_HOT void XE(sparse_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n
  *
  * Where coefficients and gradient are larger than a core's own cache, rows that come one after the other find neither
  * there. A tile of rows whose logits do stay in the cache meets its columns in ascending order: the coefficients and
- * their gradient go by once a tile, as streams, and each is in registers while the values of its column go by. Most
- * columns are short; where they need not be streams, those of one length follow each other, so that the processor can
+ * their gradient go by once a tile, as streams, and each is in registers while the values of its column go by. The long
+ * columns' stay in the cache, and need not go by at once: part after part of the rows, so do their logits. Most columns
+ * are short; where they need not be streams, those of one length follow each other, so that the processor can
  * foretell the end of a loop. */
 
 #define COLUMNS_AHEAD 16 /* columns whose coefficients, or gradient, are asked for before they are met */
@@ -291,8 +292,8 @@ XE_INLINE void XE(tile_logits_part)(const int n_v, const int in_place, const int
     }
 }
 
-/* The same of its gradient g: to (d, step) += x g, of n outputs. From the feature `fresh` on, to is not yet zero; -1:
- * it is. */
+/* The same of its gradient g: to (d, step) += x g, of n outputs. From the feature `fresh` on, to is not yet zero, up to
+ * the last of those that ascend; -1: it is. */
 XE_INLINE void XE(tile_gradient_part)(const int n_v, const int is_float, const int32_t *column, const int32_t *length,
                                       ptrdiff_t n_columns, const uint16_t *row, const void *x, ptrdiff_t stride,
                                       const REAL *g, ptrdiff_t step, ptrdiff_t n, ptrdiff_t fresh, double *to)
@@ -302,7 +303,7 @@ XE_INLINE void XE(tile_gradient_part)(const int n_v, const int is_float, const i
     ptrdiff_t t = 0;
     for (ptrdiff_t c = 0; c < n_columns; c++) {
         double *to_c = to + column[c] * step;
-        if (fresh >= 0) {
+        if (fresh >= 0 && column[c] >= fresh) {
             memset(to + fresh * step, 0, (size_t)((column[c] + 1 - fresh) * step) * sizeof(double));
             fresh = column[c] + 1;
         } else if (c + COLUMNS_AHEAD < n_columns)
@@ -333,6 +334,9 @@ XE_INLINE void XE(tile_single_logits)(const int in_place, const int is_float, co
 {
     for (ptrdiff_t c = 0, t = 0; c < n_columns; c++) {
         const REAL w_c = in_place ? (REAL)((const double *)w)[column[c]] : ((const REAL *)w)[column[c]];
+        if (c + 2 * COLUMNS_AHEAD < n_columns)
+            XE_PREFETCH_L1((const char *)w + column[c + 2 * COLUMNS_AHEAD] *
+                                                 (ptrdiff_t)(in_place ? sizeof(double) : sizeof(REAL)));
         for (const ptrdiff_t stop = t + length[c]; t < stop; t++) z[row[t]] += XE(value)(x, is_float, t) * w_c;
     }
 }
@@ -343,6 +347,7 @@ XE_INLINE void XE(tile_single_gradient)(const int is_float, const int32_t *colum
 {
     for (ptrdiff_t c = 0, t = 0; c < n_columns; c++) {
         const ptrdiff_t stop = t + length[c];
+        if (c + 2 * COLUMNS_AHEAD < n_columns) XE_PREFETCH_L1(to + column[c + 2 * COLUMNS_AHEAD]);
         double part[4] = {0};
         for (; t + 4 <= stop; t += 4)
             XE_UNROLL
@@ -401,8 +406,10 @@ XE_HOT void XE(tile_gradient)(const xe_linear *p, ptrdiff_t tile, const REAL *g,
     const ptrdiff_t stride = XE(row_stride)(p->n_outputs), step = XE(gradient_stride)(p);
     const int fresh = tile == 0 && XE(zeroes_on_the_way)(p);
     if (fresh) {
+        const int32_t *column = tiles->column + tiles->first_column[0];
         const ptrdiff_t n_columns = tiles->first_column[1] - tiles->first_column[0];
-        const ptrdiff_t rest = n_columns ? tiles->column[tiles->first_column[1] - 1] + 1 : 0;
+        ptrdiff_t rest = 0; /* the feature after those that ascend */
+        for (ptrdiff_t c = 0; c < n_columns && column[c] >= rest; c++) rest = column[c] + 1;
         memset(to + rest * step, 0, (size_t)((p->n_features - rest) * step) * sizeof(double));
     }
 #define PART(n_v, k, is_float, size)                                                                            \
