@@ -120,8 +120,8 @@ typedef struct {
     /* Rows begin..end, which are whole tiles if there are any: returns the sum of their losses and overwrites partial
      * with their gradient. */
     double (*linear_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *partial);
-    /* Sums n_partials gradients, in their order, into grad_coef (d, R) and grad_intercept (R): features begin..end. With
-     * in_place, those of the intercept alone. */
+    /* Sums n_partials gradients, in their order, into grad_coef (d, R) and grad_intercept (R): features begin..end.
+     * With in_place, those of the intercept alone. */
     void (*linear_combine)(const xe_linear *p, const double *partials, ptrdiff_t n_partials, ptrdiff_t begin,
                            ptrdiff_t end, double *grad_coef, double *grad_intercept);
     /* Rows begin..end into out (n, K) REAL, or (n, R) where logits are asked for. */
@@ -157,8 +157,8 @@ typedef struct {
 /* Where the values of a row of CSR X start. */
 ptrdiff_t xe_row_start(const xe_linear *p, ptrdiff_t row);
 /* Rows begin..end, which hold at most 2^31 values, as a tile: writes the row and x of its values, its columns and their
- * lengths, and n_columns, in the order that p->tiles has; returns the number of values. Scratch for that many values: keys,
- * sorted, rows. */
+ * lengths, and n_columns, in the order that p->tiles has; returns the number of values. Scratch for that many values:
+ * keys, sorted, rows. */
 ptrdiff_t xe_tile(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, uint64_t *keys, uint64_t *sorted, uint16_t *rows,
                   uint16_t *row, void *x, int32_t *column, int32_t *length, ptrdiff_t *n_columns);
 

@@ -263,7 +263,8 @@ XE_INLINE void XE(ask_for)(const char *p, const ptrdiff_t n_bytes)
     XE_PREFETCH_L1(p + n_bytes - 1); /* which may start anywhere in a cache line */
 }
 
-/* n_v short vectors of the outputs of a tile: z += x w. w: REAL (d, stride), or in_place doubles (d, step), n of them. */
+/* n_v short vectors of the outputs of a tile: z += x w. w is REAL (d, stride); in_place, doubles (d, step), of which n
+ * are outputs. */
 XE_INLINE void XE(tile_logits_part)(const int n_v, const int in_place, const int is_float, const int32_t *column,
                                     const int32_t *length, ptrdiff_t n_columns, const uint16_t *row, const void *x,
                                     const char *w, ptrdiff_t step, ptrdiff_t n, ptrdiff_t stride, REAL *z)
