@@ -279,6 +279,28 @@ def test_tiles_are_made_where_they_pay():
         tiles(200, 20, tile_rows=65537)
 
 
+@pytest.mark.parametrize("compute", DTYPES)
+@pytest.mark.parametrize(("d", "K"), [(100_000, 2), (12_000, 7), (20_000, 20), (60_000, 20), (3_000, 60), (400_000, 2)])
+@pytest.mark.parametrize("n", [300, 20_000])
+def test_tiles_agree_with_rows(n, d, K, compute, isa):
+    """Few and many values a feature, columns in ascending order and in that of their lengths, one output and many."""
+    rng = np.random.default_rng(d)
+    stored = 20 * n
+    columns = (d * rng.random(stored) ** 4).astype(np.int32)  # some hold most of the values
+    columns[:2] = d - 1, d // 2
+    X = sparse.csr_array((rng.standard_normal(stored), columns, np.arange(0, stored + 1, 20, dtype=np.int32)), (n, d))
+    sigmoid = K == 2
+    coef, intercept = rng.standard_normal((d, 1 if sigmoid else K)), rng.standard_normal(1 if sigmoid else K)
+    options = {"labels": rng.integers(0, K, n, dtype=np.int32), "compute": compute, "sigmoid": sigmoid}
+    # AVX-512 gathers the coefficients of one output
+    assert (LinearPass(X, K, many_passes=True, **options).n_tiles >= 1) == (isa != "avx512" or K > 2)
+    got, want = (evaluate(X, K, coef, intercept, many_passes=tiled, **options) for tiled in (True, False))
+    rtol = 1e-12 if compute == "float64" else 2e-5
+    assert got[0] == pytest.approx(want[0], rel=rtol)
+    for g, w in zip(got[1:], want[1:], strict=True):
+        np.testing.assert_allclose(g, w, rtol=rtol, atol=10 * rtol)
+
+
 def test_threads_share_large_coefficients():
     X, labels, coef, intercept = problem(600, 300, 300, "float64")
     first = evaluate(X, 300, coef, intercept, labels=labels)

@@ -33,12 +33,21 @@ cdef Py_ssize_t _MIN_UPDATES_FEW = 16
 cdef Py_ssize_t _PARTIAL_BYTES = 1 << 26  # of all partitions' gradients together
 cdef Py_ssize_t _BLOCK_BYTES = 1 << 17  # of X and its logits in a block of rows: they stay in a core's own cache
 cdef Py_ssize_t _BYTES_PER_ROW = 1 << 15  # of a gradient of many outputs, that are worth one more row in a block
-cdef Py_ssize_t _TILE_BYTES = 1 << 20  # of the logits of a tile of CSR rows: they stay in a core's own cache
 cdef Py_ssize_t _LARGE_TABLES = 1 << 20  # bytes of CSR coefficients and their gradient that make tiles pay
+# ... and that make them streams: up to here the columns of a tile are in the order of their lengths
+cdef Py_ssize_t _STREAMED_TABLES = 1 << 22
+# Of the logits of a tile of CSR rows, which stay in a core's share of the last cache where the tables are streams, that
+# fewer tiles read less often; of a part of them, or of a tile where the tables are no streams, which stay in its own
+cdef Py_ssize_t _TILE_BYTES = 1 << 21
+cdef Py_ssize_t _PART_BYTES = 1 << 17
+# Processors with AVX-512 have a slower last cache and a larger own one: there, all of a tile's logits stay in that
+cdef Py_ssize_t _TILE_BYTES_AVX512 = 1 << 20
 cdef Py_ssize_t _MOST_TILE_ROWS = 1 << 16  # which are numbered in 16 bits
 cdef Py_ssize_t _FEW = 24  # beyond so many outputs, a block has more rows to share the reading of the coefficients
 cdef Py_ssize_t _MIN_SHARED = 1 << 16  # coefficients that are worth threads when they are packed and summed
 cdef Py_ssize_t _SHARE = 64  # features of the coefficients that a thread packs or sums at a time
+
+cdef bint _has_avx512 = False  # the instruction set in use
 
 _KINDS = {"logits": XE_LOGITS, "probabilities": XE_PROBABILITIES, "log_probabilities": XE_LOG_PROBABILITIES}
 
@@ -60,10 +69,13 @@ def choose_isa(name):
     cdef const char *chars = NULL
     if wanted is not None:
         chars = wanted
+    global _has_avx512
     cdef int chosen = xe_choose_isa(chars)
     if chosen < 0:
         raise ImportError(f"XENTROPY_ISA={name!r} is not available here; choose one of {available_isas()}, or unset it")
-    return xe_isa_name(chosen).decode()
+    chosen_name = xe_isa_name(chosen).decode()
+    _has_avx512 = chosen_name == "avx512"
+    return chosen_name
 
 
 def compiler():
@@ -186,6 +198,9 @@ cdef class _Model:
                 self._bind_csr[double, int32_t](X.data, indices, indptr)
             else:
                 self._bind_csr[double, int64_t](X.data, indices, indptr)
+        # where few rows hold one more partition, coefficients and gradient are not copied either
+        self.model.in_place = (self.model.indptr != NULL
+                               and X.data.shape[0] < _MIN_UPDATES_FEW * self.model.n_features)
         cdef Py_ssize_t real = 4 if compute == "float32" else 8
         cdef Py_ssize_t d = 0 if self.model.indptr != NULL else self.model.n_features, R = self.model.n_outputs
         cdef Py_ssize_t fitting = _BLOCK_BYTES // (real * (d + 2 * R))
@@ -215,7 +230,7 @@ cdef class _Model:
         cdef unsigned char[:, ::1] scratch = self._scratch_of(n_threads)
         work.model, work.kernels = &self.model, self.kernels
         work.scratch, work.scratch_size = &scratch[0, 0], scratch.shape[1]
-        work.coef = &coef[0, 0] if coef.shape[0] else NULL
+        work.coef = self.model.coef = &coef[0, 0] if coef.shape[0] else NULL
         work.intercept = &intercept[0]
         return 0
 
@@ -336,7 +351,9 @@ cdef class LinearPass(_Model):
         cdef Py_ssize_t stored = X.size if isinstance(X, np.ndarray) else X.data.shape[0]
         cdef Py_ssize_t updates = stored * self.model.n_outputs // size
         cdef Py_ssize_t worth = updates // _MIN_UPDATES
-        if self.model.indptr != NULL:
+        if self.model.in_place:
+            worth = 1
+        elif self.model.indptr != NULL:
             worth = max(updates // _MIN_UPDATES_CSR, min(_FEW_PARTITIONS, updates // _MIN_UPDATES_FEW))
         cdef Py_ssize_t most = min(_MAX_PARTITIONS, stored * (self.model.n_outputs + _READING) // _MIN_WORK, worth,
                                    _PARTIAL_BYTES // (8 * size))
@@ -351,10 +368,20 @@ cdef class LinearPass(_Model):
     cdef Py_ssize_t _tile_rows(self) except -1:
         # of a tile that pays; 0: none does
         cdef Py_ssize_t real = 4 if self.kernels == xe_kernels_float() else 8
-        cdef Py_ssize_t size = self.kernels.linear_partial(&self.model), stride = size // (self.model.n_features + 1)
-        if self.model.n_outputs == 1 or size * (real + 8) < _LARGE_TABLES:
+        cdef Py_ssize_t size = self.kernels.linear_partial(&self.model)
+        cdef Py_ssize_t stride = size if self.model.in_place else size // (self.model.n_features + 1)
+        cdef Py_ssize_t tables = self.model.n_features * stride * (real + 8)
+        cdef Py_ssize_t n_bytes = _TILE_BYTES
+        if tables < _LARGE_TABLES or (_has_avx512 and self.model.n_outputs == 1):
             return 0
-        return min(_TILE_BYTES // (real * stride), _MOST_TILE_ROWS)
+        if _has_avx512:
+            n_bytes = _TILE_BYTES_AVX512
+        elif tables < _STREAMED_TABLES:
+            self.model.tiles.by_length = True
+            n_bytes = _PART_BYTES
+        else:
+            self.model.tiles.part_rows = _PART_BYTES // (real * stride)
+        return min(n_bytes // (real * stride), _MOST_TILE_ROWS)
 
     cdef int _tile(self, dtype, Py_ssize_t most) except -1:
         cdef Py_ssize_t n = self.model.n_rows, d = self.model.n_features, n_partitions = self.n_partitions
@@ -482,7 +509,7 @@ cdef class LinearPass(_Model):
         self._begin(&work, coef, intercept, n_threads)
         work.n_partitions, work.partial_size = n_partitions, self._partials.shape[0] // n_partitions
         work.partials, work.sums = &self._partials[0], &self._sums[0]
-        work.grad_coef = &grad_coef[0, 0] if d else NULL
+        work.grad_coef = self.model.grad_coef = &grad_coef[0, 0] if d else NULL
         work.grad_intercept = &grad_intercept[0]
         with nogil:
             self._pack(&work, n_threads)

@@ -50,13 +50,20 @@ static void XE(linear_combine)(const xe_linear *p, const double *partials, ptrdi
     /* dense partials are (outputs, d'), CSR partials (d, R') */
     const ptrdiff_t by_feature = p->indptr ? XE(row_stride)(R) : 1, by_output = p->indptr ? 1 : XE(padded)(d);
     if (p->indptr)
-        for (ptrdiff_t j = begin; j < end; j++)
-            for (ptrdiff_t k = 0; k < R; k += VLD) {
-                const double *from = partials + j * by_feature + k;
-                VD sum = XE_DOUBLE(load_some)(from, R - k);
-                for (ptrdiff_t q = 1; q < n_partials; q++) sum += XE_DOUBLE(load_some)(from + q * size, R - k);
-                XE_DOUBLE(store_some)(grad_coef + j * R + k, sum, R - k);
+        for (ptrdiff_t j = begin; j < end && !p->in_place; j++) {
+            const double *from = partials + j * by_feature;
+            ptrdiff_t k = 0;
+            for (; k + VLD <= R; k += VLD) {
+                VD sum = XE_DOUBLE(load)(from + k);
+                for (ptrdiff_t q = 1; q < n_partials; q++) sum += XE_DOUBLE(load)(from + q * size + k);
+                XE_DOUBLE(store)(grad_coef + j * R + k, sum);
             }
+            for (; k < R; k++) {
+                double sum = from[k];
+                for (ptrdiff_t q = 1; q < n_partials; q++) sum += from[q * size + k];
+                grad_coef[j * R + k] = sum;
+            }
+        }
     else
         for (ptrdiff_t j = begin; j < end; j += TILE) {
             const ptrdiff_t n = end - j < TILE ? end - j : TILE;
@@ -71,7 +78,7 @@ static void XE(linear_combine)(const xe_linear *p, const double *partials, ptrdi
     for (ptrdiff_t k = 0; k < R; k++) {
         double sum = 0.0;
         for (ptrdiff_t q = 0; q < n_partials; q++)
-            sum += partials[q * size + (p->indptr ? d * by_feature : outputs * by_output) + k];
+            sum += partials[q * size + (p->indptr ? size - by_feature : outputs * by_output) + k];
         grad_intercept[k] = sum;
     }
 }

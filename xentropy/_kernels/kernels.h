@@ -55,7 +55,11 @@ typedef struct {
     const int64_t *first_row;    /* (n_tiles + 1) */
     const int64_t *first_column; /* (n_tiles + 1): of each tile, in column and length */
     const int64_t *first_value;  /* (n_tiles + 1): of each tile, in row and x */
-    const int32_t *column;       /* the columns that a tile stores values of, ascending */
+    /* The columns of a tile are in the order of their lengths; or ascending, but of the long ones, each part of so many
+     * rows is a column of its own (0: there are no parts): they come last, part after part. */
+    int by_length;
+    ptrdiff_t part_rows;
+    const int32_t *column;       /* the columns that a tile stores values of */
     const int32_t *length;       /* how many values that is */
     const uint16_t *row;         /* of each value, counted from the first row of its tile */
     const void *x;               /* the values, in the type of X; none of an ignored row */
@@ -71,10 +75,13 @@ typedef struct {
     const void *x;          /* dense: (n, d) C-ordered; CSR: the stored values */
     const double *shift;    /* (d), subtracted from each row of dense x as it is read; NULL: none */
     int indices_are_64;
+    int in_place;           /* CSR: coef is read and grad_coef summed where they lie, without packing and partials */
     const void *indices;    /* CSR: columns, in [0, d); NULL for dense X */
     const void *indptr;     /* CSR: (n + 1) */
     xe_tiles tiles;
     const void *packed;     /* what linear_pack made of the coefficients */
+    const double *coef;     /* (d, R), where in_place */
+    double *grad_coef;      /* OUT (d, R), where in_place, which allows of one partition */
     xe_target target;
     double *row_loss;       /* OUT (n), or NULL: the loss of each row */
     void *grad_x;           /* OUT (n, d) REAL, or NULL: the gradient with respect to dense X, G W */
@@ -113,7 +120,8 @@ typedef struct {
     /* Rows begin..end, which are whole tiles if there are any: returns the sum of their losses and overwrites partial
      * with their gradient. */
     double (*linear_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *partial);
-    /* Sums n_partials gradients, in their order, into grad_coef (d, R) and grad_intercept (R): features begin..end. */
+    /* Sums n_partials gradients, in their order, into grad_coef (d, R) and grad_intercept (R): features begin..end.
+     * With in_place, those of the intercept alone. */
     void (*linear_combine)(const xe_linear *p, const double *partials, ptrdiff_t n_partials, ptrdiff_t begin,
                            ptrdiff_t end, double *grad_coef, double *grad_intercept);
     /* Rows begin..end into out (n, K) REAL, or (n, R) where logits are asked for. */
@@ -149,7 +157,8 @@ typedef struct {
 /* Where the values of a row of CSR X start. */
 ptrdiff_t xe_row_start(const xe_linear *p, ptrdiff_t row);
 /* Rows begin..end, which hold at most 2^31 values, as a tile: writes the row and x of its values, its columns and their
- * lengths, and n_columns; returns the number of values. Scratch for that many values: keys, sorted, rows. */
+ * lengths, and n_columns, in the order that p->tiles has; returns the number of values. Scratch for that many values:
+ * keys, sorted, rows. */
 ptrdiff_t xe_tile(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, uint64_t *keys, uint64_t *sorted, uint16_t *rows,
                   uint16_t *row, void *x, int32_t *column, int32_t *length, ptrdiff_t *n_columns);
 

@@ -38,6 +38,8 @@ cdef extern from "kernels.h" nogil:
         const int64_t *first_row
         const int64_t *first_column
         const int64_t *first_value
+        int by_length
+        ptrdiff_t part_rows
         const int32_t *column
         const int32_t *length
         const uint16_t *row
@@ -52,10 +54,13 @@ cdef extern from "kernels.h" nogil:
         const void *x
         const double *shift
         int indices_are_64
+        int in_place
         const void *indices
         const void *indptr
         xe_tiles tiles
         const void *packed
+        const double *coef
+        double *grad_coef
         xe_target target
         double *row_loss
         void *grad_x

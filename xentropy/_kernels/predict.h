@@ -127,6 +127,9 @@ static void XE(linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, pt
             XE(sigmoid_out)(kind, n, z, to);
         } else if (!p->indptr && XE(is_few)(p)) {
             XE(columns_out)(kind, K, n, z, e, stride, &b, to);
+        } else if (kind != XE_LOGITS && XE(is_few)(p)) {
+            XE(rows_to_columns)(z, n, row, K, NULL, rows, stride);
+            XE(columns_out)(kind, K, n, rows, e, stride, &b, to);
         } else {
             for (ptrdiff_t r = 0; r < n; r++) {
                 memcpy(to + r * K, z + r * row, (size_t)K * sizeof(REAL));

@@ -645,6 +645,26 @@ XE_INLINE void XE(store_short)(REAL *p, H a)
     *(XE(short_unaligned) *)p = (XE(short_unaligned))a;
 }
 
+/* n doubles, at most HL, and zeros */
+XE_INLINE H XE(narrow_short)(const double *p, ptrdiff_t n)
+{
+#if XE_BYTES == 64 && XE_IS_FLOAT
+    return (H)_mm512_cvtpd_ps((__m512d)XE_DOUBLE(load_some)(p, n));
+#elif XE_BYTES == 64
+    return (H)_mm256_maskz_loadu_pd(XE(first)(n), p);
+#elif XE_BYTES == 32 && XE_IS_FLOAT
+    const VD low = n < 4 ? XE_DOUBLE(load_some)(p, n) : XE_DOUBLE(load)(p);
+    const VD high = n < HL ? XE_DOUBLE(load_some)(p + 4, n - 4) : XE_DOUBLE(load)(p + 4);
+    return (H)_mm256_set_m128(_mm256_cvtpd_ps((__m256d)high), _mm256_cvtpd_ps((__m256d)low));
+#elif XE_BYTES == 32
+    return n < HL ? XE(load_some)(p, n) : XE(load)(p);
+#else
+    REAL lanes[HL];
+    for (ptrdiff_t i = 0; i < HL; i++) lanes[i] = i < n ? (REAL)p[i] : 0;
+    return XE(load_short)(lanes);
+#endif
+}
+
 /* to[i] += a lane as a double */
 XE_INLINE void XE(add_short)(double *to, H a)
 {
@@ -654,6 +674,43 @@ XE_INLINE void XE(add_short)(double *to, H a)
     XE_DOUBLE(store)(to, XE_DOUBLE(load)(to) + (VD)_mm512_cvtps_pd((__m256)a));
 #else
     XE(wide_store)(to, a, 1);
+#endif
+}
+
+/* the same of the first n lanes, 0 < n <= HL */
+XE_INLINE void XE(add_some_short)(double *to, H a, ptrdiff_t n)
+{
+    if (n == HL) {
+        XE(add_short)(to, a);
+        return;
+    }
+#if XE_BYTES == 64 && XE_IS_FLOAT
+    XE_DOUBLE(store_some)(to, XE_DOUBLE(load_some)(to, n) + (VD)_mm512_cvtps_pd((__m256)a), n);
+#elif XE_BYTES == 64
+    const __mmask8 m = XE(first)(n);
+    _mm256_mask_storeu_pd(to, m, _mm256_add_pd(_mm256_maskz_loadu_pd(m, to), (__m256d)a));
+#elif XE_BYTES == 32 /* not under a mask: a store would take some twenty cycles on AMD's processors */
+#if XE_IS_FLOAT
+    __m256d wide = _mm256_cvtps_pd(_mm256_castps256_ps128((__m256)a));
+    if (n >= 4) {
+        _mm256_storeu_pd(to, _mm256_add_pd(_mm256_loadu_pd(to), wide));
+        wide = _mm256_cvtps_pd(_mm256_extractf128_ps((__m256)a, 1));
+        to += 4;
+    }
+#else
+    const __m256d wide = (__m256d)a;
+#endif
+    __m128d pair = _mm256_castpd256_pd128(wide);
+    if (n & 2) {
+        _mm_storeu_pd(to, _mm_add_pd(_mm_loadu_pd(to), pair));
+        pair = _mm256_extractf128_pd(wide, 1);
+        to += 2;
+    }
+    if (n & 1) *to += _mm_cvtsd_f64(pair);
+#else
+    REAL lanes[HL];
+    XE(store_short)(lanes, a);
+    for (ptrdiff_t i = 0; i < n; i++) to[i] += (double)lanes[i];
 #endif
 }
 

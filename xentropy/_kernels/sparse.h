@@ -2,7 +2,8 @@
  *
  * A stored value meets the R coefficients of its feature, which are adjacent: a lane is an output. Coefficients and the
  * gradient are (d, stride), logits (n, stride), stride being R up to whole short vectors. What moves between the caches
- * is the time: a row of each of them is as short, and lies in as few cache lines, as it can.
+ * is the time: a row of each of them is as short, and lies in as few cache lines, as it can. Where there are few values
+ * to a feature, to copy coefficients and gradient would take as long as the pass: it is in_place.
  */
 
 static inline ptrdiff_t XE(row_stride)(ptrdiff_t n_outputs)
@@ -10,28 +11,63 @@ static inline ptrdiff_t XE(row_stride)(ptrdiff_t n_outputs)
     return n_outputs == 1 ? 1 : (n_outputs + HL - 1) / HL * HL;
 }
 
-static size_t XE(sparse_packed)(const xe_linear *p)
+/* Whether coefficients are read as they come: tiles can, which load each once, and rows if they are whole vectors */
+static inline int XE(reads_in_place)(const xe_linear *p)
 {
-    return (size_t)((p->n_features + 1) * XE(row_stride)(p->n_outputs)) * sizeof(REAL);
+    const int whole = !XE_IS_FLOAT && XE(row_stride)(p->n_outputs) == p->n_outputs;
+    return p->in_place && (p->tiles.n_tiles || whole);
 }
 
-/* (d, stride) and b (stride), padded by zeros: the gradient of a padding output is 0 */
+static inline ptrdiff_t XE(n_packed_features)(const xe_linear *p)
+{
+    return XE(reads_in_place)(p) ? 0 : p->n_features;
+}
+
+static inline const REAL *XE(sparse_coef)(const xe_linear *p)
+{
+    return XE(reads_in_place)(p) ? (const REAL *)(const void *)p->coef : p->packed;
+}
+
+static inline const REAL *XE(sparse_intercept)(const xe_linear *p)
+{
+    return (const REAL *)p->packed + XE(n_packed_features)(p) * XE(row_stride)(p->n_outputs);
+}
+
+static size_t XE(sparse_packed)(const xe_linear *p)
+{
+    return (size_t)((XE(n_packed_features)(p) + 1) * XE(row_stride)(p->n_outputs)) * sizeof(REAL);
+}
+
+/* (d, stride), unless they are read in place, and b (stride), padded by zeros: the gradient of a padding output is 0 */
 static void XE(sparse_pack)(const xe_linear *p, const double *coef, const double *intercept, ptrdiff_t begin,
                             ptrdiff_t end, REAL *to)
 {
     const ptrdiff_t d = p->n_features, R = p->n_outputs, stride = XE(row_stride)(R);
-    for (ptrdiff_t j = begin; j < end; j++) {
+    for (ptrdiff_t j = begin; j < end && !XE(reads_in_place)(p); j++) {
         for (ptrdiff_t k = 0; k < R; k++) to[j * stride + k] = (REAL)coef[j * R + k];
         for (ptrdiff_t k = R; k < stride; k++) to[j * stride + k] = 0;
     }
     if (end < d) return;
-    to += d * stride;
+    to += XE(n_packed_features)(p) * stride;
     for (ptrdiff_t k = 0; k < stride; k++) to[k] = k < R ? (REAL)intercept[k] : 0;
 }
 
+/* (d, stride) and b (stride), or b alone */
 static ptrdiff_t XE(sparse_partial)(const xe_linear *p)
 {
-    return (p->n_features + 1) * XE(row_stride)(p->n_outputs);
+    return ((p->in_place ? 0 : p->n_features) + 1) * XE(row_stride)(p->n_outputs);
+}
+
+/* Whether the first tile zeroes the gradient, as a stream in which it then adds to what is in the cache */
+static inline int XE(zeroes_on_the_way)(const xe_linear *p)
+{
+    return p->in_place && p->tiles.n_tiles && p->n_outputs > 1 && !p->tiles.by_length;
+}
+
+/* doubles from one feature's gradient to the next one's */
+static inline ptrdiff_t XE(gradient_stride)(const xe_linear *p)
+{
+    return p->in_place ? p->n_outputs : XE(row_stride)(p->n_outputs);
 }
 
 static size_t XE(sparse_scratch)(const xe_linear *p)
@@ -91,11 +127,12 @@ XE_INLINE void XE(sparse_dot)(const int n_v, const int is_64, const int is_float
     for (int v = 0; v < n_v; v++) XE(store_short)(z + v * HL, even[v] + odd[v]);
 }
 
-/* One row: to_t += x_t g. */
+/* One row: to_t += x_t g, of n outputs. */
 XE_INLINE void XE(sparse_update)(const int n_v, const int is_64, const int is_float, const void *x,
-                                 const void *columns, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t stride, const REAL *g,
-                                 double *to)
+                                 const void *columns, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t stride, ptrdiff_t n,
+                                 const REAL *g, double *to)
 {
+    const ptrdiff_t n_last = n < n_v * HL ? n - (n_v - 1) * HL : HL;
     H g_v[MOST];
     XE_UNROLL
     for (int v = 0; v < n_v; v++) g_v[v] = XE(load_short)(g + v * HL);
@@ -104,7 +141,8 @@ XE_INLINE void XE(sparse_update)(const int n_v, const int is_64, const int is_fl
         double *to_t = to + XE(at)(columns, is_64, t) * stride;
         XE_KEEP_ADDRESS(to_t);
         XE_UNROLL
-        for (int v = 0; v < n_v; v++) XE(add_short)(to_t + v * HL, x_t * g_v[v]);
+        for (int v = 0; v < n_v - 1; v++) XE(add_short)(to_t + v * HL, x_t * g_v[v]);
+        XE(add_some_short)(to_t + (n_v - 1) * HL, x_t * g_v[n_v - 1], n_last);
     }
 }
 
@@ -153,7 +191,7 @@ XE_INLINE void XE(single_update)(const int is_64, const int is_float, const void
 XE_HOT void XE(sparse_logits)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, REAL *z)
 {
     const ptrdiff_t stride = XE(row_stride)(p->n_outputs);
-    const REAL *w = p->packed, *b = w + p->n_features * stride;
+    const REAL *w = XE(sparse_coef)(p), *b = XE(sparse_intercept)(p);
     const double *s = p->target.sample_weight;
     const void *x = p->x, *columns = p->indices; /* not reloaded after every store */
 #define DOT(n_v, k) XE(sparse_dot)(n_v, is_64, is_float, x, columns, row, stop, stride, w + k, b + k, z + k)
@@ -185,13 +223,13 @@ XE_HOT void XE(sparse_logits)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, 
 #undef DOT
 }
 
-/* Their gradients g (n, stride) into to (d, stride) */
+/* Their gradients g (n, stride) into to (d, gradient_stride) */
 XE_HOT void XE(sparse_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, const REAL *g, double *to)
 {
-    const ptrdiff_t stride = XE(row_stride)(p->n_outputs);
+    const ptrdiff_t stride = XE(row_stride)(p->n_outputs), step = XE(gradient_stride)(p);
     const double *s = p->target.sample_weight;
     const void *x = p->x, *columns = p->indices;
-#define UPDATE(n_v, k) XE(sparse_update)(n_v, is_64, is_float, x, columns, row, stop, stride, g + k, to + k)
+#define UPDATE(n_v, k) XE(sparse_update)(n_v, is_64, is_float, x, columns, row, stop, step, step - k, g + k, to + k)
 #define ROWS_OF(is_64_, is_float_)                                                               \
     for (ptrdiff_t r = first; r < first + n; r++, g += stride) {                                 \
         enum { is_64 = is_64_, is_float = is_float_ };                                           \
@@ -211,7 +249,10 @@ XE_HOT void XE(sparse_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n
  *
  * Where coefficients and gradient are larger than a core's own cache, rows that come one after the other find neither
  * there. A tile of rows whose logits do stay in the cache meets its columns in ascending order: the coefficients and
- * their gradient go by once a tile, as streams, and each is in registers while the values of its column go by. */
+ * their gradient go by once a tile, as streams, and each is in registers while the values of its column go by. The long
+ * columns' stay in the cache, and need not go by at once: part after part of the rows, so do their logits. Most columns
+ * are short; where they need not be streams, those of one length follow each other, so that the processor can
+ * foretell the end of a loop. */
 
 #define COLUMNS_AHEAD 16 /* columns whose coefficients, or gradient, are asked for before they are met */
 
@@ -222,19 +263,25 @@ XE_INLINE void XE(ask_for)(const char *p, const ptrdiff_t n_bytes)
     XE_PREFETCH_L1(p + n_bytes - 1); /* which may start anywhere in a cache line */
 }
 
-/* n_v short vectors of the outputs of a tile: z += x w */
-XE_INLINE void XE(tile_logits_part)(const int n_v, const int is_float, const int32_t *column, const int32_t *length,
-                                    ptrdiff_t n_columns, const uint16_t *row, const void *x, ptrdiff_t stride,
-                                    const REAL *w, REAL *z)
+/* n_v short vectors of the outputs of a tile: z += x w. w is REAL (d, stride); in_place, doubles (d, step), of which n
+ * are outputs. */
+XE_INLINE void XE(tile_logits_part)(const int n_v, const int in_place, const int is_float, const int32_t *column,
+                                    const int32_t *length, ptrdiff_t n_columns, const uint16_t *row, const void *x,
+                                    const char *w, ptrdiff_t step, ptrdiff_t n, ptrdiff_t stride, REAL *z)
 {
+    const ptrdiff_t size = in_place ? step * (ptrdiff_t)sizeof(double) : stride * (ptrdiff_t)sizeof(REAL);
+    const ptrdiff_t n_last = n < n_v * HL ? n - (n_v - 1) * HL : HL;
     ptrdiff_t t = 0;
     for (ptrdiff_t c = 0; c < n_columns; c++) {
-        const REAL *w_c = w + column[c] * stride;
+        const char *w_c = w + column[c] * size;
         if (c + COLUMNS_AHEAD < n_columns)
-            XE(ask_for)((const char *)(w + column[c + COLUMNS_AHEAD] * stride), n_v * (ptrdiff_t)sizeof(H));
+            XE(ask_for)(w + column[c + COLUMNS_AHEAD] * size,
+                        n_v * HL * (ptrdiff_t)(in_place ? sizeof(double) : sizeof(REAL)));
         H w_v[MOST];
         XE_UNROLL
-        for (int v = 0; v < n_v; v++) w_v[v] = XE(load_short)(w_c + v * HL);
+        for (int v = 0; v < n_v; v++)
+            w_v[v] = in_place ? XE(narrow_short)((const double *)(const void *)w_c + v * HL, v < n_v - 1 ? HL : n_last)
+                              : XE(load_short)((const REAL *)(const void *)w_c + v * HL);
         for (const ptrdiff_t stop = t + length[c]; t < stop; t++) {
             const H x_t = XE(all_short)(XE(value)(x, is_float, t));
             REAL *z_t = z + row[t] * stride;
@@ -246,17 +293,22 @@ XE_INLINE void XE(tile_logits_part)(const int n_v, const int is_float, const int
     }
 }
 
-/* The same of its gradient g: to += x g */
+/* The same of its gradient g: to (d, step) += x g, of n outputs. From the feature `fresh` on, to is not yet zero, up to
+ * the last of those that ascend; -1: it is. */
 XE_INLINE void XE(tile_gradient_part)(const int n_v, const int is_float, const int32_t *column, const int32_t *length,
                                       ptrdiff_t n_columns, const uint16_t *row, const void *x, ptrdiff_t stride,
-                                      const REAL *g, double *to)
+                                      const REAL *g, ptrdiff_t step, ptrdiff_t n, ptrdiff_t fresh, double *to)
 {
     enum { RUN = 256 }; /* values that are summed in REAL before they are added to doubles */
+    const ptrdiff_t n_last = n < n_v * HL ? n - (n_v - 1) * HL : HL;
     ptrdiff_t t = 0;
     for (ptrdiff_t c = 0; c < n_columns; c++) {
-        double *to_c = to + column[c] * stride;
-        if (c + COLUMNS_AHEAD < n_columns)
-            XE(ask_for)((const char *)(to + column[c + COLUMNS_AHEAD] * stride), n_v * HL * (ptrdiff_t)sizeof(double));
+        double *to_c = to + column[c] * step;
+        if (fresh >= 0 && column[c] >= fresh) {
+            memset(to + fresh * step, 0, (size_t)((column[c] + 1 - fresh) * step) * sizeof(double));
+            fresh = column[c] + 1;
+        } else if (c + COLUMNS_AHEAD < n_columns)
+            XE(ask_for)((const char *)(to + column[c + COLUMNS_AHEAD] * step), n_v * HL * (ptrdiff_t)sizeof(double));
         for (const ptrdiff_t end = t + length[c]; t < end;) {
             const ptrdiff_t stop = !XE_IS_FLOAT || end - t < RUN ? end : t + RUN;
             H sum[MOST];
@@ -270,17 +322,22 @@ XE_INLINE void XE(tile_gradient_part)(const int n_v, const int is_float, const i
                 for (int v = 0; v < n_v; v++) sum[v] += x_t * XE(load_short)(g_t + v * HL);
             }
             XE_UNROLL
-            for (int v = 0; v < n_v; v++) XE(add_short)(to_c + v * HL, sum[v]);
+            for (int v = 0; v < n_v - 1; v++) XE(add_short)(to_c + v * HL, sum[v]);
+            XE(add_some_short)(to_c + (n_v - 1) * HL, sum[n_v - 1], n_last);
         }
     }
 }
 
 /* The same with one output */
-XE_INLINE void XE(tile_single_logits)(const int is_float, const int32_t *column, const int32_t *length,
-                                      ptrdiff_t n_columns, const uint16_t *row, const void *x, const REAL *w, REAL *z)
+XE_INLINE void XE(tile_single_logits)(const int in_place, const int is_float, const int32_t *column,
+                                      const int32_t *length, ptrdiff_t n_columns, const uint16_t *row, const void *x,
+                                      const void *w, REAL *z)
 {
     for (ptrdiff_t c = 0, t = 0; c < n_columns; c++) {
-        const REAL w_c = w[column[c]];
+        const REAL w_c = in_place ? (REAL)((const double *)w)[column[c]] : ((const REAL *)w)[column[c]];
+        if (c + 2 * COLUMNS_AHEAD < n_columns)
+            XE_PREFETCH_L1((const char *)w + column[c + 2 * COLUMNS_AHEAD] *
+                                                 (ptrdiff_t)(in_place ? sizeof(double) : sizeof(REAL)));
         for (const ptrdiff_t stop = t + length[c]; t < stop; t++) z[row[t]] += XE(value)(x, is_float, t) * w_c;
     }
 }
@@ -291,6 +348,7 @@ XE_INLINE void XE(tile_single_gradient)(const int is_float, const int32_t *colum
 {
     for (ptrdiff_t c = 0, t = 0; c < n_columns; c++) {
         const ptrdiff_t stop = t + length[c];
+        if (c + 2 * COLUMNS_AHEAD < n_columns) XE_PREFETCH_L1(to + column[c + 2 * COLUMNS_AHEAD]);
         double part[4] = {0};
         for (; t + 4 <= stop; t += 4)
             XE_UNROLL
@@ -309,29 +367,57 @@ XE_HOT void XE(tile_logits)(const xe_linear *p, ptrdiff_t tile, REAL *z)
 {
     const xe_tiles *tiles = &p->tiles;
     const ptrdiff_t stride = XE(row_stride)(p->n_outputs), n = tiles->first_row[tile + 1] - tiles->first_row[tile];
-    const REAL *w = p->packed, *b = w + p->n_features * stride;
+    const ptrdiff_t R = p->n_outputs;
+    const REAL *b = XE(sparse_intercept)(p);
+    const void *w = XE(sparse_coef)(p);
     for (ptrdiff_t r = 0; r < n; r++)
         for (ptrdiff_t k = 0; k < stride; k++) z[r * stride + k] = b[k];
-#define FLOATS(n_v, k) XE(tile_logits_part)(n_v, 1, TILE_ARGUMENTS(tiles, tile, 4), stride, w + k, z + k)
-#define DOUBLES(n_v, k) XE(tile_logits_part)(n_v, 0, TILE_ARGUMENTS(tiles, tile, 8), stride, w + k, z + k)
-    if (stride == 1 && p->x_is_float)
-        XE(tile_single_logits)(1, TILE_ARGUMENTS(tiles, tile, 4), w, z);
-    else if (stride == 1)
-        XE(tile_single_logits)(0, TILE_ARGUMENTS(tiles, tile, 8), w, z);
-    else if (p->x_is_float)
-        EACH_PART(stride, FLOATS)
-    else
-        EACH_PART(stride, DOUBLES)
-#undef FLOATS
-#undef DOUBLES
+#define PART(n_v, k, in_place, is_float)                                                                        \
+    XE(tile_logits_part)(n_v, in_place, is_float, TILE_ARGUMENTS(tiles, tile, (is_float ? 4 : 8)),               \
+                         (const char *)w + k * (in_place ? sizeof(double) : sizeof(REAL)), R, R - k, stride, z + k)
+#define CALL(is_float, in_place)                                                                                \
+    if (stride == 1)                                                                                            \
+        XE(tile_single_logits)(in_place, is_float, TILE_ARGUMENTS(tiles, tile, (is_float ? 4 : 8)), w, z);      \
+    else                                                                                                        \
+        EACH_PART(stride, PART_##is_float##in_place)
+#define PART_00(n_v, k) PART(n_v, k, 0, 0)
+#define PART_01(n_v, k) PART(n_v, k, 1, 0)
+#define PART_10(n_v, k) PART(n_v, k, 0, 1)
+#define PART_11(n_v, k) PART(n_v, k, 1, 1)
+    if (p->in_place && p->x_is_float) {
+        CALL(1, 1)
+    } else if (p->in_place) {
+        CALL(0, 1)
+    } else if (p->x_is_float) {
+        CALL(1, 0)
+    } else {
+        CALL(0, 0)
+    }
+#undef PART_00
+#undef PART_01
+#undef PART_10
+#undef PART_11
+#undef CALL
+#undef PART
 }
 
 XE_HOT void XE(tile_gradient)(const xe_linear *p, ptrdiff_t tile, const REAL *g, double *to)
 {
     const xe_tiles *tiles = &p->tiles;
-    const ptrdiff_t stride = XE(row_stride)(p->n_outputs);
-#define FLOATS(n_v, k) XE(tile_gradient_part)(n_v, 1, TILE_ARGUMENTS(tiles, tile, 4), stride, g + k, to + k)
-#define DOUBLES(n_v, k) XE(tile_gradient_part)(n_v, 0, TILE_ARGUMENTS(tiles, tile, 8), stride, g + k, to + k)
+    const ptrdiff_t stride = XE(row_stride)(p->n_outputs), step = XE(gradient_stride)(p);
+    const int fresh = tile == 0 && XE(zeroes_on_the_way)(p);
+    if (fresh) {
+        const int32_t *column = tiles->column + tiles->first_column[0];
+        const ptrdiff_t n_columns = tiles->first_column[1] - tiles->first_column[0];
+        ptrdiff_t rest = 0; /* the feature after those that ascend */
+        for (ptrdiff_t c = 0; c < n_columns && column[c] >= rest; c++) rest = column[c] + 1;
+        memset(to + rest * step, 0, (size_t)((p->n_features - rest) * step) * sizeof(double));
+    }
+#define PART(n_v, k, is_float, size)                                                                            \
+    XE(tile_gradient_part)(n_v, is_float, TILE_ARGUMENTS(tiles, tile, size), stride, g + k, step, step - k,      \
+                           fresh && k == 0 ? 0 : -1, to + k)
+#define FLOATS(n_v, k) PART(n_v, k, 1, 4)
+#define DOUBLES(n_v, k) PART(n_v, k, 0, 8)
     if (stride == 1 && p->x_is_float)
         XE(tile_single_gradient)(1, TILE_ARGUMENTS(tiles, tile, 4), g, to);
     else if (stride == 1)
@@ -342,6 +428,7 @@ XE_HOT void XE(tile_gradient)(const xe_linear *p, ptrdiff_t tile, const REAL *g,
         EACH_PART(stride, DOUBLES)
 #undef FLOATS
 #undef DOUBLES
+#undef PART
 }
 #undef TILE_ARGUMENTS
 
@@ -403,10 +490,11 @@ static double XE(sparse_losses)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n
     return sum;
 }
 
-static double XE(sparse_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *grad)
+static double XE(sparse_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *partial)
 {
     const ptrdiff_t R = p->n_outputs, stride = XE(row_stride)(R);
-    double *grad_b = grad + p->n_features * stride;
+    double *grad = p->in_place ? p->grad_coef : partial, *grad_b = partial + XE(sparse_partial)(p) - stride;
+    if (p->in_place && !XE(zeroes_on_the_way)(p)) memset(grad, 0, (size_t)(p->n_features * R) * sizeof(double));
     REAL *z = (REAL *)(void *)((char *)scratch + BLOCK_BYTES(LOGIT_ROWS)) + 3 * LOGIT_ROWS * XE(padded)(R);
     double sum = 0.0;
     for (ptrdiff_t i = 0; i < p->tiles.n_tiles; i++) {

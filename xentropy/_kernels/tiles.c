@@ -16,6 +16,23 @@ ptrdiff_t xe_row_start(const xe_linear *p, ptrdiff_t row)
     return at(p->indptr, p->indices_are_64, row);
 }
 
+/* One past the last key of the column that starts at key i */
+static ptrdiff_t column_end(const uint64_t *keys, ptrdiff_t n, ptrdiff_t i)
+{
+    ptrdiff_t stop = i + 1;
+    while (stop < n && keys[stop] >> 32 == keys[i] >> 32) stop++;
+    return stop;
+}
+
+/* Where a value goes that lies in a row of the tile and in a column of that length: see xe_tiles */
+static ptrdiff_t digit_of(const xe_tiles *tiles, ptrdiff_t n_rows, ptrdiff_t length, ptrdiff_t row)
+{
+    enum { VALUES = 8 }; /* in a part of a column, that are worth the loading of its coefficients */
+    if (tiles->by_length) return length < N_DIGITS ? length : N_DIGITS - 1;
+    const ptrdiff_t n_parts = tiles->part_rows ? (n_rows + tiles->part_rows - 1) / tiles->part_rows : 1;
+    return n_parts > 1 && n_parts < N_DIGITS && length >= VALUES * n_parts ? 1 + row / tiles->part_rows : 0;
+}
+
 ptrdiff_t xe_tile(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, uint64_t *keys, uint64_t *sorted, uint16_t *rows,
                   uint16_t *row, void *x, int32_t *column, int32_t *length, ptrdiff_t *n_columns)
 {
@@ -39,6 +56,19 @@ ptrdiff_t xe_tile(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, uint64_t *
         uint64_t *other = keys;
         keys = sorted, sorted = other;
     }
+    ptrdiff_t next[N_DIGITS + 1] = {0};
+    for (ptrdiff_t i = 0, stop; i < n; i = stop) {
+        stop = column_end(keys, n, i);
+        for (ptrdiff_t j = i; j < stop; j++)
+            next[digit_of(&p->tiles, end - begin, stop - i, rows[keys[j] & UINT32_MAX]) + 1]++;
+    }
+    for (int digit = 0; digit < N_DIGITS; digit++) next[digit + 1] += next[digit];
+    for (ptrdiff_t i = 0, stop; i < n; i = stop) {
+        stop = column_end(keys, n, i);
+        for (ptrdiff_t j = i; j < stop; j++)
+            sorted[next[digit_of(&p->tiles, end - begin, stop - i, rows[keys[j] & UINT32_MAX])]++] = keys[j];
+    }
+    keys = sorted;
     *n_columns = 0;
     for (ptrdiff_t i = 0; i < n; i++) {
         const ptrdiff_t t = (ptrdiff_t)(keys[i] & UINT32_MAX);
