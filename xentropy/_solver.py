@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf, log
@@ -163,7 +164,8 @@ def minimize_lbfgs(
     The gradient is measured in variables in which the curvature is about one. There half its square is about the
     distance of the value from its minimum, so `tol` bounds the error of the value relatively, to about tol^2 where the
     curvature has kept its size and to tol where it has shrunk with the value; neither depends on the units of the
-    features, nor on how many rows, features or classes there are.
+    features, nor on how many rows, features or classes there are. A value below that share of 1e-8 is nothing, and
+    solved besides.
 
     Parameters
     ----------
@@ -237,6 +239,10 @@ class _Run:
         value += 0.0 if self.l1 is None else float(self.l1 @ np.abs(theta))
         return Progress(theta, value, n_evaluations=1), grad
 
+    def is_solved(self) -> bool:
+        """Whether the gradient is within `tol`, or the value itself within what `tol` is of nothing."""
+        return self.at.gradient_norm <= self.tol or 0.0 <= self.at.value <= self.tol * _LEAST_VALUE
+
     def solve(self) -> Solution:
         at, by_gradient, n_supports = self.at, False, 0
         space: _Smooth | _Split | _Support = self.first_space
@@ -260,14 +266,13 @@ class _Run:
                 space = self._better_space()
             elif ended == "blind" and not by_gradient:
                 by_gradient = True
-            elif ended == "narrow":
+            elif ended in ("narrow", "failed"):
                 continue
             elif ended == "blind":
                 gap = 0.5 * at.gradient_norm**2 * at.value
                 return self.solution("resolved" if gap <= _REACHABLE_GAP else "stalled")
             else:
                 return self.solution(ended)
-
 
     def _better_space(self) -> _Smooth | _Support:
         theta, problem = self.at.theta, self.problem
@@ -443,23 +448,27 @@ class _Stage:
         self.gradient = self.space.gradient(run.grad)
         self.evaluated = False
         self.n_evaluations = 0
-        self.ended = "blind"
+        self.ended = "failed"
 
     def run(self) -> str:
         """Returns a status of `Solution`, or "slow" where better variables would pay, "narrow" where other entries must
-        move as well, or "blind" where the value decreases no more as far as can be seen."""
+        move as well, "failed" where a line search has not ended, or "blind" where the value decreases no more as far as
+        can be seen."""
         run, at = self.of, self.of.at
         self.best_norm = self.start_norm = self.space.norms(self.x, self.gradient)[0]
         self.since_best = self.invisible = 0
         at.gradient_norm = relative(self.start_norm, self.value)
-        if at.gradient_norm <= run.tol:
+        if run.is_solved():
             return "converged"
         if at.n_iter >= run.max_iter:
             return "max_iter"
         self.start_x, self.start_value, self.start_gradient = self.x.copy(), self.value, self.gradient
+        # SciPy's first step has a length of one, whatever the gradient; where that is short, Newton's is as long as it
+        self.unit = min(1.0, self.start_norm)
+        self.lowest = self.x, self.theta, self.value, self.grad, self.gradient
         minimize(
             self._evaluate,
-            self.x,
+            self.x / self.unit,
             jac=True,
             bounds=self.space.bounds,
             method="L-BFGS-B",
@@ -472,22 +481,36 @@ class _Stage:
                 "ftol": 0.0,
             },
         )
+        if self.ended == "failed":
+            self._take_lowest()
         return self.ended
 
-    def _evaluate(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+    def _take_lowest(self) -> None:
+        """Where a line search has failed, what it has seen as the lowest point ends it, if that is visibly lower."""
+        self.x, self.theta, self.value, self.grad, self.gradient = self.lowest
+        if self.value >= self.of.at.value - _VISIBLE_DECREASE * abs(self.of.at.value):
+            self.ended = "blind"
+            return
+        with suppress(StopIteration):
+            self._after_iteration(OptimizeResult())
+
+    def _evaluate(self, in_units: np.ndarray) -> tuple[float, np.ndarray]:
+        x = self.unit * in_units
         if self.evaluated:
             self.theta = self.space.theta(x)
             value, self.grad = self.of.problem(self.theta)
             self.x, self.value, self.gradient = x, value + self.space.penalty(x), self.space.gradient(self.grad)
             self.n_evaluations += 1
             self.of.at.n_evaluations += 1
+            if self.value < self.lowest[2]:
+                self.lowest = self.x, self.theta, self.value, self.grad, self.gradient
         self.evaluated = True  # SciPy asks first for the start, which is known
         if not self.by_gradient:
-            return self.value, self.gradient
+            return self.value / self.unit**2, self.gradient / self.unit
         difference = self.value - self.start_value
         if abs(difference) <= _BY_GRADIENT * abs(self.value):
             difference = 0.5 * float((self.gradient + self.start_gradient) @ (x - self.start_x))
-        return difference, self.gradient
+        return difference / self.unit**2, self.gradient / self.unit
 
     def _after_iteration(self, intermediate_result: OptimizeResult) -> None:
         """SciPy calls it where a line search has ended, which is at the point evaluated last."""
@@ -507,7 +530,7 @@ class _Stage:
         asked = run.watch(at) if run.watch is not None else None
         if asked is not None:
             self.ended = asked
-        elif at.gradient_norm <= run.tol:
+        elif run.is_solved():
             self.ended = "converged"
         elif at.n_iter >= run.max_iter:
             self.ended = "max_iter"
