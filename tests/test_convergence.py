@@ -164,6 +164,15 @@ def test_more_rows_and_heavier_rows_ask_for_the_same_steps():
         np.testing.assert_allclose(other.history_["gradient_norm"], once.history_["gradient_norm"], rtol=1e-3)
 
 
+@pytest.mark.parametrize("scale", [1e-42, 1e-30, 1e30, 1e100])
+def test_units_beyond_float32(scale):
+    X, y = synthetic()
+    clf = SoftmaxClassifier(tol=1e-9).fit(X, y)
+    other = SoftmaxClassifier(C=1.0 / scale**2, tol=1e-9).fit(scale * X, y)
+    np.testing.assert_allclose(other.coef_ * scale, clf.coef_, atol=1e-6)
+    np.testing.assert_allclose(other.objective_ * scale**2, clf.objective_, rtol=1e-9)
+
+
 # L1 and elastic net
 
 

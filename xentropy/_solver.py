@@ -53,6 +53,10 @@ _SAME = 0.9999
 # Differences below this share of the value are taken from the gradient, where the value hides them
 _BY_GRADIENT = 1e-9
 
+# A gradient of this share of the value is the shortest that is taken in fewer digits than all; a value that has come
+# down to this share has lost as many of them
+_FINEST, _FALLEN = 2e-4, 0.01
+
 # Finding the thread pools of the process takes milliseconds, limiting them microseconds.
 _thread_pools = lru_cache(maxsize=1)(ThreadpoolController)
 
@@ -61,6 +65,10 @@ class Problem(Protocol):
     """What can be minimised: ``fun(theta) -> (value, gradient)``, and variables that suit it (`_variables`)."""
 
     def __call__(self, theta: np.ndarray) -> tuple[float, np.ndarray]: ...
+
+    @property
+    def coarse(self) -> Callable[[np.ndarray], tuple[float, np.ndarray]] | None:
+        """The same in fewer digits and less time, if there is such: what is far from the minimum needs no more."""
 
     def variables(self, theta: np.ndarray) -> Variables | ClassVariables:
         """Variables for a start at theta, which was evaluated last."""
@@ -207,9 +215,12 @@ class _Run:
     ) -> None:
         self.problem, self.tol, self.max_iter, self.watch = problem, tol, max_iter, watch
         self.l1 = problem.l1_weights()
+        self.coarse = problem.coarse if self.l1 is None else None
         self.most_pulled, self.steady = 1 << 30, _STEADY
 
     def solution(self, status: str) -> Solution:
+        if self.coarse is not None and status != "interrupted":
+            self.refine()
         return Solution(**vars(self.at), status=status)
 
     def start(self, theta: np.ndarray, guess: np.ndarray | None, share: float, loosest: float) -> _Run:
@@ -219,7 +230,7 @@ class _Run:
             raise ValueError(
                 f"the objective is {self.at.value} at the start: X or its coefficients are too large for float64"
             )
-        first, grad = self.at, self.grad
+        first, grad, self.first_value = self.at, self.grad, self.at.value
         if guess is not None:
             guessed, grad_guessed = self._evaluated(guess)
             first.n_evaluations = guessed.n_evaluations = 2
@@ -234,8 +245,22 @@ class _Run:
             self.tol = max(self.tol, min(loosest, share * relative(norm, first.value)))
         return self
 
+    def evaluate(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
+        if self.coarse is not None:
+            value, grad = self.coarse(theta)
+            if np.isfinite(value) and np.isfinite(grad @ grad):
+                return value, grad
+            self.coarse = None
+        return self.problem(theta)
+
+    def refine(self) -> None:
+        """All digits from here on."""
+        self.coarse = None
+        self.at.value, self.grad = self.problem(self.at.theta)
+        self.at.n_evaluations += 1
+
     def _evaluated(self, theta: np.ndarray) -> tuple[Progress, np.ndarray]:
-        value, grad = self.problem(theta)
+        value, grad = self.evaluate(theta)
         value += 0.0 if self.l1 is None else float(self.l1 @ np.abs(theta))
         return Progress(theta, value, n_evaluations=1), grad
 
@@ -264,6 +289,8 @@ class _Run:
             elif ended in ("slow", "crossed") or (ended == "narrow" and in_support):
                 self.most_pulled = max(1, 2 * self.most_pulled)
                 space = self._better_space()
+            elif ended == "blind" and self.coarse is not None:
+                self.refine()
             elif ended == "blind" and not by_gradient:
                 by_gradient = True
             elif ended in ("narrow", "failed"):
@@ -446,6 +473,8 @@ class _Stage:
         self.x = self.space.x(run.at.theta, run.grad)
         self.theta, self.value, self.grad = run.at.theta, run.at.value, run.grad
         self.gradient = self.space.gradient(run.grad)
+        self.lowest = self.x, self.theta, self.value, self.grad, self.gradient
+        self.hidden = 0.0  # what the value that SciPy has seen last lies above it
         self.evaluated = False
         self.n_evaluations = 0
         self.ended = "failed"
@@ -455,7 +484,9 @@ class _Stage:
         move as well, "failed" where a line search has not ended, or "blind" where the value decreases no more as far as
         can be seen."""
         run, at = self.of, self.of.at
-        self.best_norm = self.start_norm = self.space.norms(self.x, self.gradient)[0]
+        self.best_norm = self.start_norm = self._norms()[0]
+        self.hidden = 0.0
+        at.value, run.grad = self.value, self.grad
         self.since_best = self.invisible = 0
         at.gradient_norm = relative(self.start_norm, self.value)
         if run.is_solved():
@@ -465,7 +496,6 @@ class _Stage:
         self.start_x, self.start_value, self.start_gradient = self.x.copy(), self.value, self.gradient
         # SciPy's first step has a length of one, whatever the gradient; where that is short, Newton's is as long as it
         self.unit = min(1.0, self.start_norm)
-        self.lowest = self.x, self.theta, self.value, self.grad, self.gradient
         minimize(
             self._evaluate,
             self.x / self.unit,
@@ -488,7 +518,8 @@ class _Stage:
     def _take_lowest(self) -> None:
         """Where a line search has failed, what it has seen as the lowest point ends it, if that is visibly lower."""
         self.x, self.theta, self.value, self.grad, self.gradient = self.lowest
-        if self.value >= self.of.at.value - _VISIBLE_DECREASE * abs(self.of.at.value):
+        highest = min(self.start_value, self.of.at.value)
+        if self.value >= highest - _VISIBLE_DECREASE * abs(highest):
             self.ended = "blind"
             return
         with suppress(StopIteration):
@@ -498,7 +529,7 @@ class _Stage:
         x = self.unit * in_units
         if self.evaluated:
             self.theta = self.space.theta(x)
-            value, self.grad = self.of.problem(self.theta)
+            value, self.grad = self.of.evaluate(self.theta)
             self.x, self.value, self.gradient = x, value + self.space.penalty(x), self.space.gradient(self.grad)
             self.n_evaluations += 1
             self.of.at.n_evaluations += 1
@@ -506,7 +537,7 @@ class _Stage:
                 self.lowest = self.x, self.theta, self.value, self.grad, self.gradient
         self.evaluated = True  # SciPy asks first for the start, which is known
         if not self.by_gradient:
-            return self.value / self.unit**2, self.gradient / self.unit
+            return (self.value + self.hidden) / self.unit**2, self.gradient / self.unit
         difference = self.value - self.start_value
         if abs(difference) <= _BY_GRADIENT * abs(self.value):
             difference = 0.5 * float((self.gradient + self.start_gradient) @ (x - self.start_x))
@@ -519,7 +550,7 @@ class _Stage:
         if crossed and (self.theta is at.theta or self.value > at.value + _ROUNDING * abs(at.value)):
             self.ended = "lost"
             raise StopIteration
-        norm, part = self.space.norms(self.x, self.gradient)
+        norm, part = self._norms()
         at.decrease = at.value - self.value
         at.theta, at.value, run.grad = self.theta, self.value, self.grad
         at.gradient_norm = relative(norm, self.value)
@@ -545,6 +576,23 @@ class _Stage:
         else:
             return
         raise StopIteration
+
+    def _norms(self) -> tuple[float, float]:
+        """Lengths of the gradient: once it is short, from here on with all digits."""
+        run = self.of
+        norm, part = self.space.norms(self.x, self.gradient)
+        is_fine = relative(norm, self.value) <= max(run.tol, _FINEST) or self.value < _FALLEN * run.first_value
+        if run.coarse is None or not is_fine:
+            return norm, part
+        run.coarse = None
+        seen = self.value
+        self.value, self.grad = run.problem(self.theta)
+        self.gradient = self.space.gradient(self.grad)
+        self.hidden = seen - self.value
+        self.lowest = self.x, self.theta, self.value, self.grad, self.gradient
+        self.n_evaluations += 1
+        run.at.n_evaluations += 1
+        return self.space.norms(self.x, self.gradient)
 
     def _step_back(self, space: _Support) -> bool:
         """Where entries have changed their sign, make them zero, and say so: all of them, or if that is not better the
