@@ -53,6 +53,8 @@ _SAME = 0.9999
 # Differences below this share of the value are taken from the gradient, where the value hides them
 _BY_GRADIENT = 1e-9
 
+# A gradient below this length is short: a first step of one would go too far
+_SHORT = 0.5
 # A gradient of this share of the value is the shortest that is taken in fewer digits than all; a value that has come
 # down to this share has lost as many of them
 _FINEST, _FALLEN = 2e-4, 0.01
@@ -495,7 +497,7 @@ class _Stage:
             return "max_iter"
         self.start_x, self.start_value, self.start_gradient = self.x.copy(), self.value, self.gradient
         # SciPy's first step has a length of one, whatever the gradient; where that is short, Newton's is as long as it
-        self.unit = min(1.0, self.start_norm)
+        self.unit = self.start_norm if self.start_norm < _SHORT else 1.0
         minimize(
             self._evaluate,
             self.x / self.unit,
@@ -526,7 +528,7 @@ class _Stage:
             self._after_iteration(OptimizeResult())
 
     def _evaluate(self, in_units: np.ndarray) -> tuple[float, np.ndarray]:
-        x = self.unit * in_units
+        x = in_units if self.unit == 1.0 else self.unit * in_units
         if self.evaluated:
             self.theta = self.space.theta(x)
             value, self.grad = self.of.evaluate(self.theta)
@@ -536,12 +538,14 @@ class _Stage:
             if self.value < self.lowest[2]:
                 self.lowest = self.x, self.theta, self.value, self.grad, self.gradient
         self.evaluated = True  # SciPy asks first for the start, which is known
-        if not self.by_gradient:
-            return (self.value + self.hidden) / self.unit**2, self.gradient / self.unit
-        difference = self.value - self.start_value
-        if abs(difference) <= _BY_GRADIENT * abs(self.value):
-            difference = 0.5 * float((self.gradient + self.start_gradient) @ (x - self.start_x))
-        return difference / self.unit**2, self.gradient / self.unit
+        value = self.value + self.hidden
+        if self.by_gradient:
+            value = self.value - self.start_value
+            if abs(value) <= _BY_GRADIENT * abs(self.value):
+                value = 0.5 * float((self.gradient + self.start_gradient) @ (x - self.start_x))
+        if self.unit == 1.0:
+            return value, self.gradient
+        return value / self.unit**2, self.gradient / self.unit
 
     def _after_iteration(self, intermediate_result: OptimizeResult) -> None:
         """SciPy calls it where a line search has ended, which is at the point evaluated last."""
