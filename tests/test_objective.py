@@ -270,3 +270,16 @@ def test_where_no_coarse_values_are():
     assert LinearObjective(X, learn_target(rng.dirichlet(np.ones(4), 20_000))).coarse is None
     assert LinearObjective(X + 1e5, learn_target(y)).coarse is None
     assert LinearObjective(X[:1000], learn_target(y[:1000])).coarse is None
+
+
+def test_no_coarse_values_of_a_small_loss():
+    rng = np.random.default_rng(0)
+    y = rng.integers(4, size=20_000)
+    objective = LinearObjective(np.eye(30)[y], learn_target(y))
+    assert objective.coarse is not None
+    theta = np.zeros(objective.n_theta)
+    objective(theta)
+    assert objective.coarse is not None
+    theta.reshape(-1, 4)[:4] = 20.0 * np.eye(4)
+    objective(theta)
+    assert objective.coarse is None

@@ -43,7 +43,8 @@ _NEGLIGIBLE = 1e-3
 _CHEAP = 4.0  # ... unless all of them take no more than so many evaluations
 _SAME = 0.9999  # a value that declined to this share has about the same Hessian
 _NEARBY = 0.02  # ... and so has a loss that differs by this share, for another C
-_WORTH_COARSE = 1 << 21  # multiplications of an evaluation, some 0.2 ms, that float32 saves enough of
+_WORTH_COARSE = 1 << 19  # multiplications of an evaluation, some 0.1 ms, that float32 saves enough of
+_LEAST_COARSE = 0.01  # a loss below this is of logits whose last digits tell in it
 _RESTART = 4.0  # evaluations that new variables cost L-BFGS
 
 
@@ -58,7 +59,7 @@ class LinearObjective:
     Parameters
     ----------
     X : ndarray or CSR matrix of shape (n, d), float32 or float64
-        Read in place. The arithmetic is in float64 for either type: in float32 the objective would be quantised to
+        Read in place. The arithmetic is in float64 for either type, but for `coarse`: in float32 the objective would be quantised to
         1e-7, and the optimiser stops where it can no longer see a decrease.
     target : Target
     C : float
@@ -149,7 +150,7 @@ class LinearObjective:
         if not dense:  # after LinearPass has checked the indices
             self._find_spread()
         self._shift_intercept = self._mean if not (dense and self._has_large_offsets()) else None
-        self._last_loss = 0.0
+        self._last_loss = np.inf
         self._last_asked: np.ndarray | None = None  # theta, and in `_last` its copy and the gradient there
         self._last_computed = self._computes
         self._last = np.empty((2, self.n_theta))
@@ -210,7 +211,8 @@ class LinearObjective:
     @property
     def coarse(self) -> Callable[[np.ndarray], tuple[float, np.ndarray]] | None:
         """The same function in float32 arithmetic, within about 1e-7 of it, where that takes less time."""
-        return partial(self._penalised, compute="float32") if self._has_coarse else None
+        is_near = self._has_coarse and self._last_loss > _LEAST_COARSE
+        return partial(self._penalised, compute="float32") if is_near else None
 
     def _penalised(self, theta: np.ndarray, compute: str) -> tuple[float, np.ndarray]:
         loss, grad = self._loss_and_gradient(theta, compute)

@@ -55,9 +55,8 @@ _BY_GRADIENT = 1e-9
 
 # A gradient below this length is short: a first step of one would go too far
 _SHORT = 0.5
-# A gradient of this share of the value is the shortest that is taken in fewer digits than all; a value that has come
-# down to this share has lost as many of them
-_FINEST, _FALLEN = 2e-4, 0.01
+# A gradient of this share of the value is the shortest that is taken in fewer digits than all
+_FINEST = 2e-4
 
 # Finding the thread pools of the process takes milliseconds, limiting them microseconds.
 _thread_pools = lru_cache(maxsize=1)(ThreadpoolController)
@@ -70,7 +69,8 @@ class Problem(Protocol):
 
     @property
     def coarse(self) -> Callable[[np.ndarray], tuple[float, np.ndarray]] | None:
-        """The same in fewer digits and less time, if there is such: what is far from the minimum needs no more."""
+        """The same in fewer digits and less time, which is enough far from the minimum; None where there is no such
+        thing, or where at what was evaluated last it would be too far off."""
 
     def variables(self, theta: np.ndarray) -> Variables | ClassVariables:
         """Variables for a start at theta, which was evaluated last."""
@@ -232,7 +232,7 @@ class _Run:
             raise ValueError(
                 f"the objective is {self.at.value} at the start: X or its coefficients are too large for float64"
             )
-        first, grad, self.first_value = self.at, self.grad, self.at.value
+        first, grad = self.at, self.grad
         if guess is not None:
             guessed, grad_guessed = self._evaluated(guess)
             first.n_evaluations = guessed.n_evaluations = 2
@@ -585,8 +585,8 @@ class _Stage:
         """Lengths of the gradient: once it is short, from here on with all digits."""
         run = self.of
         norm, part = self.space.norms(self.x, self.gradient)
-        is_fine = relative(norm, self.value) <= max(run.tol, _FINEST) or self.value < _FALLEN * run.first_value
-        if run.coarse is None or not is_fine:
+        is_fine = relative(norm, self.value) <= max(run.tol, _FINEST) or run.problem.coarse is None
+        if not is_fine or run.coarse is None:
             return norm, part
         run.coarse = None
         seen = self.value
