@@ -59,8 +59,8 @@ class LinearObjective:
     Parameters
     ----------
     X : ndarray or CSR matrix of shape (n, d), float32 or float64
-        Read in place. The arithmetic is in float64 for either type, but for `coarse`: in float32 the objective would be quantised to
-        1e-7, and the optimiser stops where it can no longer see a decrease.
+        Read in place. The arithmetic is in float64 for either type, but for `coarse`: in float32 the objective would be
+        quantised to 1e-7, and the optimiser stops where it can no longer see a decrease.
     target : Target
     C : float
         Inverse strength of the penalty; inf means none. May be set again, and so may `l1_ratio`.
