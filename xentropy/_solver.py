@@ -55,8 +55,9 @@ _BY_GRADIENT = 1e-9
 
 # A gradient below this length is short: a first step of one would go too far
 _SHORT = 0.5
-# A gradient of this share of the value is the shortest that is taken in fewer digits than all
-_FINEST = 2e-4
+# Where the gradient promises a decrease of no more than this share of the value, that is taken with all digits: with
+# fewer, line searches of 1800 rows failed at a fifth of it
+_COARSE_GAP = 2e-7
 
 # Finding the thread pools of the process takes milliseconds, limiting them microseconds.
 _thread_pools = lru_cache(maxsize=1)(ThreadpoolController)
@@ -291,7 +292,7 @@ class _Run:
             elif ended in ("slow", "crossed") or (ended == "narrow" and in_support):
                 self.most_pulled = max(1, 2 * self.most_pulled)
                 space = self._better_space()
-            elif ended == "blind" and self.coarse is not None:
+            elif ended in ("blind", "failed") and self.coarse is not None:
                 self.refine()
             elif ended == "blind" and not by_gradient:
                 by_gradient = True
@@ -585,7 +586,8 @@ class _Stage:
         """Lengths of the gradient: once it is short, from here on with all digits."""
         run = self.of
         norm, part = self.space.norms(self.x, self.gradient)
-        is_fine = relative(norm, self.value) <= max(run.tol, _FINEST) or run.problem.coarse is None
+        is_fine = relative(norm, self.value) <= run.tol or 0.5 * norm**2 <= _COARSE_GAP * self.value
+        is_fine = is_fine or run.problem.coarse is None
         if not is_fine or run.coarse is None:
             return norm, part
         run.coarse = None
