@@ -5,7 +5,6 @@ import warnings
 import numpy as np
 import pytest
 import reference
-import scipy
 import scipy.sparse as sp
 from scipy.optimize import minimize
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
@@ -165,6 +164,15 @@ def test_more_rows_and_heavier_rows_ask_for_the_same_steps():
         np.testing.assert_allclose(other.history_["gradient_norm"], once.history_["gradient_norm"], rtol=1e-3)
 
 
+@pytest.mark.parametrize("scale", [1e-42, 1e-30, 1e30, 1e100])
+def test_units_beyond_float32(scale):
+    X, y = synthetic()
+    clf = SoftmaxClassifier(tol=1e-9).fit(X, y)
+    other = SoftmaxClassifier(C=1.0 / scale**2, tol=1e-9).fit(scale * X, y)
+    np.testing.assert_allclose(other.coef_ * scale, clf.coef_, atol=1e-6)
+    np.testing.assert_allclose(other.objective_ * scale**2, clf.objective_, rtol=1e-9)
+
+
 # L1 and elastic net
 
 
@@ -244,10 +252,22 @@ def test_perfect_separation_without_a_penalty_is_said(n_classes):
     assert clf.n_iter_ < 100
     assert np.isfinite(clf.coef_).all()
     assert clf.score(X, y) == 1.0
-    # to be mended: with SciPy 1.11 this fit stalls, and says so; why is not known
-    if tuple(map(int, scipy.__version__.split(".")[:2])) >= (1, 15):
-        assert SoftmaxClassifier(C=1e6).fit(X, y).converged_
     assert SoftmaxClassifier(C=np.inf, label_smoothing=0.1).fit(X, y).converged_  # its minimum is finite
+
+
+@pytest.mark.parametrize("tol", [1e-4, 1e-8])
+@pytest.mark.parametrize("C", [1e4, 1e5, 1e6, 1e7])
+@pytest.mark.parametrize("n_classes", [2, 3, 5])
+def test_a_loss_of_next_to_nothing_is_minimised(n_classes, C, tol):
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        y = rng.integers(n_classes, size=200)
+        X = rng.standard_normal((200, 5))
+        X[:, 0] += 100.0 * y
+        X[:, 1] -= 100.0 * (y == 1)
+        clf = SoftmaxClassifier(C=C, tol=tol).fit(X, y)  # a ConvergenceWarning would be an error
+        assert clf.converged_
+        assert clf.history_["n_evaluations"][-1] < 300
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])

@@ -245,3 +245,41 @@ def test_the_rows_of_a_curvature_come_in_by_their_weight_and_share_no_period():
     at, times = LinearObjective(X, learn_target(y))._sample(200)
     assert np.array_equal(at, np.unique(at))
     np.testing.assert_allclose(np.bincount(at % 10) / 200, 0.1, atol=0.02)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_coarse_values_are_near(dtype):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((20_000, 30)).astype(dtype), rng.integers(4, size=20_000)
+    objective = LinearObjective(X, learn_target(y), C=0.3)
+    theta = rng.standard_normal(objective.n_theta)
+    near, near_grad = objective.coarse(theta)
+    value, grad = objective(theta)
+    assert 0.0 < abs(near - value) < 1e-6 * value
+    np.testing.assert_allclose(near_grad, grad, atol=1e-6 * np.abs(grad).max())
+    again, _ = objective.coarse(theta)  # what is known exactly
+    assert again == value
+
+
+def test_where_no_coarse_values_are():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((20_000, 30)), rng.integers(4, size=20_000)
+    assert LinearObjective(X, learn_target(y)).coarse is not None
+    assert LinearObjective(sp.csr_matrix(X), learn_target(y)).coarse is None
+    assert LinearObjective(X, learn_target(np.minimum(y, 1))).coarse is None
+    assert LinearObjective(X, learn_target(rng.dirichlet(np.ones(4), 20_000))).coarse is None
+    assert LinearObjective(X + 1e5, learn_target(y)).coarse is None
+    assert LinearObjective(X[:1000], learn_target(y[:1000])).coarse is None
+
+
+def test_no_coarse_values_of_a_small_loss():
+    rng = np.random.default_rng(0)
+    y = rng.integers(4, size=20_000)
+    objective = LinearObjective(np.eye(30)[y], learn_target(y))
+    assert objective.coarse is not None
+    theta = np.zeros(objective.n_theta)
+    objective(theta)
+    assert objective.coarse is not None
+    theta.reshape(-1, 4)[:4] = 20.0 * np.eye(4)
+    objective(theta)
+    assert objective.coarse is None

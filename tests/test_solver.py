@@ -13,6 +13,8 @@ from xentropy._variables import ClassVariables, Variables
 class Quadratic:
     """1 + (theta - best)^T A (theta - best) / 2."""
 
+    coarse = None
+
     def __init__(self, A, best, *, l1=None, first=None, cost=np.inf):
         self.A, self.best, self.l1, self.cost = A, best, l1, cost
         self.first = np.ones(len(best)) if first is None else first
@@ -276,3 +278,56 @@ def test_rows_of_no_weight_are_not_looked_at():
         mean, variance = moments(stored, weight)
         np.testing.assert_array_equal(mean, [2.0, 2.0])
         np.testing.assert_array_equal(variance, [1.0, 0.0])
+
+
+@pytest.fixture
+def gentle():
+    """Curvatures over two decades."""
+    rng = np.random.default_rng(0)
+    Q, _ = np.linalg.qr(rng.standard_normal((30, 30)))
+    return Q @ np.diag(np.logspace(-1, 1, 30)) @ Q.T, rng.standard_normal(30)
+
+
+class Coarse(Quadratic):
+    """With an evaluation that is off by `bias`, of nine digits and a gradient of seven."""
+
+    def __init__(self, A, best, *, bias=0.0, **options):
+        super().__init__(A, best, **options)
+        self.bias, self.n_coarse = bias, 0
+
+    def coarse(self, theta):
+        self.n_coarse += 1
+        gradient = self.A @ (theta - self.best)
+        value = 1.0 + 0.5 * float((theta - self.best) @ gradient) + self.bias
+        return round(value, 9), gradient.astype(np.float32).astype(np.float64)
+
+
+@pytest.mark.parametrize("tol", [1e-2, 1e-4, 1e-9])
+@pytest.mark.parametrize("bias", [-1e-5, 0.0, 1e-5])
+def test_what_is_far_from_the_minimum_is_evaluated_coarsely(gentle, bias, tol):
+    problem, exact = Coarse(*gentle, bias=bias), Quadratic(*gentle)
+    solution = minimize_lbfgs(problem, np.zeros(30), tol=tol, max_iter=1000)
+    plain = minimize_lbfgs(exact, np.zeros(30), tol=tol, max_iter=1000)
+    assert solution.converged
+    assert solution.value == Quadratic(*gentle)(solution.theta)[0]
+    assert solution.n_evaluations == problem.n_coarse + problem.n_evaluations <= 1.2 * plain.n_evaluations + 4
+    assert problem.n_coarse > (0.9 if tol > 1e-4 else 0.3) * solution.n_evaluations
+
+
+@pytest.mark.parametrize("max_iter", [0, 3])
+def test_the_value_where_it_ends_is_exact(gentle, max_iter):
+    problem = Coarse(*gentle, bias=1e-5)
+    solution = minimize_lbfgs(problem, np.zeros(30), tol=1e-9, max_iter=max_iter)
+    assert solution.status == "max_iter"
+    assert solution.value == Quadratic(*gentle)(solution.theta)[0]
+
+
+def test_a_coarse_value_that_overflows_is_found_exactly(gentle):
+    class Overflowing(Coarse):
+        def coarse(self, theta):
+            value, gradient = super().coarse(theta)
+            return value if self.n_coarse < 5 else np.inf, gradient
+
+    problem = Overflowing(*gentle)
+    assert minimize_lbfgs(problem, np.zeros(30), tol=1e-9, max_iter=1000).converged
+    assert problem.n_coarse == 5

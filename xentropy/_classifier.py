@@ -124,7 +124,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         After each iteration the `objective`, the mean training `loss` (weighted, without penalty), the `gradient_norm`
         that is compared with `tol`, the `n_evaluations` of the objective until then, and the `validation_loss`, where
         there are validation rows: the same mean loss of those. Without the iterations for the start of a loss that is
-        not convex: theirs is another objective, the cross-entropy, and its values do not go on into these.
+        not convex: theirs is another objective, the cross-entropy, and its values do not go on into these. Far from the
+        minimum of a large problem the numbers are those of float32 arithmetic, within about 1e-7; the last are exact
+        where `tol` ended the fit.
 
     converged_ : bool
         Whether the iterations ended by `tol`, or where `tol` is smaller than float64 can resolve. False after early

@@ -26,6 +26,8 @@ class Variables:
     def __init__(self, factor: np.ndarray) -> None:
         self.factor = factor
         self.is_diagonal = factor.ndim == 1
+        if self.is_diagonal:
+            self._inverse = 1.0 / factor
 
     @classmethod
     def of_curvature(cls, curvature: np.ndarray) -> Variables:
@@ -53,7 +55,7 @@ class Variables:
     def _solve(self, x: np.ndarray, *, transposed: bool) -> np.ndarray:
         m = len(self.factor)
         if self.is_diagonal:
-            return x / self.factor if len(x) == m else (x.reshape(m, -1) / self.factor[:, None]).ravel()
+            return (x.reshape(m, -1) * self._inverse[:, None]).ravel()
         if len(x) == m:
             return dtrsv(self.factor, x, lower=1, trans=int(transposed))
         # (m, r) in C order is (r, m) in Fortran's: x^T L^-1 is the transpose of L^-T x
