@@ -83,6 +83,7 @@ typedef struct {
     const REAL *x;
     ptrdiff_t stride, n_features; /* n_features may be padded by zeros up to whole vectors */
     const char *ahead;            /* where the next block is stored: this block's arithmetic fetches it */
+    ptrdiff_t share;              /* of its bytes for each of REAL: 2 where doubles are read as floats */
 } XE(rows);
 
 /* Memory is busy only while somebody asks for it, so the loops over a block ask for the next one, `lines` cache lines
@@ -105,8 +106,9 @@ static XE(rows) XE(dense_block)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n
     const char *x = (const char *)p->x + first * d * size;
     int in_place = p->x_is_float == XE_IS_FLOAT && !p->shift && (XE_BYTES > 16 ? d >= VL : stride == d);
     for (ptrdiff_t r = 0; s && r < n_rows; r++) in_place &= s[first + r] != 0.0;
-    const XE(rows) here = {(const REAL *)(const void *)x, d, d, x + n_rows * d * size};
-    const XE(rows) copy = {scratch, stride, stride, here.ahead};
+    const ptrdiff_t share = size > (ptrdiff_t)sizeof(REAL) ? 2 : 1;
+    const XE(rows) here = {(const REAL *)(const void *)x, d, d, x + n_rows * d * size, share};
+    const XE(rows) copy = {scratch, stride, stride, here.ahead, share};
     return in_place ? here : copy;
 }
 

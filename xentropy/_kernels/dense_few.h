@@ -221,7 +221,7 @@ XE_INLINE const char *XE(turned_rows)(ptrdiff_t R, ptrdiff_t n, XE(rows) x, cons
                                       ptrdiff_t to, const REAL *w, const REAL *intercept, REAL *z, ptrdiff_t stride,
                                       REAL *panel, const char *ahead)
 {
-    const ptrdiff_t n_strips = (R + STRIP - 1) / STRIP, half = ASKED * 2 * XE_BYTES / 128;
+    const ptrdiff_t n_strips = (R + STRIP - 1) / STRIP, half = x.share * ASKED * 2 * XE_BYTES / 128;
     (void)n;
     for (ptrdiff_t v = 0; v < 2; v++) XE(turn_rows)(x.x + from, row + v * VL, to - from, panel + v * VL);
     for (ptrdiff_t s = 0; s < n_strips; s++) {
@@ -283,12 +283,12 @@ XE_INLINE const char *XE(gradient_strip)(const int n_k, const int n_v, XE(rows) 
     ptrdiff_t j = 0;
     for (; j + n_v * VL <= d; j += n_v * VL)
         ahead = XE(gradient_tile)(n_k, n_v, x.x + j, x.stride, (n_v - 1) * VL, 0, g, 1, g_class, n_rows, to + j,
-                                  to_stride, (HALF_LINES(n_v) + n_strips - 1) / n_strips, ahead);
+                                  to_stride, (x.share * HALF_LINES(n_v) + n_strips - 1) / n_strips, ahead);
     const ptrdiff_t n_rest = (d - j + VL - 1) / VL, last = d - j - VL, counted = n_rest * VL - (d - j);
 #define REST(n)                                                                                                     \
     if (n <= n_v && n == n_rest)                                                                                    \
         return XE(gradient_tile)(n_k, n, x.x + j, x.stride, last, counted, g, 1, g_class, n_rows, to + j, to_stride, \
-                                 (HALF_LINES(n) + n_strips - 1) / n_strips, ahead);
+                                 (x.share * HALF_LINES(n) + n_strips - 1) / n_strips, ahead);
     REST(1) REST(2) REST(3) REST(4) REST(5) REST(6) REST(7) REST(8)
 #undef REST
     return ahead;
