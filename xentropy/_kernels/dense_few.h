@@ -34,7 +34,7 @@
 
 /* ---- logits of few outputs: dot products of n_groups of ROWS rows with n_k rows of W ---- */
 
-XE_INLINE const char *XE(dot_tile)(const int n_k, const int n_groups, const int lines, XE(rows) x,
+XE_INLINE const char *XE(dot_tile)(const int n_k, const int n_groups, ptrdiff_t lines, XE(rows) x,
                                    const ptrdiff_t *row, ptrdiff_t from, ptrdiff_t d, const REAL *w, ptrdiff_t w_stride,
                                    const REAL *intercept, REAL *z, ptrdiff_t z_stride, const char *ahead)
 {
@@ -85,7 +85,7 @@ XE_INLINE const char *XE(dot_rows)(ptrdiff_t R, XE(rows) x, const ptrdiff_t *row
 {
     enum { HALF = (ROWS * (XE_BYTES ? XE_BYTES : 8) + 127) / 128, EIGHTH = (HALF + 3) / 4 };
 #define TILE(n_k, n_groups, lines) \
-    XE(dot_tile)(n_k, n_groups, lines, x, row, from, to, w, w_stride, intercept, z, stride, ahead)
+    XE(dot_tile)(n_k, n_groups, x.share * (lines), x, row, from, to, w, w_stride, intercept, z, stride, ahead)
     if (R == 1) return TILE(1, GROUPS, GROUPS * HALF);
     if (R == 2) return TILE(2, 1, HALF);
     if (R == 3) return TILE(3, 1, HALF);
