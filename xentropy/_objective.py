@@ -44,7 +44,7 @@ _CHEAP = 4.0  # ... unless all of them take no more than so many evaluations
 _SAME = 0.9999  # a value that declined to this share has about the same Hessian
 _NEARBY = 0.02  # ... and so has a loss that differs by this share, for another C
 _WORTH_COARSE = 1 << 21  # multiplications of an evaluation, some 0.2 ms, that float32 saves enough of
-_COARSE_OUTPUTS = 6  # so many save more than it takes to make floats of X, where it is not stored in them
+_COARSE_OUTPUTS = 8  # so many save more than it takes to make floats of X, where it is not stored in them
 _LEAST_COARSE = 0.01  # a loss below this is of logits whose last digits tell in it
 _RESTART = 4.0  # evaluations that new variables cost L-BFGS
 
