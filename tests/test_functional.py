@@ -211,6 +211,34 @@ def test_everything_ignored(dtype, reduction):
 
 
 @both
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_binary_element_does_not_depend_on_its_neighbours(dtype, weighted):
+    rng = np.random.default_rng(0)
+    z = np.concatenate([rng.normal(size=90), [-np.inf, 200, -200, 80, -80, 70, -70, np.inf, 0, -0.0]]).astype(dtype)
+    rng.shuffle(z)
+    y = rng.choice([0, 0.25, 1], size=z.size).astype(dtype)
+    s = rng.choice([0, 0.5, 2], size=z.size) if weighted else np.ones(z.size)
+    options = {"reduction": "none", "return_grad": True}
+    loss, grad = xe.binary_cross_entropy(y, z, sample_weight=s if weighted else None, **options)
+    for i in range(z.size):
+        one = slice(i, i + 1)
+        alone = xe.binary_cross_entropy(y[one], z[one], sample_weight=s[one] if weighted else None, **options)
+        np.testing.assert_array_equal(alone, [loss[one], grad[one]])
+    with np.errstate(over="ignore"):
+        wide = z.astype(float)
+        small = np.exp(-np.abs(wide))
+        soft = s * np.log1p(small)
+    hard = (y == (z > 0)) & (s > 0) & np.isfinite(z)
+    np.testing.assert_allclose(loss[hard], soft[hard], rtol=4e-6 if dtype == np.float32 else 1e-14)
+    assert np.all(loss[hard] > 0)
+    for n in 1, 31, 32, 33, 63, 64, 65:
+        np.testing.assert_array_equal(
+            xe.binary_cross_entropy(y[:n], z[:n], sample_weight=s[:n] if weighted else None, **options),
+            [loss[:n], grad[:n]],
+        )
+
+
+@both
 def test_infinite_binary_logits(dtype):
     z = np.array([np.inf, -np.inf, np.inf, -np.inf], dtype)
     value, grad = xe.binary_cross_entropy([1, 0, 0, 1], z, reduction="none", return_grad=True)

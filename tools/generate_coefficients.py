@@ -71,16 +71,21 @@ def main():
         define(f"XE_LOG2E_{real}", literal(1 / log(2), is_float))
         print()
 
-    # log(1 + f) = 2 s + s R(z), s = f / (2 + f), z = s^2, R(z) = z q(z), 1/sqrt(2) <= 1 + f < sqrt(2)
-    top = ((sqrt(2) - 1) / (sqrt(2) + 1)) ** 2
-
+    # log(1 + f) = 2 s + s R(z), s = f / (2 + f), z = s^2, R(z) = z q(z): 1/sqrt(2) <= 1 + f < sqrt(2), or 0 <= f <= 1
     def series(z):
         s = sqrt(z)
         return (log((1 + s) / (1 - s)) - 2 * s) / (s * z)
 
-    q, error = remez(series, lambda z: z / 2, mpf(0), top, 6)
-    print(f"/* log1p, double: relative error of the polynomial 2^{float(log(error, 2)):.1f} */")
-    define("XE_LOG_POLY", *(literal(c, False) for c in reversed(q)))
+    def define_log(name, top, degree, is_float):
+        q, error = remez(series, lambda z: z / 2, mpf(0), top**2, degree)
+        real = "float" if is_float else "double"
+        print(f"/* log1p, {real}: relative error of the polynomial 2^{float(log(error, 2)):.1f} */")
+        define(name, *(literal(c, is_float) for c in reversed(q)))
+
+    define_log("XE_LOG_POLY", (sqrt(2) - 1) / (sqrt(2) + 1), 6, False)
+    print()
+    define_log("XE_LOG1P_POLY_double", mpf(1) / 3, 9, False)
+    define_log("XE_LOG1P_POLY_float", mpf(1) / 3, 3, True)
     print("\n#endif")
 
 

@@ -36,4 +36,21 @@
     0x1.999999997fdb8p-2, \
     0x1.5555555555592p-1
 
+/* log1p, double: relative error of the polynomial 2^-59.4 */
+#define XE_LOG1P_POLY_double 0x1.5c8a5c679362bp-3, \
+    0x1.559c4a013e149p-4, \
+    0x1.efdd849e84dcbp-4, \
+    0x1.10676880c4fe6p-3, \
+    0x1.3b1de326322fbp-3, \
+    0x1.745cb39b5088ap-3, \
+    0x1.c71c741f8d17ep-3, \
+    0x1.249249208575bp-2, \
+    0x1.99999999a0840p-2, \
+    0x1.5555555555535p-1
+/* log1p, float: relative error of the polynomial 2^-27.7 */
+#define XE_LOG1P_POLY_float 0x1.1ef8700000000p-2f, \
+    0x1.1eb6120000000p-2f, \
+    0x1.99d27c0000000p-2f, \
+    0x1.5555000000000p-1f
+
 #endif
