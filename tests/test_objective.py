@@ -286,3 +286,19 @@ def test_no_coarse_values_of_a_small_loss():
     theta.reshape(-1, 4)[:4] = 20.0 * np.eye(4)
     objective(theta)
     assert objective.coarse is None
+
+
+def test_an_interrupt_between_coarse_and_exact_values(monkeypatch):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((20_000, 30)), rng.integers(4, size=20_000)
+    objective, theta = LinearObjective(X, learn_target(y)), np.zeros(31 * 4)
+    objective.coarse(theta)
+
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(objective, "_pass_with", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            objective(theta)
+    assert objective(theta)[0] == pytest.approx(np.log(4.0))  # what an interrupted fit asks for at its best iteration

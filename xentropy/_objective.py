@@ -146,14 +146,13 @@ class LinearObjective:
             and target.labels is not None
             and not self._has_large_offsets()
         )
-        self._computes = "float32" if self._has_coarse else "float64"
-        self._pass = self._pass_with(compute=self._computes)
+        self._last_computed = "float32" if self._has_coarse else "float64"
+        self._passes = {self._last_computed: self._pass_with(compute=self._last_computed)}
         if not dense:  # after LinearPass has checked the indices
             self._find_spread()
         self._shift_intercept = self._mean if not (dense and self._has_large_offsets()) else None
         self._last_loss = np.inf
         self._last_asked: np.ndarray | None = None  # theta, and in `_last` its copy and the gradient there
-        self._last_computed = self._computes
         self._last = np.empty((2, self.n_theta))
         self._knows = "diagonal"  # the curvature that the variables are made of
         self._gram: np.ndarray | None = None
@@ -233,9 +232,9 @@ class LinearObjective:
             and np.array_equal(theta, last_theta)
         ):
             return self._last_loss, last_grad.copy()
-        if compute != self._computes:
-            del self._pass  # the scratch of one is enough
-            self._computes, self._pass = compute, self._pass_with(compute=compute)
+        if compute not in self._passes:
+            self._passes.clear()  # the scratch of one is enough
+            self._passes[compute] = self._pass_with(compute=compute)
         grad = np.empty_like(theta)
         coef, intercept = self._views(theta)
         grad_coef, grad_intercept = self._views(grad)
@@ -244,7 +243,7 @@ class LinearObjective:
             intercept = intercept - mean @ coef
         if self.offset is not None:
             intercept = intercept + self.offset
-        loss = self._pass.loss_gradient(coef, intercept, grad_coef, grad_intercept, self._n_threads)
+        loss = self._passes[compute].loss_gradient(coef, intercept, grad_coef, grad_intercept, self._n_threads)
         if mean is not None:  # in place: BLAS reads a C-ordered matrix as its transpose
             dger(-1.0, grad_intercept, mean, a=grad_coef.T, overwrite_a=1)
         if len(self._flat):  # exactly, where rounding would leave something to divide by a spread of nothing
