@@ -46,6 +46,7 @@ _NEARBY = 0.02  # ... and so has a loss that differs by this share, for another 
 _WORTH_COARSE = 1 << 21  # multiplications of an evaluation, some 0.2 ms, that float32 saves enough of
 _COARSE_OUTPUTS = 8  # so many save more than it takes to make floats of X, where it is not stored in them
 _LEAST_COARSE = 0.01  # a loss below this is of logits whose last digits tell in it
+_MOST_COARSE = 100.0  # ... and so is one of logits whose terms cancel that far: line searches failed from 400 on
 _RESTART = 4.0  # evaluations that new variables cost L-BFGS
 
 
@@ -153,7 +154,7 @@ class LinearObjective:
         self._shift_intercept = self._mean if not (dense and self._has_large_offsets()) else None
         self._last_loss = np.inf
         self._last_asked: np.ndarray | None = None  # theta, and in `_last` its copy and the gradient there
-        self._last = np.empty((2, self.n_theta))
+        self._last = np.zeros((2, self.n_theta))
         self._knows = "diagonal"  # the curvature that the variables are made of
         self._gram: np.ndarray | None = None
         self._hessian: np.ndarray | None = None
@@ -211,8 +212,12 @@ class LinearObjective:
     @property
     def coarse(self) -> Callable[[np.ndarray], tuple[float, np.ndarray]] | None:
         """The same function in float32 arithmetic, within about 1e-7 of it, where that takes less time."""
-        is_near = self._has_coarse and self._last_loss > _LEAST_COARSE
-        return partial(self._penalised, compute="float32") if is_near else None
+        if not self._has_coarse or not self._last_loss > _LEAST_COARSE:
+            return None
+        coef, _ = self._views(self._last[0])
+        with np.errstate(over="ignore", invalid="ignore"):
+            terms = np.sqrt((self._spread @ (coef * coef)).max())  # of a logit: the root of their squares' mean sum
+        return partial(self._penalised, compute="float32") if terms < _MOST_COARSE else None
 
     def _penalised(self, theta: np.ndarray, compute: str) -> tuple[float, np.ndarray]:
         loss, grad = self._loss_and_gradient(theta, compute)

@@ -39,6 +39,12 @@ class Variables:
         except LinAlgError:
             return cls(diagonal)
 
+    @property
+    def inflation(self) -> float:
+        """How much longer rounding errors of a gradient become in these variables than in those of the diagonal: the
+        largest root of a variance inflation factor, 1 / (1 - R^2) of one entry of theta on those before it."""
+        return 1.0 if self.is_diagonal else _inflation(self.factor)
+
     def theta(self, v: np.ndarray) -> np.ndarray:
         """theta = L^-T v."""
         return self._solve(v, transposed=True)
@@ -78,6 +84,11 @@ class ClassVariables:
         self._factors = np.array([np.diag(factor) if factor.ndim == 1 else factor for factor in factors])
         self._inverses = np.array([dtrtri(factor, lower=1)[0] for factor in self._factors])
 
+    @property
+    def inflation(self) -> float:
+        """The largest of a class."""
+        return max(_inflation(factor) for factor in self._factors)
+
     def theta(self, v: np.ndarray) -> np.ndarray:
         """theta = L^-T v, class by class, less what all classes have in common: unlike factors would bring it in, where
         nothing but a weak penalty drives it out again."""
@@ -95,3 +106,7 @@ class ClassVariables:
     def _times(self, matrices: np.ndarray, x: np.ndarray) -> np.ndarray:
         columns = np.ascontiguousarray(x.reshape(-1, len(matrices)).T)
         return np.matmul(matrices, columns[:, :, None])[:, :, 0].T.ravel()
+
+
+def _inflation(factor: np.ndarray) -> float:
+    return float(np.max(np.linalg.norm(factor, axis=1) / factor.diagonal()))
