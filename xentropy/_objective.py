@@ -598,10 +598,12 @@ class _Seen:
         self._first, self._second, self._fourth = np.zeros((3, len(variance)))
 
     def add(self, rows: np.ndarray, weight: np.ndarray) -> None:
-        squares = rows * rows / self._unit
+        squares = rows * rows
+        squares /= self._unit
         self._first += weight @ rows
         self._second += weight @ squares
-        self._fourth += weight**2 @ squares**2
+        squares *= squares  # in place: each such array is as large as a block of rows
+        self._fourth += weight**2 @ squares
 
     def against_all(self) -> tuple[np.ndarray, np.ndarray]:
         """By what to multiply each feature in these rows for it to have its variance in all rows, zero if they tell
