@@ -259,6 +259,29 @@ def test_log_proba_is_finite_where_probabilities_underflow(iris):
         np.testing.assert_allclose(np.exp(far), clf.predict_proba(X), rtol=1e-12)
 
 
+@pytest.mark.parametrize("method", ["predict", "decision_function", "predict_proba", "predict_log_proba"])
+@pytest.mark.parametrize("make", [np.asarray, sp.csr_matrix])
+@pytest.mark.parametrize(("bad", "message"), [(np.nan, "contains NaN"), (np.inf, "infinity"), (-np.inf, "infinity")])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_predictions_refuse_what_is_not_finite(iris, n_classes, bad, message, make, method):
+    X, y = iris[0].copy(), np.minimum(iris[1], n_classes - 1)
+    clf = SoftmaxClassifier().fit(X, y)
+    X[70, 2] = bad
+    with pytest.raises(ValueError, match=message):
+        getattr(clf, method)(make(X))
+    with sklearn.config_context(assume_finite=True):  # the user's word is taken
+        got = getattr(clf, method)(make(X))
+    others = np.arange(len(X)) != 70
+    np.testing.assert_array_equal(got[others], getattr(clf, method)(make(X[others])))
+
+
+def test_logits_that_overflow_are_not_blamed_on_finite_rows(iris):
+    X, y = iris
+    clf = SoftmaxClassifier().fit(X, y)
+    clf.coef_ = 1e308 * np.sign(clf.coef_)
+    assert np.isinf(clf.decision_function(X)).any()
+
+
 def test_predictions_agree_with_each_other_and_with_the_oracle(iris):
     X, y = iris
     clf = SoftmaxClassifier().fit(X, y)

@@ -358,19 +358,35 @@ def test_predict(K, sigmoid, make, stored, compute):
         log_p -= np.log(np.exp(log_p).sum(axis=1, keepdims=True))
         for kind, want in {"logits": z, "probabilities": np.exp(log_p), "log_probabilities": log_p}.items():
             options = {"n_classes": K, "kind": kind, "compute": compute}
-            got = linear_predict(make(X), coef, intercept, **options)
+            got, finite = linear_predict(make(X), coef, intercept, **options)
+            assert finite
             assert got.dtype == compute
             tol = 1e-13 if compute == "float64" else 1e-5
             np.testing.assert_allclose(got, want.astype(float), rtol=10 * tol, atol=tol)
-            np.testing.assert_array_equal(got, linear_predict(make(X), coef, intercept, n_threads=3, **options))
+            np.testing.assert_array_equal(got, linear_predict(make(X), coef, intercept, n_threads=3, **options)[0])
 
 
 def test_predict_of_a_bad_row_is_nan():
     X, _, coef, intercept = problem(20, 4, 3, "float64")
     X[7, 2] = np.nan
     for kind in ("logits", "probabilities", "log_probabilities"):
-        bad = np.isnan(linear_predict(X, coef, intercept, n_classes=3, kind=kind)).all(axis=1)
-        assert list(np.flatnonzero(bad)) == [7]
+        out, finite = linear_predict(X, coef, intercept, n_classes=3, kind=kind)
+        assert list(np.flatnonzero(np.isnan(out).all(axis=1))) == [7]
+        assert not finite
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(("K", "sigmoid"), [(2, True), (3, False), (10, False), (30, False)])
+def test_a_number_that_is_not_finite_shows_in_the_logits(K, sigmoid, bad, make, dtype):
+    for n, d in ((1, 3), (9, 11), (600, 40)):
+        X, _, coef, intercept = problem(n, d, K, dtype, sigmoid=sigmoid)
+        coef[:, 0] = 0.0  # times infinity is NaN
+        for i, j in ((0, 0), (n - 1, d - 1), (n // 2, d // 2)):
+            before, X[i, j] = X[i, j], bad
+            assert not linear_predict(make(X), coef, intercept, n_classes=K, compute=dtype)[1]
+            X[i, j] = before
 
 
 # ---- what does not fit ----

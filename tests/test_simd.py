@@ -90,7 +90,7 @@ class TestAccuracy:
         rng = np.random.default_rng(0)
         z = np.concatenate([rng.uniform(-750, 750, 100_000), rng.normal(size=100_000), [0.0, np.inf, -np.inf]])
         z = z.astype(real)
-        p = linear_predict(z[:, None], np.ones((1, 1)), np.zeros(1), n_classes=2, compute=real.__name__)
+        p, _ = linear_predict(z[:, None], np.ones((1, 1)), np.zeros(1), n_classes=2, compute=real.__name__)
         for k, sign in enumerate([-1, 1]):
             with np.errstate(over="ignore", under="ignore"):
                 assert ulps(p[:, k], 1 / (1 + np.exp(-sign * z.astype(np.longdouble)))) < bound

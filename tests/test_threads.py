@@ -78,7 +78,7 @@ coef, intercept = rng.normal(size=(40, 5)), rng.normal(size=5)
 def numbers(n_threads):
     grad = np.empty((40, 5)), np.empty(5)
     value = LinearPass(X, 5, labels=labels).loss_gradient(coef, intercept, *grad, n_threads)
-    proba = linear_predict(X, coef, intercept, n_classes=5, n_threads=n_threads)
+    proba, _ = linear_predict(X, coef, intercept, n_classes=5, n_threads=n_threads)
     return value, grad[0].tobytes(), grad[1].tobytes(), proba.tobytes()
 
 assert LinearPass(X, 5, labels=labels).n_partitions > 2

@@ -511,25 +511,26 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def _rows(self, X: Any, *, reset: bool) -> Any:
         """X as the kernels read it: a C-ordered array or a CSR matrix, float64 or float32."""
         if not reset and self._is_plain(X):
-            return X
+            with np.errstate(over="ignore", invalid="ignore"):
+                if np.isfinite(X.sum()):  # a sum that overflows is looked at again, number by number
+                    return X
         if isinstance(X, np.ndarray) and X.dtype.kind == "f" and X.dtype.itemsize <= 4:
             X = X.astype(np.float32, copy=False)  # float16, and the other byte order, would become float64
         return validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=reset)
 
     def _is_plain(self, X: Any) -> bool:
-        """Whether X is what `validate_data` would give back as it is: asked first, as that takes longer than a row."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            return (
-                type(X) is np.ndarray
-                and X.dtype in (np.float64, np.float32)
-                and X.ndim == 2
-                and X.shape[0] > 0
-                and X.shape[1] == self.n_features_in_
-                and X.flags.c_contiguous
-                and X.flags.aligned
-                and not hasattr(self, "feature_names_in_")
-                and bool(np.isfinite(X.sum()))  # a sum that overflows is looked at again, number by number
-            )
+        """Whether X is what `validate_data` would give back as it is, if its numbers are finite: asked first, as that
+        takes longer than a row."""
+        return (
+            type(X) is np.ndarray
+            and X.dtype in (np.float64, np.float32)
+            and X.ndim == 2
+            and X.shape[0] > 0
+            and X.shape[1] == self.n_features_in_
+            and X.flags.c_contiguous
+            and X.flags.aligned
+            and not hasattr(self, "feature_names_in_")
+        )
 
     def _dense_coef(self) -> np.ndarray:
         return self.coef_.toarray() if hasattr(self.coef_, "toarray") else self.coef_
@@ -542,10 +543,11 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def _predict(self, X: Any, kind: str) -> np.ndarray:
         """Logits (n, R), probabilities or their logarithms (n, K) of each row."""
         check_is_fitted(self)
-        X = self._rows(X, reset=False)
         n_classes, n_threads = len(self.classes_), effective_n_threads()
         if isinstance(self.coef_, np.ndarray):
-            return linear_predict(
+            is_plain = self._is_plain(X)
+            X = X if is_plain else self._rows(X, reset=False)
+            out, finite = linear_predict(
                 X,
                 np.ascontiguousarray(self.coef_.T, dtype=np.float64),
                 np.asarray(self.intercept_, dtype=np.float64),
@@ -554,6 +556,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 compute=np.result_type(X.dtype, self.coef_.dtype).name,
                 n_threads=n_threads,
             )
+            if is_plain and not finite:
+                self._rows(X, reset=False)  # raises where it is X that is not, and not the coefficients that are large
+            return out
+        X = self._rows(X, reset=False)
         z = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
         if kind == "logits":
             return z

@@ -133,6 +133,7 @@ cdef struct _Work:  # an evaluation, of which threads do parts
     double *grad_intercept
     int kind
     Py_ssize_t chunk_rows
+    unsigned char *finite  # of each chunk of rows
     void *out
 
 
@@ -158,9 +159,9 @@ cdef void _combine_features(void *context, Py_ssize_t part, int thread) noexcept
 
 cdef void _predict_chunk(void *context, Py_ssize_t part, int thread) noexcept nogil:
     cdef _Work *work = <_Work *> context
-    work.kernels.linear_predict(work.model, work.kind, part * work.chunk_rows,
-                                min(work.model.n_rows, (part + 1) * work.chunk_rows),
-                                work.scratch + thread * work.scratch_size, work.out)
+    work.finite[part] = work.kernels.linear_predict(work.model, work.kind, part * work.chunk_rows,
+                                                    min(work.model.n_rows, (part + 1) * work.chunk_rows),
+                                                    work.scratch + thread * work.scratch_size, work.out)
 
 
 cdef class _Model:
@@ -544,8 +545,10 @@ def linear_predict(X, const double[:, ::1] coef, const double[::1] intercept, *,
 
     Returns
     -------
-    ndarray (n, K), or (n, R) of logits
+    out : ndarray (n, K), or (n, R) of logits
         A row whose logits hold NaN or +inf has no distribution and gives NaN.
+    finite : bool
+        Whether all logits are finite. If they are, so is X: a NaN or an infinity in a row of it shows in its logits.
     """
     if kind not in _KINDS:
         raise ValueError(f"kind={kind!r} is none of {sorted(_KINDS)}")
@@ -555,18 +558,20 @@ def linear_predict(X, const double[:, ::1] coef, const double[::1] intercept, *,
     cdef Py_ssize_t n = bound.model.n_rows
     out = np.empty((n, bound.model.n_outputs if kind == "logits" else n_classes), dtype=compute)
     if n == 0:
-        return out
+        return out, True
     cdef _Work work
     cdef Py_ssize_t stored = X.size if isinstance(X, np.ndarray) else X.data.shape[0], n_chunks
     work.kind, work.chunk_rows = _KINDS[kind], max(bound.model.block_rows, 256)
     work.out = <void *> <size_t> out.ctypes.data
     n_chunks = (n + work.chunk_rows - 1) // work.chunk_rows
     n_threads = max(1, min(n_threads, n_chunks, stored * (bound.model.n_outputs + _READING) // _MIN_WORK))
+    finite = np.empty(n_chunks, dtype=np.uint8)
+    work.finite = <unsigned char *> <size_t> finite.ctypes.data
     bound._begin(&work, coef, intercept, n_threads)
     with nogil:
         bound._pack(&work, n_threads)
         run_parts(_predict_chunk, &work, n_chunks, n_threads)
-    return out
+    return out, bool(finite.all())
 
 
 def _aligned(Py_ssize_t n_bytes):

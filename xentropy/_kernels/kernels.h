@@ -125,7 +125,7 @@ typedef struct {
     void (*linear_combine)(const xe_linear *p, const double *partials, ptrdiff_t n_partials, ptrdiff_t begin,
                            ptrdiff_t end, double *grad_coef, double *grad_intercept);
     /* Rows begin..end into out (n, K) REAL, or (n, R) where logits are asked for. */
-    void (*linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptrdiff_t end, void *scratch, void *out);
+    int (*linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptrdiff_t end, void *scratch, void *out);
 
     double (*softmax_rows)(XE_ROWS_ARGS(void));
     double (*sigmoid_rows)(XE_ROWS_ARGS(void));

@@ -80,8 +80,8 @@ cdef extern from "kernels.h" nogil:
                               double *partial) noexcept nogil
         void (*linear_combine)(const xe_linear *p, const double *partials, ptrdiff_t n_partials, ptrdiff_t begin,
                                ptrdiff_t end, double *grad_coef, double *grad_intercept) noexcept nogil
-        void (*linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptrdiff_t end, void *scratch,
-                               void *out) noexcept nogil
+        int (*linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptrdiff_t end, void *scratch,
+                              void *out) noexcept nogil
         double (*softmax_rows)(const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const void *z, void *grad,
                                double *row_loss) noexcept nogil
         double (*binary)(const xe_binary_target *target, ptrdiff_t first, ptrdiff_t n, const void *z, void *grad,

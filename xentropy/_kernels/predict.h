@@ -72,36 +72,50 @@ static void XE(softmax)(const REAL *z, ptrdiff_t n_rows, ptrdiff_t n_classes, in
     }
 }
 
-/* z (n): the logits of class 1 -> out (n, 2), or (n) where logits are asked for */
-XE_HOT void XE(sigmoid_out)(int kind, ptrdiff_t n, const REAL *z, REAL *out)
+/* z (n): the logits of class 1, and numbers up to the end of the last vector -> out (n, 2), or (n) where logits are asked
+ * for; columns (2, stride) are scratch */
+XE_HOT void XE(sigmoid_out)(int kind, ptrdiff_t n, const REAL *z, REAL *columns, ptrdiff_t stride, REAL *out)
 {
     if (kind == XE_LOGITS) {
         memcpy(out, z, (size_t)n * sizeof(REAL));
         return;
     }
     for (ptrdiff_t r = 0; r < n; r += VLD) {
-        double wide[VLD], out0[VLD], out1[VLD];
-        for (ptrdiff_t i = 0; i < VLD; i++) wide[i] = r + i < n ? (double)z[r + i] : 0.0;
-        const VD zr = XE_DOUBLE(load)(wide), zero = XE_DOUBLE(all)(0.0);
-        const VD x = XE_DOUBLE(smaller)(-zr, zr);
+        const VD z_r = XE(widen)(z + r), zero = XE_DOUBLE(all)(0.0), x = XE_DOUBLE(smaller)(-z_r, z_r);
+        VD out0, out1;
         if (kind == XE_PROBABILITIES) {
-            const XE_DOUBLE(mask) negative = XE_DOUBLE(less)(zr, zero);
+            const XE_DOUBLE(mask) negative = XE_DOUBLE(less)(z_r, zero);
             VD large;
             const VD small = XE_DOUBLE(sigmoid_pair)(x, &large);
-            XE_DOUBLE(store)(out0, XE_DOUBLE(where)(negative, large, small));
-            XE_DOUBLE(store)(out1, XE_DOUBLE(where)(negative, small, large));
+            out0 = XE_DOUBLE(where)(negative, large, small);
+            out1 = XE_DOUBLE(where)(negative, small, large);
         } else {
             const VD tail = XE_DOUBLE(log1p)(XE_DOUBLE(vexp)(x));
-            XE_DOUBLE(store)(out0, -(tail + XE_DOUBLE(larger)(zero, zr)));
-            XE_DOUBLE(store)(out1, -(tail + XE_DOUBLE(larger)(zero, -zr)));
+            out0 = -(tail + XE_DOUBLE(larger)(zero, z_r));
+            out1 = -(tail + XE_DOUBLE(larger)(zero, -z_r));
         }
-        for (ptrdiff_t i = 0; i < VLD && r + i < n; i++)
-            out[2 * (r + i)] = (REAL)out0[i], out[2 * (r + i) + 1] = (REAL)out1[i];
+        XE(narrow)(columns + r, out0);
+        XE(narrow)(columns + stride + r, out1);
     }
+    XE(columns_to_rows)(columns, stride, n, 2, 2, out);
 }
 
-/* Rows begin..end of a linear model into out (n_rows, K), or (n_rows, R) where logits are asked for. */
-static void XE(linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptrdiff_t end, void *scratch, void *out)
+/* Whether `height` times `width` numbers are finite, `stride` apart. */
+static int XE(are_finite)(const REAL *z, ptrdiff_t height, ptrdiff_t width, ptrdiff_t stride)
+{
+    const V zero = XE(all)(0);
+    V sum = zero; /* of 0 for each, or NaN */
+    for (ptrdiff_t i = 0; i < height; i++, z += stride) {
+        ptrdiff_t j = 0;
+        for (; j + VL <= width; j += VL) sum += XE(load)(z + j) * zero;
+        if (j < width) sum += XE(load_some)(z + j, width - j) * zero;
+    }
+    return XE(sum)(sum) == 0;
+}
+
+/* Rows begin..end of a linear model into out (n_rows, K), or (n_rows, R) where logits are asked for. Returns whether all
+ * logits are finite: what X holds of NaN or infinity shows in them. */
+static int XE(linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptrdiff_t end, void *scratch, void *out)
 {
     const ptrdiff_t R = p->n_outputs, K = p->target.n_classes, width = kind == XE_LOGITS ? R : K;
     const ptrdiff_t stride = XE(block_stride)(p);
@@ -109,13 +123,16 @@ static void XE(linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, pt
     XE(block) b;
     REAL *z = (REAL *)XE(carve)(scratch, stride, &b), *e = z + stride * XE(padded)(R) + VL;
     REAL *rows = e + stride * XE(padded)(R) + VL;
+    const int by_class = !p->indptr && XE(is_few)(p); /* logits are (R, stride), not rows */
+    int finite = 1;
     for (ptrdiff_t first = begin; first < end; first += p->block_rows) {
         const ptrdiff_t n = end - first < p->block_rows ? end - first : p->block_rows;
         REAL *to = (REAL *)out + first * width;
         if (p->indptr) {
             XE(sparse_logits)(p, first, n, z);
         } else {
-            const XE(rows) x = XE(dense_block)(p, first, n, rows);
+            XE(rows) x = XE(dense_block)(p, first, n, rows);
+            x.share *= 2; /* no gradient will ask for the other half of the next block */
             if (XE(is_few)(p)) {
                 XE(few_logits)(p, first, x, n, rows, z, stride);
             } else {
@@ -123,9 +140,10 @@ static void XE(linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, pt
                 XE(many_logits)(p, x, n, z, row);
             }
         }
+        finite &= by_class ? XE(are_finite)(z, R, n, stride) : XE(are_finite)(z, n, R, row);
         if (R < K) {
-            XE(sigmoid_out)(kind, n, z, to);
-        } else if (!p->indptr && XE(is_few)(p)) {
+            XE(sigmoid_out)(kind, n, z, e, stride, to);
+        } else if (by_class) {
             XE(columns_out)(kind, K, n, z, e, stride, &b, to);
         } else if (kind != XE_LOGITS && XE(is_few)(p)) {
             XE(rows_to_columns)(z, n, row, K, NULL, rows, stride);
@@ -137,4 +155,5 @@ static void XE(linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, pt
             }
         }
     }
+    return finite;
 }
