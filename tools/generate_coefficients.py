@@ -1,4 +1,4 @@
-"""Writes coefficients.h: the polynomials and constants behind simd.h's exp and log1p.
+"""Writes coefficients.h: the polynomials and constants behind elementary.h.
 
     python tools/generate_coefficients.py > xentropy/_kernels/coefficients.h        (needs mpmath)
 

@@ -1,8 +1,13 @@
 /* The kernels of one type: REAL is float or double. */
 #include "simd.h"
+#include "short_vectors.h"
+#include "elementary.h"
 
 #include "losses.h"
 #include "softmax.h"
+#include "soft_targets.h"
+#include "cross_entropy.h"
+#include "sigmoid.h"
 
 #include "dense.h"
 #include "dense_few.h"

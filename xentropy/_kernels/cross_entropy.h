@@ -1,0 +1,127 @@
+/* Rows of cross-entropy, whatever the target: of few classes in columns, of many row by row. A template: REAL is float or
+ * double.
+ */
+
+#define FEW_CLASSES 24 /* up to here, a lane is a row */
+#define LOGIT_ROWS 64  /* rows of a user's logits that are worked on at a time */
+
+/* Rows of few classes, whose logits z are (K, stride): their losses into b. Where the gradient is wanted, e becomes it,
+ * which is scratch else; so is asked, of the same shape. Returns the sum of the losses. */
+static double XE(column_losses)(const xe_target *t, ptrdiff_t first, ptrdiff_t n, const REAL *z, REAL *e, REAL *asked,
+                                ptrdiff_t stride, int wanted, const XE(block) * b)
+{
+    const ptrdiff_t K = t->n_classes, padded = (n + VL - 1) / VL * VL;
+    XE(bind_rows)(t, first, n, padded, b);
+    if (XE(is_plain)(t)) {
+        XE(exp_columns)(K, padded, z, e, stride, b);
+        const double sum = XE(finish_rows)(padded, b);
+        if (wanted) XE(scale_columns)(K, padded, e, stride, b);
+        return sum;
+    }
+    if (!t->labels)
+        XE(rows_to_columns)((const REAL *)t->distribution + first * K, n, K, K,
+                            t->sample_weight ? t->sample_weight + first : NULL, asked, stride);
+    XE(mix_columns)(t, padded, z, e, asked, stride, b);
+    const double sum = XE(finish_mixed)(padded, b);
+    if (wanted) XE(scale_mixed)(K, padded, z, e, asked, stride, b);
+    return sum;
+}
+
+/* A row of logits before it is compared with a distribution or a smoothed label, row i of the target */
+static XE(mixed) XE(mix_row)(const xe_target *t, ptrdiff_t i, const REAL *z, ptrdiff_t width, double rest, double top)
+{
+    XE(mixed) q = {.z = z, .w = t->class_weight, .width = width, .n = t->n_classes, .m = (REAL)top, .rest = rest,
+                   .keep = (REAL)(1.0 - t->smoothing), .share = (REAL)XE(smoothing_share)(t, z)};
+    if (t->labels)
+        q.label = t->labels[i];
+    else
+        q.y = (const REAL *)t->distribution + i * t->n_classes;
+    XE(mixed_sums)(&q);
+    return q;
+}
+
+/* Rows of many classes: row r of z lies at z + r z_stride and has `width` numbers, those past the K-th being -inf; its
+ * gradient, where e is not NULL, at e + r e_row, vectors e_step apart. z is not e. Losses into b. */
+static double XE(row_losses)(const xe_target *t, ptrdiff_t first, ptrdiff_t n, const REAL *z, ptrdiff_t z_stride,
+                             ptrdiff_t width, REAL *e, ptrdiff_t e_row, ptrdiff_t e_step, const XE(block) * b)
+{
+    enum { N = 16 };
+    const ptrdiff_t padded = (n + VL - 1) / VL * VL;
+    const int plain = XE(is_plain)(t);
+    double sum = 0.0;
+    XE(bind_rows)(t, first, n, padded, b);
+    for (ptrdiff_t r = n; r < padded; r++) b->rest[r] = b->gap[r] = 0.0;
+    for (ptrdiff_t done = 0; done < n; done += plain ? n : N) {
+        const ptrdiff_t stop = plain || done + N > n ? n : done + N;
+        XE(mixed) mixed[N];
+        for (ptrdiff_t r = done; r < stop; r++) {
+            const REAL *z_r = z + r * z_stride;
+            double top;
+            b->rest[r] = b->gap[r] = 0.0;
+            if (t->sample_weight && t->sample_weight[first + r] == 0.0) continue;
+            const double rest = XE(exp_wide)(z_r, width, e ? e + r * e_row : NULL, e_step, &b->end, &top);
+            b->rest[r] = RUNS_OUT(rest) ? XE(rest_again)(z_r, width, top) : rest;
+            if (plain)
+                b->gap[r] = top - (double)z_r[t->labels[first + r]];
+            else
+                mixed[r - done] = XE(mix_row)(t, first + r, z_r, width, b->rest[r], top);
+        }
+        if (plain) {
+            sum = XE(finish_rows)(padded, b);
+        } else {
+            double tail[N], inverse[N], rest[N] = {0};
+            memcpy(rest, b->rest + done, (size_t)(stop - done) * sizeof(double));
+            for (ptrdiff_t r = 0; r < N; r += VLD) {
+                const VD rest_r = XE_DOUBLE(load)(rest + r), inverse_r = 1.0 / (1.0 + rest_r);
+                XE_DOUBLE(store)(tail + r, XE_DOUBLE(log1p_with)(rest_r, inverse_r));
+                XE_DOUBLE(store)(inverse + r, inverse_r);
+            }
+            for (ptrdiff_t r = done; r < stop; r++) {
+                const XE(mixed) *q = mixed + (r - done);
+                b->loss[r] = 0.0;
+                if (t->sample_weight && t->sample_weight[first + r] == 0.0) continue;
+                b->loss[r] = b->weight[r] * (tail[r - done] * (q->at_top + q->elsewhere) + q->distance);
+                sum += b->loss[r];
+                if (e) XE(mixed_gradient)(q, b->weight[r], inverse[r - done], b->tiny, e + r * e_row, e_step);
+            }
+        }
+        for (ptrdiff_t r = done; e && r < stop; r++) {
+            REAL *e_r = e + r * e_row;
+            if (t->sample_weight && t->sample_weight[first + r] == 0.0)
+                for (ptrdiff_t k = 0; k < width; k += VL, e_r += e_step) XE(store_some)(e_r, XE(all)(0), width - k);
+            else if (plain)
+                XE(scale_row)(width, e_r, e_step, t->labels[first + r], r, b);
+        }
+    }
+    return sum;
+}
+
+/* Rows of a user's logits (n, K): whatever the loss and the target. Ignored rows are read as zeros, and get exact
+ * zeros. */
+static double XE(softmax_rows)(XE_ROWS_ARGS(REAL))
+{
+    enum { N = LOGIT_ROWS };
+    _Alignas(64) char scratch[BLOCK_BYTES(N)];
+    REAL columns[FEW_CLASSES * N], exps[FEW_CLASSES * N], asked[FEW_CLASSES * N];
+    const ptrdiff_t K = target->n_classes;
+    const double *s = target->sample_weight;
+    if (target->loss.kind != XE_CROSS_ENTROPY)
+        return XE(xe_softmax_rows)(target, first, n_rows, z, grad, row_loss);
+    XE(block) b;
+    XE(carve)(scratch, N, &b);
+    double sum = 0.0;
+    for (ptrdiff_t done = 0; done < n_rows; done += N) {
+        const ptrdiff_t n = n_rows - done < N ? n_rows - done : N, i = first + done;
+        const REAL *zb = z + done * K;
+        REAL *gb = grad ? grad + done * K : NULL;
+        if (K <= FEW_CLASSES) {
+            XE(rows_to_columns)(zb, n, K, K, s ? s + i : NULL, columns, N);
+            sum += XE(column_losses)(target, i, n, columns, exps, asked, N, gb != NULL, &b);
+            if (gb) XE(columns_to_rows)(exps, N, n, K, K, gb);
+        } else {
+            sum += XE(row_losses)(target, i, n, zb, K, K, gb, K, VL, &b);
+        }
+        if (row_loss) memcpy(row_loss + done, b.loss, (size_t)n * sizeof(double));
+    }
+    return sum;
+}

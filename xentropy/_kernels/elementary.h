@@ -1,0 +1,197 @@
+/* exp, the sigmoid and logarithms of vectors. A template: REAL is float or double. The coefficients are those of
+ * tools/generate_coefficients.py, the bounds those that tests/test_simd.py measures.
+ */
+
+/* ---- exp ---- */
+
+#if XE_IS_FLOAT
+#define MANTISSA 23
+#define BIAS 127
+#define MAGIC 0x1.8p23f
+#else
+#define MANTISSA 52
+#define BIAS 1023
+#define MAGIC 0x1.8p52
+#endif
+
+/* Where exp ends: what is less than `lowest` becomes 0, and is not left to underflow, which takes some hundred cycles on
+ * many processors. 2^n is `scale` times a number whose exponent are the low bits of n + shift: 0 where n is the lowest. */
+typedef struct {
+    V lowest, shift, scale;
+} XE(exp_end);
+
+/* As low as numbers go, or with next to no denormal ones. A denormal result is rounded once, as `scale` makes it of a
+ * normal one. */
+XE_INLINE XE(exp_end) XE(exp_ends)(const int denormals)
+{
+    enum { DIGITS = MANTISSA + 2 };
+    const REAL n = denormals ? -BIAS - DIGITS : -BIAS;
+    const REAL scale = denormals ? (REAL)1 / (REAL)((uint64_t)1 << DIGITS) : 1;
+    return (XE(exp_end)){XE(all)(n / (REAL)XE_COEFFICIENTS(LOG2E)), XE(all)(MAGIC - n), XE(all)(scale)};
+}
+
+#define EXPS 4 /* vectors, at most, that `exps_to` takes */
+
+/* exp(x) within 1 ulp for x <= 0, denormal results, -inf and NaN included: x = n log 2 + r, |r| <= log(2) / 2. Of several
+ * vectors, step by step: each waits for its last step, and fewer are under way at once if they come one by one. */
+XE_INLINE void XE(exps_to)(const XE(exp_end) *end, V *x, const int n_vectors)
+{
+    static const REAL poly[] = {XE_COEFFICIENTS(EXP_POLY)};
+    V shifted[EXPS], p[EXPS];
+    XE_UNROLL
+    for (int i = 0; i < n_vectors; i++) {
+#if XE_BYTES != 64
+        x[i] = XE(larger)(end->lowest, x[i]); /* NaN stays NaN */
+#endif
+        shifted[i] = x[i] * (REAL)XE_COEFFICIENTS(LOG2E) + end->shift;
+    }
+#if XE_BYTES == 64
+    M vanishes[EXPS];
+    XE_UNROLL
+    for (int i = 0; i < n_vectors; i++) vanishes[i] = XE(less)(x[i], end->lowest);
+#endif
+    XE_UNROLL
+    for (int i = 0; i < n_vectors; i++) {
+        const V n = shifted[i] - end->shift; /* x / log 2, to the nearest integer */
+        x[i] = (x[i] - n * (REAL)XE_COEFFICIENTS(LN2_HIGH)) - n * (REAL)XE_COEFFICIENTS(LN2_LOW);
+        p[i] = XE(all)(poly[0]);
+    }
+    XE_UNROLL
+    for (size_t j = 1; j < sizeof poly / sizeof *poly; j++)
+        XE_UNROLL
+        for (int i = 0; i < n_vectors; i++) p[i] = p[i] * x[i] + poly[j];
+#if XE_FMA
+    XE_UNROLL
+    for (int step = 0; step < 2; step++)
+        XE_UNROLL
+        for (int i = 0; i < n_vectors; i++) p[i] = (REAL)1 + x[i] * p[i]; /* two roundings after those of the rest */
+#else
+    for (int i = 0; i < n_vectors; i++) p[i] = (REAL)1 + (x[i] + x[i] * x[i] * p[i]);
+#endif
+    XE_UNROLL
+    for (int i = 0; i < n_vectors; i++) {
+#if XE_BYTES == 64 && XE_IS_FLOAT
+        x[i] = (V)_mm512_maskz_scalef_ps((__mmask16)~vanishes[i], (__m512)p[i], (__m512)(shifted[i] - end->shift));
+#elif XE_BYTES == 64
+        x[i] = (V)_mm512_maskz_scalef_pd((__mmask8)~vanishes[i], (__m512d)p[i], (__m512d)(shifted[i] - end->shift));
+#else
+        /* the low bits of `shifted` hold n, and a left shift is all it takes: AVX2 has no arithmetic shift of 64-bit
+         * lanes to the right */
+        x[i] = p[i] * XE(from_bits)(XE(to_bits)(shifted[i]) << MANTISSA) * end->scale;
+#endif
+    }
+}
+
+XE_INLINE V XE(exp_to)(const XE(exp_end) *end, V x)
+{
+    XE(exps_to)(end, &x, 1);
+    return x;
+}
+
+/* the same, as low as numbers go */
+XE_INLINE V XE(vexp)(V x)
+{
+    const XE(exp_end) end = XE(exp_ends)(1);
+    return XE(exp_to)(&end, x);
+}
+
+#if !XE_IS_FLOAT
+/* a b - c, where c is nearly a b: exact but for its own rounding */
+XE_INLINE V XE(product_less)(V a, V b, V c)
+{
+#if XE_BYTES == 64
+    return (V)_mm512_fmsub_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif XE_BYTES == 32
+    return (V)_mm256_fmsub_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#else
+    /* T. J. Dekker, Numerische Mathematik 18 (1971): halves of 26 bits, whose products are exact */
+    const BITS half = ~(BITS){0} << 27;
+    const V a_high = XE(from_bits)(XE(to_bits)(a) & half), b_high = XE(from_bits)(XE(to_bits)(b) & half);
+    const V a_low = a - a_high, b_low = b - b_high;
+    return (((a_high * b_high - c) + a_high * b_low) + a_low * b_high) + a_low * b_low;
+#endif
+}
+
+/* sigmoid(x) and sigmoid(-x) for x <= 0, within 1 ulp, -inf and NaN included: q / (1 + q) and 1 / (1 + q), q = exp(x).
+ * What each of the steps of exp and the sum lose is kept, and corrects the quotient once. */
+XE_INLINE V XE(sigmoid_pair)(V x, V *other)
+{
+    static const REAL poly[] = {XE_COEFFICIENTS(EXP_POLY)};
+    const V one = XE(all)(1);
+    const XE(exp_end) end = XE(exp_ends)(1);
+    x = XE(larger)(end.lowest, x);
+    const V shifted = x * XE_COEFFICIENTS(LOG2E) + end.shift, n = shifted - end.shift;
+    const V high = x - n * XE_COEFFICIENTS(LN2_HIGH), low = n * XE_COEFFICIENTS(LN2_LOW);
+    const V r = high - low, r_lost = (high - r) - low;
+    V f = XE(all)(poly[0]);
+    for (size_t i = 1; i < sizeof poly / sizeof *poly; i++) f = f * r + poly[i];
+    const V t = r * r * f, s = r + t, s_lost = (r - s) + t;
+    const V p = one + s, p_lost = ((one - p) + s) + (s_lost + r_lost);
+    const V power = XE(from_bits)(XE(to_bits)(shifted) << MANTISSA);
+    const V q = p * power * end.scale, q_lost = p_lost * power * end.scale;
+    const V d = one + q, d_lost = ((one - d) + q) + q_lost;
+    const V inverse = one / d;
+    /* with 1/d and the quotient nearly right, what is missing is small, and need not be exact */
+    *other = inverse - (XE(product_less)(inverse, d, one) + inverse * d_lost) * inverse;
+    const V y = q * inverse;
+    return y - ((XE(product_less)(y, d, q) - q_lost) + y * d_lost) * inverse;
+}
+#endif
+
+#undef MANTISSA
+#undef BIAS
+#undef MAGIC
+
+/* ---- logarithms, of doubles ---- */
+
+#if !XE_IS_FLOAT
+/* Of a normal u = 2^k (1 + f), 1/sqrt(2) <= 1 + f < sqrt(2): k, and f as it is. */
+XE_INLINE V XE(log_reduce)(V u, V *k)
+{
+    const uint64_t root = 0x3fe6a09e667f3bcd, bias = 1024; /* 1/sqrt(2); so that no exponent is below 0 */
+    const BITS above = XE(to_bits)(u) + ((bias << 52) - root);
+    *k = XE(from_bits)((above >> 52) | XE(to_bits)(XE(all)(0x1p52))) - (0x1p52 + (double)bias);
+    return XE(from_bits)((above & (((uint64_t)1 << 52) - 1)) + root) - 1.0;
+}
+
+/* log(2^k (1 + f)) + lost */
+XE_INLINE V XE(log_sum)(V k, V f, V lost)
+{
+    static const double poly[] = {XE_LOG_POLY};
+    const V s = f / (2.0 + f), z = s * s;
+    V q = XE(all)(poly[0]);
+    for (size_t i = 1; i < sizeof poly / sizeof *poly; i++) q = q * z + poly[i];
+    const V half = 0.5 * f * f;
+    const V log_f = s * (half + z * q) + (k * XE_LN2_LOW_double + lost);
+    return k * XE_LN2_HIGH_double - ((half - log_f) - f);
+}
+
+/* Within 1 ulp for every x >= 0, denormals, inf and NaN included. */
+XE_INLINE V XE(log)(V x)
+{
+    const V zero = XE(all)(0.0);
+    const M denormal = XE(less)(x, XE(all)(0x1p-1022));
+    V k;
+    const V f = XE(log_reduce)(XE(where)(denormal, x * 0x1p54, x), &k);
+    const V log_x = XE(log_sum)(k - XE(where)(denormal, XE(all)(54.0), zero), f, x - x); /* NaN stays NaN */
+    const V at_end = XE(where)(XE(equal)(x, zero), XE(all)(-INFINITY), log_x);
+    return XE(where)(XE(equal)(x, XE(all)(INFINITY)), x, at_end);
+}
+
+/* Within 1 ulp for every x >= 0, inf and NaN included; inverse: 1 / (1 + x), which the caller needs too. */
+XE_INLINE V XE(log1p_with)(V x, V inverse)
+{
+    const V u = 1.0 + x;
+    V k;
+    const V reduced = XE(log_reduce)(u, &k);
+    const M small = XE(equal)(k, XE(all)(0.0)); /* x is f itself, and nothing was rounded */
+    const V lost = XE(where)(small, XE(all)(0.0), (x - (u - 1.0)) * inverse); /* log(1 + x) - log u */
+    const V log_u = XE(log_sum)(k, XE(where)(small, x, reduced), lost);
+    return XE(where)(XE(equal)(x, XE(all)(INFINITY)), x, log_u);
+}
+
+XE_INLINE V XE(log1p)(V x)
+{
+    return XE(log1p_with)(x, 1.0 / (1.0 + x));
+}
+#endif
