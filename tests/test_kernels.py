@@ -364,6 +364,21 @@ def test_predict(K, sigmoid, make, stored, compute):
             tol = 1e-13 if compute == "float64" else 1e-5
             np.testing.assert_allclose(got, want.astype(float), rtol=10 * tol, atol=tol)
             np.testing.assert_array_equal(got, linear_predict(make(X), coef, intercept, n_threads=3, **options)[0])
+        options = {"n_classes": K, "compute": compute}
+        z, _ = linear_predict(make(X), coef, intercept, kind="logits", **options)
+        top, finite = linear_predict(make(X), coef, intercept, kind="classes", n_threads=3, **options)
+        assert finite
+        assert top.dtype == np.intp
+        np.testing.assert_array_equal(top, (z[:, 0] > 0) if sigmoid else z.argmax(axis=1))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("K", [3, 10, 30])
+def test_of_equal_logits_the_first_class_counts(K, dtype):
+    X = np.ones((70, 5), dtype)
+    coef, intercept = np.zeros((5, K)), np.zeros(K)
+    intercept[[1, K - 1]] = 1.0
+    assert set(linear_predict(X, coef, intercept, n_classes=K, kind="classes", compute=dtype)[0]) == {1}
 
 
 def test_predict_of_a_bad_row_is_nan():

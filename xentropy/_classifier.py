@@ -537,11 +537,11 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def _top(self, X: Any) -> np.ndarray:
         """Index of the most probable class of each row."""
-        z = self._predict(X, "logits")
-        return (z[:, 0] > 0).astype(np.intp) if z.shape[1] == 1 else z.argmax(axis=1)
+        return self._predict(X, "classes")
 
     def _predict(self, X: Any, kind: str) -> np.ndarray:
-        """Logits (n, R), probabilities or their logarithms (n, K) of each row."""
+        """Logits (n, R), probabilities or their logarithms (n, K), or the index of the most probable class (n,) of each
+        row."""
         check_is_fitted(self)
         n_classes, n_threads = len(self.classes_), effective_n_threads()
         if isinstance(self.coef_, np.ndarray):
@@ -563,6 +563,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         z = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
         if kind == "logits":
             return z
+        if kind == "classes":
+            return (z[:, 0] > 0).astype(np.intp) if z.shape[1] == 1 else z.argmax(axis=1)
         if z.shape[1] < n_classes:  # the first of two classes has the logit 0
             z = np.hstack([np.zeros_like(z), z])
         return softmax(np.ascontiguousarray(z), log=kind == "log_probabilities", n_threads=n_threads)

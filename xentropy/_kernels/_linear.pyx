@@ -8,8 +8,8 @@ from cython cimport floating
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint64_t
 
 from .kernels cimport (
-    XE_LOG_PROBABILITIES, XE_LOGITS, XE_PROBABILITIES, xe_choose_isa, xe_compiler, xe_isa_is_available, xe_isa_name,
-    xe_kernels, xe_kernels_double, xe_kernels_float, xe_linear, xe_row_start, xe_tile,
+    XE_CLASSES, XE_LOG_PROBABILITIES, XE_LOGITS, XE_PROBABILITIES, xe_choose_isa, xe_compiler, xe_isa_is_available,
+    xe_isa_name, xe_kernels, xe_kernels_double, xe_kernels_float, xe_linear, xe_row_start, xe_tile,
 )
 
 from ._threads cimport run_parts
@@ -49,7 +49,12 @@ cdef Py_ssize_t _SHARE = 64  # features of the coefficients that a thread packs 
 
 cdef bint _has_avx512 = False  # the instruction set in use
 
-_KINDS = {"logits": XE_LOGITS, "probabilities": XE_PROBABILITIES, "log_probabilities": XE_LOG_PROBABILITIES}
+_KINDS = {
+    "logits": XE_LOGITS,
+    "probabilities": XE_PROBABILITIES,
+    "log_probabilities": XE_LOG_PROBABILITIES,
+    "classes": XE_CLASSES,
+}
 
 
 def available_isas():
@@ -528,7 +533,7 @@ cdef class LinearPass(_Model):
 
 def linear_predict(X, const double[:, ::1] coef, const double[::1] intercept, *, Py_ssize_t n_classes,
                    str kind="probabilities", str compute="float64", int n_threads=1):
-    """Logits, probabilities or their logarithms of a linear model, a block of rows at a time.
+    """Logits, probabilities, their logarithms or the most probable classes of a linear model, block by block of rows.
 
     Parameters
     ----------
@@ -538,15 +543,15 @@ def linear_predict(X, const double[:, ::1] coef, const double[::1] intercept, *,
     intercept : float64 array (R,)
     n_classes : int
         K.
-    kind : {"logits", "probabilities", "log_probabilities"}, default="probabilities"
+    kind : {"logits", "probabilities", "log_probabilities", "classes"}, default="probabilities"
     compute : {"float32", "float64"}, default="float64"
-        The type of the multiplications and of the result.
+        The type of the multiplications, and of the result but for classes.
     n_threads : int, default=1
 
     Returns
     -------
-    out : ndarray (n, K), or (n, R) of logits
-        A row whose logits hold NaN or +inf has no distribution and gives NaN.
+    out : ndarray (n, K), or (n, R) of logits, or (n,) of the indices of classes
+        A row whose logits hold NaN or +inf has no distribution and gives NaN. Of equal logits the first counts.
     finite : bool
         Whether all logits are finite. If they are, so is X: a NaN or an infinity in a row of it shows in its logits.
     """
@@ -556,7 +561,10 @@ def linear_predict(X, const double[:, ::1] coef, const double[::1] intercept, *,
     bound._bind(X, n_classes, coef.shape[1] == 1 and n_classes == 2, compute)
     bound._check(coef.shape[0], coef.shape[1], intercept.shape[0])
     cdef Py_ssize_t n = bound.model.n_rows
-    out = np.empty((n, bound.model.n_outputs if kind == "logits" else n_classes), dtype=compute)
+    if kind == "classes":
+        out = np.empty(n, dtype=np.intp)
+    else:
+        out = np.empty((n, bound.model.n_outputs if kind == "logits" else n_classes), dtype=compute)
     if n == 0:
         return out, True
     cdef _Work work

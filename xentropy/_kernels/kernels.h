@@ -102,7 +102,7 @@ typedef struct {
     const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const REAL *z, const REAL *v, REAL *out
 
 /* What linear_predict and softmax write. */
-enum { XE_LOGITS, XE_PROBABILITIES, XE_LOG_PROBABILITIES };
+enum { XE_LOGITS, XE_PROBABILITIES, XE_LOG_PROBABILITIES, XE_CLASSES };
 
 /* The kernels of one instruction set, for one REAL. A linear model is evaluated in this order:
  * linear_pack once, linear_rows for each partition of the rows, linear_combine once. */

@@ -69,6 +69,7 @@ cdef extern from "kernels.h" nogil:
         XE_LOGITS
         XE_PROBABILITIES
         XE_LOG_PROBABILITIES
+        XE_CLASSES
 
     ctypedef struct xe_kernels:
         size_t (*linear_packed)(const xe_linear *p) noexcept nogil

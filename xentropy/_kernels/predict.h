@@ -1,5 +1,5 @@
-/* Logits, probabilities or their logarithms: of a user's logits, or of a linear model, a block of rows at a time. A
- * template: REAL is float or double.
+/* Logits, probabilities, their logarithms or the most probable class: of a user's logits, or of a linear model, a block of
+ * rows at a time. A template: REAL is float or double.
  *
  *     p_k = e_k / (1 + rest),   log p_k = (z_k - m) - log1p(rest)
  */
@@ -100,6 +100,32 @@ XE_HOT void XE(sigmoid_out)(int kind, ptrdiff_t n, const REAL *z, REAL *columns,
     XE(columns_to_rows)(columns, stride, n, 2, 2, out);
 }
 
+/* z (K, stride) -> the class of each row's largest logit, the first of them */
+XE_HOT void XE(top_of_columns)(ptrdiff_t n_classes, ptrdiff_t n, const REAL *z, ptrdiff_t stride, ptrdiff_t *out)
+{
+    const V one = XE(all)(1);
+    for (ptrdiff_t r = 0; r < n; r += VL) {
+        V best = XE(load)(z + r), top = XE(all)(0), class_k = top;
+        for (ptrdiff_t k = 1; k < n_classes; k++) {
+            const V z_k = XE(load)(z + k * stride + r);
+            const M above = XE(less)(best, z_k);
+            class_k += one;
+            best = XE(where)(above, z_k, best);
+            top = XE(where)(above, class_k, top);
+        }
+        REAL lanes[VL];
+        XE(store)(lanes, top);
+        for (ptrdiff_t i = 0; i < VL && r + i < n; i++) out[r + i] = (ptrdiff_t)lanes[i];
+    }
+}
+
+/* the same of n rows of logits, or of one logit for class 1 of two */
+static void XE(top_of_rows)(int sigmoid, ptrdiff_t n_outputs, ptrdiff_t n, const REAL *z, ptrdiff_t row_stride,
+                            ptrdiff_t *out)
+{
+    for (ptrdiff_t r = 0; r < n; r++, z += row_stride) out[r] = sigmoid ? z[0] > 0 : XE(argmax)(z, n_outputs);
+}
+
 /* Whether `height` times `width` numbers are finite, `stride` apart. */
 static int XE(are_finite)(const REAL *z, ptrdiff_t height, ptrdiff_t width, ptrdiff_t stride)
 {
@@ -113,11 +139,11 @@ static int XE(are_finite)(const REAL *z, ptrdiff_t height, ptrdiff_t width, ptrd
     return XE(sum)(sum) == 0;
 }
 
-/* Rows begin..end of a linear model into out (n_rows, K), or (n_rows, R) where logits are asked for. Returns whether all
- * logits are finite: what X holds of NaN or infinity shows in them. */
+/* Rows begin..end of a linear model into out (n_rows, K), or (n_rows, R) where logits are asked for; classes as ptrdiff_t
+ * (n_rows). Returns whether all logits are finite: what X holds of NaN or infinity shows in them. */
 static int XE(linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptrdiff_t end, void *scratch, void *out)
 {
-    const ptrdiff_t R = p->n_outputs, K = p->target.n_classes, width = kind == XE_LOGITS ? R : K;
+    const ptrdiff_t R = p->n_outputs, K = p->target.n_classes, width = kind == XE_CLASSES ? 0 : kind == XE_LOGITS ? R : K;
     const ptrdiff_t stride = XE(block_stride)(p);
     const ptrdiff_t row = p->indptr ? XE(row_stride)(R) : XE(is_few)(p) ? 1 : XE(padded)(R);
     XE(block) b;
@@ -141,7 +167,12 @@ static int XE(linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptr
             }
         }
         finite &= by_class ? XE(are_finite)(z, R, n, stride) : XE(are_finite)(z, n, R, row);
-        if (R < K) {
+        if (kind == XE_CLASSES) {
+            if (by_class && R == K)
+                XE(top_of_columns)(K, n, z, stride, (ptrdiff_t *)out + first);
+            else
+                XE(top_of_rows)(R < K, R, n, z, row, (ptrdiff_t *)out + first);
+        } else if (R < K) {
             XE(sigmoid_out)(kind, n, z, e, stride, to);
         } else if (by_class) {
             XE(columns_out)(kind, K, n, z, e, stride, &b, to);
