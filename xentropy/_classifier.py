@@ -410,7 +410,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples,)
         """
-        top = self._top(X)
+        top = self._predict(X, "classes")  # which asks whether there are classes
         return self.classes_[top]
 
     def predict_proba(self, X):
@@ -459,7 +459,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         """
         if not is_distribution(y):
             return super().score(X, y, sample_weight)
-        top, target = self._top(X), match_target(y, self.classes_)
+        top, target = self._predict(X, "classes"), match_target(y, self.classes_)
         check_consistent_length(top, target, sample_weight)
         hit = target.distribution[np.arange(len(top)), top]
         return float(np.average(hit, weights=sample_weight))
@@ -534,10 +534,6 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def _dense_coef(self) -> np.ndarray:
         return self.coef_.toarray() if hasattr(self.coef_, "toarray") else self.coef_
-
-    def _top(self, X: Any) -> np.ndarray:
-        """Index of the most probable class of each row."""
-        return self._predict(X, "classes")
 
     def _predict(self, X: Any, kind: str) -> np.ndarray:
         """Logits (n, R), probabilities or their logarithms (n, K), or the index of the most probable class (n,) of each

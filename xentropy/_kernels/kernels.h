@@ -101,7 +101,7 @@ typedef struct {
 #define XE_HESSIAN_ARGS(REAL) \
     const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const REAL *z, const REAL *v, REAL *out
 
-/* What linear_predict and softmax write. */
+/* What linear_predict writes, and softmax but for classes. */
 enum { XE_LOGITS, XE_PROBABILITIES, XE_LOG_PROBABILITIES, XE_CLASSES };
 
 /* The kernels of one instruction set, for one REAL. A linear model is evaluated in this order:
@@ -124,7 +124,8 @@ typedef struct {
      * With in_place, those of the intercept alone. */
     void (*linear_combine)(const xe_linear *p, const double *partials, ptrdiff_t n_partials, ptrdiff_t begin,
                            ptrdiff_t end, double *grad_coef, double *grad_intercept);
-    /* Rows begin..end into out (n, K) REAL, or (n, R) where logits are asked for. */
+    /* Rows begin..end into out (n, K) REAL, or (n, R) where logits are asked for, or (n) ptrdiff_t for classes. Returns
+     * whether all logits are finite. */
     int (*linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptrdiff_t end, void *scratch, void *out);
 
     double (*softmax_rows)(XE_ROWS_ARGS(void));

@@ -145,11 +145,11 @@ static int XE(linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptr
 {
     const ptrdiff_t R = p->n_outputs, K = p->target.n_classes, width = kind == XE_CLASSES ? 0 : kind == XE_LOGITS ? R : K;
     const ptrdiff_t stride = XE(block_stride)(p);
-    const ptrdiff_t row = p->indptr ? XE(row_stride)(R) : XE(is_few)(p) ? 1 : XE(padded)(R);
+    const int by_class = !p->indptr && XE(is_few)(p); /* logits are (R, stride), not rows */
+    const ptrdiff_t row = p->indptr ? XE(row_stride)(R) : by_class ? 1 : XE(padded)(R);
     XE(block) b;
     REAL *z = (REAL *)XE(carve)(scratch, stride, &b), *e = z + stride * XE(padded)(R) + VL;
     REAL *rows = e + stride * XE(padded)(R) + VL;
-    const int by_class = !p->indptr && XE(is_few)(p); /* logits are (R, stride), not rows */
     int finite = 1;
     for (ptrdiff_t first = begin; first < end; first += p->block_rows) {
         const ptrdiff_t n = end - first < p->block_rows ? end - first : p->block_rows;
@@ -159,7 +159,7 @@ static int XE(linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptr
         } else {
             XE(rows) x = XE(dense_block)(p, first, n, rows);
             x.share *= 2; /* no gradient will ask for the other half of the next block */
-            if (XE(is_few)(p)) {
+            if (by_class) {
                 XE(few_logits)(p, first, x, n, rows, z, stride);
             } else {
                 if (x.x == rows) XE(copy_rows)(p, first, 0, n, 0, x.n_features, rows);
