@@ -72,6 +72,17 @@ def test_scales_over_twelve_decades_and_offsets_of_a_million(dtype):
     assert clf.objective_ <= minimize_centred(centred, y, scale) * (1 + 1e-6)
 
 
+@pytest.mark.parametrize("tol", [1e-4, 1e-6])
+@pytest.mark.parametrize(("n", "n_classes"), [(6000, 12), (6000, 2), (30_000, 3)])
+def test_nearly_collinear_features_take_no_more_evaluations(n, n_classes, tol):
+    Z, y = synthetic(n=n, d=30, n_classes=n_classes)
+    common = np.random.default_rng(1).standard_normal((3, 30))
+    X = 1e-3 * Z + Z[:, :3] @ common  # any Z W^T is some X V^T
+    apart, near = (SoftmaxClassifier(C=np.inf, tol=tol).fit(of, y) for of in (Z, X))
+    assert near.objective_ == pytest.approx(apart.objective_, rel=2 * tol)
+    assert near.history_["n_evaluations"][-1] <= 1.2 * apart.history_["n_evaluations"][-1] + 3
+
+
 def minimize_centred(X, y, scale, C=1.0):
     """The minimum of the objective by SciPy's Newton-CG in a trust region, in the variables W * scale."""
     n_classes = y.max() + 1

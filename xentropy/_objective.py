@@ -41,6 +41,7 @@ _LARGEST_BLOCK_VALUES = 1 << 20
 # Rows whose curvature is below this share of the mean one are left out of a Hessian
 _NEGLIGIBLE = 1e-3
 _CHEAP = 4.0  # ... unless all of them take no more than so many evaluations
+_RIDGE = 1e-12  # relative to the diagonal of a curvature: above what its factor rounds
 _SAME = 0.9999  # a value that declined to this share has about the same Hessian
 _NEARBY = 0.02  # ... and so has a loss that differs by this share, for another C
 _WORTH_COARSE = 1 << 21  # multiplications of an evaluation, some 0.2 ms, that float32 saves enough of
@@ -363,7 +364,7 @@ class LinearObjective:
             hessian.flat[:: len(free) + 1] += of_classes[output] * unseen[feature]
         start = self._diagonal()
         l2 = np.where(feature < self.n_features, self.l2_weight, 0.0)
-        hessian.flat[:: len(free) + 1] += l2 + 1e-10 * start[feature]
+        hessian.flat[:: len(free) + 1] += l2 + _RIDGE * start[feature]
         if R > 1:  # where all classes shift together the loss has no curvature
             for j in np.flatnonzero(np.bincount(feature) == R):
                 together = np.flatnonzero(feature == j)
@@ -419,16 +420,20 @@ class LinearObjective:
                     seen.add(rows, weight)
                 rows *= np.sqrt(weight)[:, None]
                 gram += rows.T @ rows
-            if self._is_sampled(d):  # the correlations of some rows, with the variances of all
+            if self._is_sampled(d):
                 scale, _ = seen.against_all()
                 gram *= scale * scale[:, None]
+                gram.flat[:: d + 1] += np.where(scale == 0.0, self._spread, 0.0)
             self._gram = gram
         d, size = self.n_features, self.n_features + self.fit_intercept
         curvature = np.zeros((size, size))
         curvature[:d, :d] = self._indicator_variance * self._gram
         # nearly collinear features: a relative ridge keeps the factor positive definite, and changes nothing else
         diagonal = self._diagonal()
-        curvature.flat[:: size + 1] = diagonal * (1.0 + 1e-11)
+        ridge = self.l2_weight + _RIDGE * diagonal
+        ridge[d:] = diagonal[d:]
+        ridge[self._flat] = diagonal[self._flat]
+        curvature.flat[:: size + 1] += ridge
         return Variables.of_curvature(curvature)
 
     def _find_hessian(self, theta: np.ndarray) -> None:
@@ -436,37 +441,40 @@ class LinearObjective:
         alone (R, size, size), or coupled (size, R, size, R).
 
         diag(p) - p p^T is the sum over pairs of classes of p_k p_l (e_k - e_l)(e_k - e_l)^T. Most rows matter to few
-        pairs, if any: the others are left out, and what is left is still positive semidefinite.
+        pairs, if any: the others count as that much of the mean row's x x^T, which leaves it positive semidefinite, and
+        what features have in common.
         """
         R, size = self.n_outputs, self.n_features + self.fit_intercept
         blocks = np.zeros((R, size, size))
         coupled = np.zeros((size, R, size, R)) if self._knows == "coupled" and R > 1 else None
         n_used = 0
         negligible = _NEGLIGIBLE if self._cost_of(self._knows, used=1.0) > _CHEAP else 0.0
-        of_classes, seen = np.zeros(R), self._seen()
+        of_classes, left, of_any_row = np.zeros(R), np.zeros(R), np.zeros((size, size))
+        seen = self._seen()
         for rows, weight, p in self._rows_and_probabilities(theta, R * size):
             if self._is_sampled(R * size):
                 seen.add(rows, weight)
             of_class = weight[:, None] * p * (1.0 - p)
             of_classes += of_class.sum(axis=0)[:R]
             floor = negligible * of_class.sum() / max(1, len(rows))
-            left = np.zeros_like(of_class)
             n_used += int((of_class > floor).sum())
+            if negligible:
+                of_any_row += _gram(rows, weight)[0]
             p *= np.sqrt(weight)[:, None]
             for k in range(R):
                 if coupled is None:
-                    blocks[k] += _gram(rows, of_class[:, k], floor, left[:, k])
+                    gram, not_used = _gram(rows, of_class[:, k], floor)
+                    left[k] += not_used
+                    blocks[k] += gram
                     continue
                 for other in range(k + 1, R):
-                    of_pair, left_of_pair = p[:, k] * p[:, other], np.zeros(len(rows))
-                    gram = _gram(rows, of_pair, floor, left_of_pair)
-                    left[:, k] += left_of_pair
-                    left[:, other] += left_of_pair
+                    gram, not_used = _gram(rows, p[:, k] * p[:, other], floor)
+                    left[[k, other]] += not_used
                     blocks[k] += gram
                     blocks[other] += gram
                     coupled[:, k, :, other] -= gram
                     coupled[:, other, :, k] -= gram
-            blocks.reshape(R, -1)[:, :: size + 1] += left.T[:R] @ (rows * rows)
+        blocks += left[:, None, None] * of_any_row
         if self._is_sampled(R * size):
             scale, unseen = seen.against_all()
             blocks *= scale * scale[:, None]
@@ -487,7 +495,7 @@ class LinearObjective:
         ridge = np.full(size, self.l2_weight)
         if self.fit_intercept:
             ridge[-1] = 0.0
-        ridge += 1e-10 * start
+        ridge += _RIDGE * start
         hessian = self._hessian.copy()
         if hessian.ndim == 3:
             hessian.reshape(R, -1)[:, :: size + 1] += ridge
@@ -606,19 +614,22 @@ class _Seen:
         self._fourth += weight**2 @ squares
 
     def against_all(self) -> tuple[np.ndarray, np.ndarray]:
-        """By what to multiply each feature in these rows for it to have its variance in all rows, zero if they tell
-        nothing of it; and the part of the variance that they, where they are too few, tell too little of."""
+        """By what to multiply each feature in these rows, zero if they tell nothing of it: where they are too few, for
+        it to have its variance in all rows. And the part of the variance that these few tell too little of.
+
+        Others are left as they are: to scale nearly collinear features, each by a little, would part them."""
         seen = np.maximum(self._second - np.where(self._is_centred, self._first**2 / self._unit, 0.0), 0.0)
         n_telling = np.divide(seen**2, self._fourth, out=np.zeros_like(seen), where=self._fourth > 0.0)
         scale = np.sqrt(np.divide(1.0, seen, out=np.zeros_like(seen), where=n_telling > 0.5))
+        scale[n_telling >= _TOO_FEW_ROWS] = 1.0
         return scale, self._variance * np.maximum(0.0, 1.0 - n_telling / _TOO_FEW_ROWS)
 
 
-def _gram(rows: np.ndarray, weight: np.ndarray, floor: float, left: np.ndarray) -> np.ndarray:
-    """sum_i weight_i x_i x_i^T over the rows whose weight is above the floor; the others' weight is put into `left`."""
-    used = weight > floor
+def _gram(rows: np.ndarray, weight: np.ndarray, floor: float = 0.0) -> tuple[np.ndarray, float]:
+    """sum_i weight_i x_i x_i^T over the rows whose weight is above the floor, and what the others weigh together."""
+    used, left = weight > floor, 0.0
     if not used.all():
-        left[~used] = weight[~used]
+        left = float(weight[~used].sum())
         rows, weight = rows[used], weight[used]
     scaled = rows * np.sqrt(weight)[:, None]
-    return scaled.T @ scaled
+    return scaled.T @ scaled, left
