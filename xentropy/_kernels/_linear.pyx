@@ -8,8 +8,8 @@ from cython cimport floating
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint64_t
 
 from .kernels cimport (
-    XE_CLASSES, XE_LOG_PROBABILITIES, XE_LOGITS, XE_PROBABILITIES, xe_choose_isa, xe_compiler, xe_isa_is_available,
-    xe_isa_name, xe_kernels, xe_kernels_double, xe_kernels_float, xe_linear, xe_row_start, xe_tile,
+    XE_CLASSES, XE_LOG_PROBABILITIES, XE_LOGITS, XE_PROBABILITIES, xe_choose_isa, xe_compiler, xe_has_slow_last_cache,
+    xe_isa_is_available, xe_isa_name, xe_kernels, xe_kernels_double, xe_kernels_float, xe_linear, xe_row_start, xe_tile,
 )
 
 from ._threads cimport run_parts
@@ -40,14 +40,15 @@ cdef Py_ssize_t _STREAMED_TABLES = 1 << 22
 # fewer tiles read less often; of a part of them, or of a tile where the tables are no streams, which stay in its own
 cdef Py_ssize_t _TILE_BYTES = 1 << 21
 cdef Py_ssize_t _PART_BYTES = 1 << 17
-# Processors with AVX-512 have a slower last cache and a larger own one: there, all of a tile's logits stay in that
-cdef Py_ssize_t _TILE_BYTES_AVX512 = 1 << 20
+# ... in any case where the last cache is slow
+cdef Py_ssize_t _TILE_BYTES_OWN = 1 << 20
+cdef bint _SLOW_LAST_CACHE = xe_has_slow_last_cache()
 cdef Py_ssize_t _MOST_TILE_ROWS = 1 << 16  # which are numbered in 16 bits
 cdef Py_ssize_t _FEW = 24  # beyond so many outputs, a block has more rows to share the reading of the coefficients
 cdef Py_ssize_t _MIN_SHARED = 1 << 16  # coefficients that are worth threads when they are packed and summed
 cdef Py_ssize_t _SHARE = 64  # features of the coefficients that a thread packs or sums at a time
 
-cdef bint _has_avx512 = False  # the instruction set in use
+cdef bint _has_avx512 = False  # the instruction set in use, whose gathers need no tiles of one output
 
 _KINDS = {
     "logits": XE_LOGITS,
@@ -380,8 +381,8 @@ cdef class LinearPass(_Model):
         cdef Py_ssize_t n_bytes = _TILE_BYTES
         if tables < _LARGE_TABLES or (_has_avx512 and self.model.n_outputs == 1):
             return 0
-        if _has_avx512:
-            n_bytes = _TILE_BYTES_AVX512
+        if _SLOW_LAST_CACHE:
+            n_bytes = _TILE_BYTES_OWN
         elif tables < _STREAMED_TABLES:
             self.model.tiles.by_length = True
             n_bytes = _PART_BYTES

@@ -70,6 +70,15 @@ int xe_choose_isa(const char *name)
     return -1;
 }
 
+int xe_has_slow_last_cache(void)
+{
+#ifdef XE_HAVE_AVX512
+    return has_avx512() && __builtin_cpu_is("intel");
+#else
+    return 0;
+#endif
+}
+
 const xe_kernels *xe_kernels_float(void)
 {
     return sets[chosen].of_float;

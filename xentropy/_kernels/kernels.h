@@ -174,6 +174,9 @@ const char *xe_isa_name(int isa);
 int xe_isa_is_available(int isa);
 /* Uses the set of that name, or the best one where name is NULL; returns its index, -1 where there is none. */
 int xe_choose_isa(const char *name);
+/* Intel's servers: their last cache answers from across a mesh, in twice the time that AMD's takes, and a core's own is
+ * the larger. */
+int xe_has_slow_last_cache(void);
 
 /* The chosen tables. */
 const xe_kernels *xe_kernels_float(void);

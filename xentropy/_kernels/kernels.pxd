@@ -111,5 +111,6 @@ cdef extern from "kernels.h" nogil:
     const char *xe_isa_name(int isa)
     int xe_isa_is_available(int isa)
     int xe_choose_isa(const char *name)
+    int xe_has_slow_last_cache()
     const xe_kernels *xe_kernels_float()
     const xe_kernels *xe_kernels_double()
