@@ -105,6 +105,26 @@ def test_number_of_rows(K, sigmoid, compute):
         check(X, K, coef, intercept, labels=labels, compute=compute, sigmoid=sigmoid)
 
 
+@pytest.mark.parametrize("compute", DTYPES)
+@pytest.mark.parametrize("stored", DTYPES)
+def test_blocks_of_one_output_in_one_stream(stored, compute):
+    """Whole blocks follow each other; features are in one tile or in several, rows read in place, copied, or both."""
+    rng = np.random.default_rng(0)
+    for d in [1, 4, 7, 8, 20, 39, 40, 41, 45, 79, 80, 81, 90, 161, 300]:
+        X, labels, coef, intercept = problem(1100, d, 2, stored, seed=d, sigmoid=True)
+        options = {"labels": labels, "compute": compute, "sigmoid": True}
+        check(X, 2, coef, intercept, **options)
+        shift = rng.standard_normal(d)
+        got = evaluate(X, 2, coef, intercept, shift=shift, **options)
+        want = oracle(X - shift, coef, intercept, 2, labels=labels)
+        rtol = (1e-12 if compute == "float64" else 2e-6) * (1 + np.sqrt(d))
+        for g, w in zip(got, want, strict=True):
+            np.testing.assert_allclose(g, w, rtol=rtol, atol=40 * rtol)
+        weight = np.ones(1100)
+        weight[400], X[400] = 0.0, np.nan
+        check(X, 2, coef, intercept, sample_weight=weight, **options)
+
+
 def targets(n, K, rng):
     labels = rng.integers(0, K, n, dtype=np.int32)
     soft = rng.dirichlet(np.ones(K), n)

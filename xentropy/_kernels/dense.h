@@ -3,7 +3,7 @@
  *
  *     Z = X W^T + b,   G = dL/dZ,   grad_W = G^T X,   grad_b = sum_i g_i
  *
- * Two shapes of it: dense_few.h and dense_many.h. Here is what they share: the order of the coefficients, blocks of rows,
+ * Three shapes of it: dense_one.h, dense_few.h and dense_many.h. Here is what they share: the order of the coefficients, blocks of rows,
  * and the tile of the gradient.
  */
 
@@ -204,8 +204,8 @@ static inline ptrdiff_t XE(block_stride)(const xe_linear *p)
 static size_t XE(dense_scratch)(const xe_linear *p)
 {
     const ptrdiff_t stride = XE(block_stride)(p), R = p->n_outputs;
-    /* logits and gradient, and both row after row for losses.h; X; a tile of X */
-    const ptrdiff_t values = 4 * XE(padded)(R) + XE(padded)(p->n_features) + PANEL * VL;
+    /* logits and gradient, and both row after row for losses.h; X, of one output the block before too; a tile of X */
+    const ptrdiff_t values = 4 * XE(padded)(R) + (R == 1 ? 2 : 1) * XE(padded)(p->n_features) + PANEL * VL;
     return (size_t)(BLOCK_BYTES(stride) + stride * values * (ptrdiff_t)sizeof(REAL));
 }
 

@@ -294,6 +294,18 @@ XE_INLINE const char *XE(gradient_strip)(const int n_k, const int n_v, XE(rows) 
     return ahead;
 }
 
+/* to (R) += sum of g (R, g_stride) over the rows */
+static void XE(intercept_gradient)(ptrdiff_t R, ptrdiff_t n_rows, const REAL *g, ptrdiff_t g_stride, double *to)
+{
+    for (ptrdiff_t k = 0; k < R; k++, g += g_stride) {
+        V sum = XE(all)(0);
+        ptrdiff_t r = 0;
+        for (; r + VL <= n_rows; r += VL) sum += XE(load)(g + r);
+        if (r < n_rows) sum += XE(load_some)(g + r, n_rows - r);
+        to[k] += (double)XE(sum)(sum);
+    }
+}
+
 /* g (R, g_stride) */
 XE_HOT void XE(few_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, const REAL *g, ptrdiff_t g_stride,
                              double *to)
@@ -311,13 +323,6 @@ XE_HOT void XE(few_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, c
             GRADIENT_TILES
 #undef TILE
         }
-    }
-    for (ptrdiff_t k = 0; k < R; k++, g += g_stride) {
-        V sum = XE(all)(0);
-        ptrdiff_t r = 0;
-        for (; r + VL <= n_rows; r += VL) sum += XE(load)(g + r);
-        if (r < n_rows) sum += XE(load_some)(g + r, n_rows - r);
-        to[R * stride + k] += (double)XE(sum)(sum);
     }
 }
 
@@ -343,10 +348,30 @@ static void XE(few_input_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_
     }
 }
 
+/* The sum of the losses of n rows whose logits are z (R, stride), and their gradients g (R, stride); z_rows and g_rows
+ * (n, R) are scratch */
+static double XE(column_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, REAL *z, REAL *g, REAL *z_rows,
+                                  REAL *g_rows, ptrdiff_t stride, const XE(block) * b)
+{
+    const ptrdiff_t R = p->n_outputs;
+    double sum;
+    if (R < p->target.n_classes) {
+        sum = XE(sigmoid_rows)(&p->target, first, n, z, g, XE(losses_of)(p, first));
+        XE(drop_tiny)(g, n, b);
+    } else if (p->target.loss.kind == XE_CROSS_ENTROPY) {
+        sum = XE(column_losses)(&p->target, first, n, z, g, z_rows, stride, 1, b);
+        XE(keep_losses)(p, first, n, b);
+    } else {
+        XE(columns_to_rows)(z, stride, n, R, R, z_rows);
+        sum = XE(xe_softmax_rows)(&p->target, first, n, z_rows, g_rows, XE(losses_of)(p, first));
+        XE(rows_to_columns)(g_rows, n, R, R, NULL, g, stride);
+    }
+    return sum;
+}
+
 static double XE(few_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *grad)
 {
     const ptrdiff_t stride = XE(block_stride)(p), R = p->n_outputs;
-    const int sigmoid = R < p->target.n_classes;
     XE(block) b;
     REAL *z = (REAL *)XE(carve)(scratch, stride, &b), *g = z + R * stride, *rows = g + R * stride;
     XE(no_denormals)(&b);
@@ -356,18 +381,9 @@ static double XE(few_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, v
         const ptrdiff_t n = end - first < p->block_rows ? end - first : p->block_rows;
         const XE(rows) x = XE(dense_block)(p, first, n, rows);
         XE(few_logits)(p, first, x, n, rows, z, stride);
-        if (sigmoid) {
-            sum += XE(sigmoid_rows)(&p->target, first, n, z, g, XE(losses_of)(p, first));
-            XE(drop_tiny)(g, n, &b);
-        } else if (p->target.loss.kind == XE_CROSS_ENTROPY) {
-            sum += XE(column_losses)(&p->target, first, n, z, g, z_rows, stride, 1, &b);
-            XE(keep_losses)(p, first, n, &b);
-        } else {
-            XE(columns_to_rows)(z, stride, n, R, R, z_rows);
-            sum += XE(xe_softmax_rows)(&p->target, first, n, z_rows, g_rows, XE(losses_of)(p, first));
-            XE(rows_to_columns)(g_rows, n, R, R, NULL, g, stride);
-        }
+        sum += XE(column_gradient)(p, first, n, z, g, z_rows, g_rows, stride, &b);
         XE(few_gradient)(p, x, n, g, stride, grad);
+        XE(intercept_gradient)(R, n, g, stride, grad + R * XE(padded)(p->n_features));
         if (p->grad_x) XE(few_input_gradient)(p, first, n, g, stride);
     }
     return sum;

@@ -11,6 +11,7 @@
 
 #include "dense.h"
 #include "dense_few.h"
+#include "dense_one.h"
 #include "dense_many.h"
 #include "sparse.h"
 
@@ -43,7 +44,9 @@ static ptrdiff_t XE(linear_partial)(const xe_linear *p)
 static double XE(linear_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *grad)
 {
     memset(grad, 0, (size_t)XE(linear_partial)(p) * sizeof(double));
-    return (p->indptr ? XE(sparse_rows) : XE(is_few)(p) ? XE(few_rows) : XE(many_rows))(p, begin, end, scratch, grad);
+    if (p->indptr) return XE(sparse_rows)(p, begin, end, scratch, grad);
+    if (p->n_outputs == 1) return XE(one_output_rows)(p, begin, end, scratch, grad);
+    return (XE(is_few)(p) ? XE(few_rows) : XE(many_rows))(p, begin, end, scratch, grad);
 }
 
 static void XE(linear_combine)(const xe_linear *p, const double *partials, ptrdiff_t n_partials, ptrdiff_t begin,
@@ -197,6 +200,9 @@ const xe_kernels XE(xe_kernels) = {
 #undef ASKING
 #undef HALF_LINES
 #undef MOST
+#undef MOST_VECTORS
+#undef STREAM_AHEAD
+#undef EACH_WIDTH
 #undef COLUMNS_AHEAD
 #undef EACH_PART
 #undef EACH_STORAGE

@@ -31,6 +31,30 @@ XE_INLINE H XE(load_short)(const REAL *p)
     return (H) * (const XE(short_unaligned) *)p;
 }
 
+/* n numbers, at most HL and maybe none, and zeros */
+XE_INLINE H XE(load_some_short)(const REAL *p, ptrdiff_t n)
+{
+#if XE_BYTES == 64 && XE_IS_FLOAT
+    return (H)_mm256_maskz_loadu_ps((__mmask8)XE_DOUBLE(first)(n), p);
+#elif XE_BYTES == 64
+    return (H)_mm256_maskz_loadu_pd((__mmask8)(XE(first)(n) & 15), p);
+#elif XE_BYTES
+    return XE(load_some)(p, n);
+#else
+    return n > 0 ? *p : 0;
+#endif
+}
+
+/* a vector whose lanes have the sum of all lanes of a and b */
+XE_INLINE V XE(joined)(H a, H b)
+{
+#if XE_BYTES == 64
+    return (V)_mm512_insertf64x4(_mm512_castpd256_pd512((__m256d)a), (__m256d)b, 1);
+#else
+    return a + b;
+#endif
+}
+
 XE_INLINE void XE(store_short)(REAL *p, H a)
 {
     *(XE(short_unaligned) *)p = (XE(short_unaligned))a;

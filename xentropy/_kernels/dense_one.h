@@ -1,0 +1,164 @@
+/* Dense X and one output, where memory is the time: it is asked for at an even pace, in one stream of rows. While the
+ * logits of a block of rows are formed, the block before is added to the gradient, and as much is fetched of what follows. (Two passes over a block ask for memory faster than it comes, and what is asked for beyond some 64 cache
+ * lines is lost: 1e6 rows of 50 numbers took a third longer.)
+ *
+ * Features are cut into tiles of n_v short vectors, the same for both: a tile of the gradient stays in registers while the
+ * rows of its block go by, and for each of these a tile of the stream does. Vectors are short because half of the longer
+ * ones would lie in two cache lines.
+ */
+
+#define MOST_VECTORS 10 /* in a tile: more would spill where there are 16 registers, and were no faster where there are 32 */
+#define EACH_WIDTH(call) call(1) call(2) call(3) call(4) call(5) call(6) call(7) call(8) call(9) call(10)
+/* Bytes from what is read of X to what is asked for. Half as many and twice as many do as well. */
+#define STREAM_AHEAD (1 << 15)
+
+typedef struct {
+    const xe_linear *p;
+    ptrdiff_t n_rows; /* of either block, a multiple of ROWS */
+    ptrdiff_t first;  /* row of the block whose logits are formed */
+    XE(rows) x, before;
+    REAL *copy; /* of x, where it is not read in place */
+    const REAL *w, *intercept, *g;
+    REAL *z;
+    double *to;
+} XE(two_blocks);
+
+/* a vector of a tile, of which `left` lanes exist where it is not whole */
+XE_INLINE H XE(vector_at)(const int whole, const REAL *p, ptrdiff_t left)
+{
+    return whole ? XE(load_short)(p) : XE(load_some_short)(p, left);
+}
+
+/* x w of a tile */
+XE_INLINE V XE(tile_dot)(const int n_v, const int n_whole, const REAL *x, const H *w, ptrdiff_t left)
+{
+    H even = XE(all_short)(0), odd = even;
+    XE_UNROLL
+    for (int v = 0; v < n_v; v++) {
+        const H x_v = XE(vector_at)(v < n_whole, x + v * HL, left);
+        if (v % 2)
+            odd += x_v * w[v];
+        else
+            even += x_v * w[v];
+    }
+    return XE(joined)(even, odd);
+}
+
+/* sum += g x of a tile */
+XE_INLINE void XE(tile_sum)(const int n_v, const int n_whole, const REAL *x, REAL g, ptrdiff_t left, H *sum)
+{
+    XE_UNROLL
+    for (int v = 0; v < n_v; v++) sum[v] += XE(all_short)(g) * XE(vector_at)(v < n_whole, x + v * HL, left);
+}
+
+/* single: all features are in one tile, of whose last vector some may be missing. Of several tiles the last one starts
+ * `width` before the end, and leaves out what the one before it has counted. */
+XE_INLINE void XE(one_stream)(const int n_v, const int single, const XE(two_blocks) * b)
+{
+    const ptrdiff_t d = b->p->n_features, width = n_v * HL, n_tiles = single ? 1 : (d + width - 1) / width;
+    const ptrdiff_t size = b->p->x_is_float ? sizeof(float) : sizeof(double);
+    const ptrdiff_t counted = single ? 0 : n_tiles * width - d, left = d - (n_v - 1) * HL;
+    const int is_copied = b->x.x == b->copy, n_whole = single ? n_v - 1 : n_v;
+    const int n_lines = (n_v * (int)sizeof(H) + 63) / 64;
+    const REAL *x = b->x.x;
+    const char *stored = (const char *)b->p->x + b->first * d * size + STREAM_AHEAD;
+    ptrdiff_t row = 0, tile = 0; /* of the stream */
+    V z[ROWS], z_row = XE(all)(0);
+    H last_w[MOST_VECTORS];
+    XE_UNROLL
+    for (int v = 0; v < n_v; v++) last_w[v] = XE(vector_at)(v < n_whole, b->w + (single ? 0 : d - width) + v * HL, left);
+    if (!single) {
+        REAL lanes[MOST_VECTORS * HL];
+        for (int v = 0; v < n_v; v++) XE(store_short)(lanes + v * HL, last_w[v]);
+        memset(lanes, 0, (size_t)counted * sizeof(REAL));
+        for (int v = 0; v < n_v; v++) last_w[v] = XE(load_short)(lanes + v * HL);
+    }
+    for (ptrdiff_t t = 0; t < n_tiles; t++) {
+        const ptrdiff_t from = !single && t == n_tiles - 1 ? d - width : t * width;
+        const REAL *before = b->before.x + from;
+        H sum[MOST_VECTORS];
+        XE_UNROLL
+        for (int v = 0; v < n_v; v++) sum[v] = XE(all_short)(0);
+        for (ptrdiff_t r = 0; r < b->n_rows; r++, before += b->before.stride) {
+            const int last = single || tile == n_tiles - 1;
+            const ptrdiff_t at = single ? 0 : last ? d - width : tile * width;
+            if (!is_copied) {
+                XE(fetch)((const char *)(x + at) + STREAM_AHEAD, n_lines);
+            } else if (tile == 0 && row % ROWS == 0) {
+                XE(copy_rows)(b->p, b->first, row, row + ROWS, 0, b->x.n_features, b->copy);
+                for (ptrdiff_t i = 0; i < ROWS * d * size; i += 64) XE_PREFETCH(stored + i);
+                stored += ROWS * d * size;
+            }
+            if (last) {
+                z_row += XE(tile_dot)(n_v, n_whole, x + at, last_w, left);
+            } else {
+                H w[MOST_VECTORS];
+                XE_UNROLL
+                for (int v = 0; v < n_v; v++) w[v] = XE(load_short)(b->w + at + v * HL);
+                z_row += XE(tile_dot)(n_v, n_v, x + at, w, left);
+            }
+            XE(tile_sum)(n_v, n_whole, before, b->g[r], left, sum);
+            tile++;
+            if (!last) continue;
+            z[row % ROWS] = z_row;
+            z_row = XE(all)(0), tile = 0, row++, x += b->x.stride;
+            if (row % ROWS == 0) XE(sums)(z, b->intercept, b->z + row - ROWS);
+        }
+        if (counted && t == n_tiles - 1) {
+            REAL lanes[MOST_VECTORS * HL];
+            for (int v = 0; v < n_v; v++) XE(store_short)(lanes + v * HL, sum[v]);
+            for (ptrdiff_t i = counted; i < width; i++) b->to[from + i] += (double)lanes[i];
+        } else {
+            XE_UNROLL
+            for (int v = 0; v < n_v; v++) XE(add_short)(b->to + from + v * HL, sum[v]);
+        }
+    }
+}
+
+XE_HOT void XE(stream_two_blocks)(const XE(two_blocks) * b)
+{
+    const ptrdiff_t n_vectors = (b->p->n_features + HL - 1) / HL, n_tiles = (n_vectors + MOST_VECTORS - 1) / MOST_VECTORS;
+    switch (n_tiles ? (n_vectors + n_tiles - 1) / n_tiles : 0) {
+#define CALL(n)                                \
+    case n:                                    \
+        if (n_tiles == 1)                      \
+            XE(one_stream)(n, 1, b);           \
+        else if (n > MOST_VECTORS / 2)         \
+            XE(one_stream)(n, 0, b);           \
+        break;
+        EACH_WIDTH(CALL)
+#undef CALL
+    }
+}
+
+static double XE(one_output_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *grad)
+{
+    const ptrdiff_t stride = XE(block_stride)(p), d = XE(padded)(p->n_features);
+    const REAL *w = p->packed, *intercept = w + XE(n_packed)(p);
+    XE(block) block;
+    REAL *z = (REAL *)XE(carve)(scratch, stride, &block), *g = z + stride, *copy = g + stride, *other = copy + stride * d;
+    REAL *z_rows = other + stride * d, *g_rows = z_rows + stride;
+    XE(no_denormals)(&block);
+    XE(rows) before = {0};
+    ptrdiff_t n_before = 0;
+    double sum = 0.0;
+    for (ptrdiff_t first = begin; first < end; first += n_before) {
+        const ptrdiff_t n = end - first < p->block_rows ? end - first : p->block_rows;
+        const XE(rows) x = XE(dense_block)(p, first, n, copy);
+        if (n == n_before && n % ROWS == 0 && p->n_features) {
+            const XE(two_blocks) b = {p, n, first, x, before, copy, w, intercept, g, z, grad};
+            XE(stream_two_blocks)(&b);
+        } else {
+            if (n_before) XE(few_gradient)(p, before, n_before, g, stride, grad);
+            XE(few_logits)(p, first, x, n, copy, z, stride);
+        }
+        sum += XE(column_gradient)(p, first, n, z, g, z_rows, g_rows, stride, &block);
+        XE(intercept_gradient)(1, n, g, stride, grad + d);
+        if (p->grad_x) XE(few_input_gradient)(p, first, n, g, stride);
+        before = x, n_before = n;
+        REAL *swapped = copy;
+        copy = other, other = swapped;
+    }
+    if (n_before) XE(few_gradient)(p, before, n_before, g, stride, grad);
+    return sum;
+}
