@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from xentropy import SoftmaxClassifier
+from xentropy import SoftmaxClassifier, SoftmaxClassifierCV
 
 LOADERS = {"iris": load_iris, "wine": load_wine, "breast_cancer": load_breast_cancer, "digits": load_digits}
 sklearn_version = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
@@ -498,3 +498,27 @@ def test_a_thousand_fits_do_not_grow_memory(iris):
 
     settled = fits(200)
     assert fits(1000) - settled < 4000  # kB: 4 kB a fit would show
+
+
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5])
+def test_empty_columns_of_sparse_data(l1_ratio):
+    rng = np.random.default_rng(0)
+    dense = np.zeros((120, 30))
+    dense[:, 4:12] = rng.standard_normal((120, 8))
+    y = (dense[:, 4:7] + rng.standard_normal((120, 3))).argmax(axis=1)
+    want = SoftmaxClassifier(l1_ratio=l1_ratio, tol=1e-9).fit(dense, y)
+    got = SoftmaxClassifier(l1_ratio=l1_ratio, tol=1e-9, warm_start=True).fit(sp.csr_matrix(dense), y)
+    np.testing.assert_allclose(got.coef_, want.coef_, atol=1e-6)
+    assert not got.coef_[:, :4].any()
+    assert got.objective_ == pytest.approx(want.objective_, rel=1e-9)
+    got.coef_[:, 0] = 1.0  # as if other data had filled the column
+    again = got.fit(sp.csr_matrix(dense), y)
+    assert not again.coef_[:, 0].any()
+    val = np.zeros((10, 30))
+    val[:, 20] = 1.0  # a column that the training rows do not fill
+    assert SoftmaxClassifier().fit(sp.csr_matrix(dense), y, X_val=sp.csr_matrix(val), y_val=y[:10]).converged_
+    searches = [SoftmaxClassifierCV(Cs=3, cv=3, l1_ratios=(l1_ratio,)) for _ in range(2)]
+    for search, X in zip(searches, (dense, sp.csr_matrix(dense)), strict=True):
+        search.fit(X, y)
+    np.testing.assert_allclose(searches[0].scores_, searches[1].scores_, rtol=1e-3)
+    assert searches[0].coef_.shape == searches[1].coef_.shape == (3, 30)

@@ -289,6 +289,41 @@ def test_no_coarse_values_of_a_small_loss():
     assert objective.coarse is None
 
 
+@pytest.mark.parametrize("kind", [sp.csr_matrix, sp.csr_array])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_empty_columns_are_no_variables(n_classes, kind):
+    rng = np.random.default_rng(0)
+    n, d = 200, 50
+    dense = np.zeros((n, d))
+    stored = np.r_[3, 7:20, 41]
+    dense[:, stored] = rng.standard_normal((n, len(stored))) * (rng.random((n, len(stored))) < 0.5)
+    X, target = kind(dense), learn_target(rng.integers(n_classes, size=n))
+    objective, whole = LinearObjective(X, target), LinearObjective(dense, target)
+    assert objective.n_theta == objective.n_outputs * (len(stored) + 1)
+    assert X.shape == (n, d)
+    coef, intercept = rng.standard_normal((objective.n_outputs, d)), rng.standard_normal(objective.n_outputs)
+    coef[:, np.setdiff1d(np.arange(d), stored)] = 0.0
+    if n_classes > 2:
+        coef -= coef.mean(axis=0)
+        intercept -= intercept.mean()
+    theta = objective.pack(coef, intercept)
+    for got, want in zip(objective.unpack(theta), (coef, intercept), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-14)
+    value, grad = objective(theta)
+    want, want_grad = whole(whole.pack(coef, intercept))
+    assert value == pytest.approx(want, rel=1e-14)
+    np.testing.assert_allclose(
+        grad[: -objective.n_outputs], want_grad[: -objective.n_outputs].reshape(d, -1)[stored].ravel(), atol=1e-14
+    )
+
+
+def test_a_few_empty_columns_stay():
+    X = sp.csr_matrix(np.eye(40)[:39])
+    assert LinearObjective(X, learn_target(np.arange(39) % 2)).n_theta == 41
+    nothing = LinearObjective(sp.csr_matrix((39, 40)), learn_target(np.arange(39) % 2))
+    assert nothing.unpack(nothing.start())[0].shape == (1, 40)
+
+
 @pytest.mark.parametrize("fit_intercept", [True, False])
 def test_no_coarse_values_of_terms_that_cancel(fit_intercept, monkeypatch):
     rng = np.random.default_rng(0)

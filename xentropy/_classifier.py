@@ -375,7 +375,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def _start(self, objective: LinearObjective, target: Target) -> np.ndarray:
         if not (self.warm_start and hasattr(self, "coef_")):
             return objective.start()
-        shape = (objective.n_outputs, objective.n_features)
+        shape = (objective.n_outputs, objective.n_columns)
         if self.coef_.shape != shape or not np.array_equal(self.classes_, target.classes):
             raise ValueError(
                 f"warm_start=True continues from coefficients of shape {self.coef_.shape} for the classes "

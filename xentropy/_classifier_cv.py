@@ -343,7 +343,7 @@ def _follow_path(
         tasks.begin(X[train], _safe_indexing(y, train), weight)
     shape = (len(l1_ratios), len(Cs))
     scores, n_iter, n_unfinished = np.empty(shape), np.empty(shape, dtype=np.int64), 0
-    coefs = np.empty((*shape, objective.n_outputs, objective.n_features + objective.fit_intercept))
+    coefs = np.empty((*shape, objective.n_outputs, objective.n_columns + objective.fit_intercept))
     for i, l1_ratio in enumerate(l1_ratios):
         walk = _Walk(objective.start())
         for j in np.argsort(Cs, kind="stable"):

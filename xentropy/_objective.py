@@ -48,16 +48,18 @@ _WORTH_COARSE = 1 << 21  # multiplications of an evaluation, some 0.2 ms, that f
 _COARSE_OUTPUTS = 8  # so many save more than it takes to make floats of X, where it is not stored in them
 _LEAST_COARSE = 0.01  # a loss below this is of logits whose last digits tell in it
 _MOST_COARSE = 100.0  # ... and so is one of logits whose terms cancel that far: line searches failed from 400 on
+_MANY_EMPTY = 0.1  # of the columns of CSR X, that are worth one more array of its indices
 _RESTART = 4.0  # evaluations that new variables cost L-BFGS
 
 
 class LinearObjective:
     """theta -> (value, gradient), for one data set.
 
-    `theta` holds the coefficients feature by feature, (d, R), then the R intercepts where there are any. R is 1 for two
-    classes (the sigmoid form: the logit of the second class) and K for more. The intercepts are those of centred
-    features: the logits of the mean row. So theta does not change with the offsets of the features, and neither X nor
-    its sparsity is touched, because W (x - mean) + b = W x + (b - W mean).
+    `theta` holds the coefficients feature by feature, (d, R), then the R intercepts where there are any; but for those
+    of columns in which a CSR matrix stores nothing, which are 0. R is 1 for two classes (the sigmoid form: the logit of
+    the second class) and K for more. The intercepts are those of centred features: the logits of the mean row. So theta
+    does not change with the offsets of the features, and neither X nor its sparsity is touched, because
+    W (x - mean) + b = W x + (b - W mean).
 
     Parameters
     ----------
@@ -92,6 +94,10 @@ class LinearObjective:
         offset: np.ndarray | None = None,
         fit_intercept: bool = True,
     ) -> None:
+        self.n_columns = X.shape[1]  # of the coefficients that are packed and unpacked
+        self._stored_columns: np.ndarray | None = None
+        if not isinstance(X, np.ndarray):
+            X, self._stored_columns = _without_empty_columns(X)
         self.n_features = X.shape[1]
         self.n_outputs = 1 if target.n_classes == 2 else target.n_classes
         self.fit_intercept = fit_intercept
@@ -192,7 +198,7 @@ class LinearObjective:
         """theta of `coef` (R, d) and `intercept` (R,)."""
         theta = np.empty(self.n_theta)
         coef_t, centred = self._views(theta)
-        coef_t[:] = coef.T
+        coef_t[:] = (coef if self._stored_columns is None else coef[:, self._stored_columns]).T
         centred[:] = intercept if self._mean is None else intercept + self._mean @ coef_t
         return theta
 
@@ -205,7 +211,11 @@ class LinearObjective:
             intercept -= intercept.mean()
             if self.l1_weights() is None:  # zeros of an L1 penalty stay zeros
                 coef_t = coef_t - coef_t.mean(axis=1, keepdims=True)
-        return np.ascontiguousarray(coef_t.T), intercept
+        if self._stored_columns is None:
+            return np.ascontiguousarray(coef_t.T), intercept
+        coef = np.zeros((self.n_outputs, self.n_columns))
+        coef[:, self._stored_columns] = coef_t.T
+        return coef, intercept
 
     def __call__(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         return self._penalised(theta, "float64")
@@ -302,7 +312,8 @@ class LinearObjective:
         """
         boundless = np.flatnonzero(~np.isfinite(self._spread))
         if len(boundless):
-            raise ValueError(f"squares of column {boundless[0]} of X overflow float64: divide it by its largest entry")
+            column = boundless[0] if self._stored_columns is None else self._stored_columns[boundless[0]]
+            raise ValueError(f"squares of column {column} of X overflow float64: divide it by its largest entry")
         if self.l1_weights() is not None:
             return Variables(np.sqrt(self._diagonal()))
         if self._knows == "diagonal" and self._cost_of("gram") <= _EVALUATIONS_FOR_GRAM:
@@ -594,6 +605,21 @@ class LinearObjective:
         n_coef = self.n_features * self.n_outputs
         coef = theta[:n_coef].reshape(self.n_features, self.n_outputs)
         return coef, theta[n_coef:] if self.fit_intercept else np.zeros(self.n_outputs)
+
+
+def _without_empty_columns(X: Any) -> tuple[Any, np.ndarray | None]:
+    """CSR X without the columns in which it stores nothing, and which are left. X itself and None where they are few,
+    or where an index is outside, of which `LinearPass` tells."""
+    n, d = X.shape
+    if not len(X.indices) or X.indices.min() < 0 or X.indices.max() >= d:
+        return X, None
+    is_stored = np.zeros(d, dtype=bool)
+    is_stored[X.indices] = True
+    stored = np.flatnonzero(is_stored)
+    if d - len(stored) < _MANY_EMPTY * d:
+        return X, None
+    place = np.cumsum(is_stored, dtype=X.indices.dtype) - 1
+    return type(X)((X.data, place[X.indices], X.indptr), shape=(n, len(stored))), stored
 
 
 class _Seen:

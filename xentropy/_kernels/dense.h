@@ -3,8 +3,8 @@
  *
  *     Z = X W^T + b,   G = dL/dZ,   grad_W = G^T X,   grad_b = sum_i g_i
  *
- * Three shapes of it: dense_one.h, dense_few.h and dense_many.h. Here is what they share: the order of the coefficients, blocks of rows,
- * and the tile of the gradient.
+ * Three shapes of it: dense_one.h, dense_few.h and dense_many.h. Here is what they share: the order of the coefficients,
+ * blocks of rows, and the tile of the gradient.
  */
 
 /* To sum across lanes takes less than to turn X up to DOTTED outputs; with vectors of 16 bytes, for all. */

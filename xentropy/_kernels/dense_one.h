@@ -1,13 +1,15 @@
 /* Dense X and one output, where memory is the time: it is asked for at an even pace, in one stream of rows. While the
- * logits of a block of rows are formed, the block before is added to the gradient, and as much is fetched of what follows. (Two passes over a block ask for memory faster than it comes, and what is asked for beyond some 64 cache
- * lines is lost: 1e6 rows of 50 numbers took a third longer.)
+ * logits of a block of rows are formed, the block before is added to the gradient, and as much is fetched of what follows.
+ * (Two passes over a block ask for memory faster than it comes, and what is asked for beyond some 64 cache lines is lost:
+ * 1e6 rows of 50 numbers took half as long again.)
  *
  * Features are cut into tiles of n_v short vectors, the same for both: a tile of the gradient stays in registers while the
  * rows of its block go by, and for each of these a tile of the stream does. Vectors are short because half of the longer
  * ones would lie in two cache lines.
  */
 
-#define MOST_VECTORS 10 /* in a tile: more would spill where there are 16 registers, and were no faster where there are 32 */
+/* In a tile: more would spill where there are 16 registers, and were no faster where there are 32. */
+#define MOST_VECTORS 10
 #define EACH_WIDTH(call) call(1) call(2) call(3) call(4) call(5) call(6) call(7) call(8) call(9) call(10)
 /* Bytes from what is read of X to what is asked for. Half as many and twice as many do as well. */
 #define STREAM_AHEAD (1 << 15)
