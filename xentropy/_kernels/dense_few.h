@@ -126,7 +126,7 @@ XE_INLINE const char *XE(strip_logits)(const int n_k, const int n_v, XE(rows) x,
                                        ptrdiff_t to, const REAL *w, ptrdiff_t w_stride, const REAL *intercept, REAL *z,
                                        ptrdiff_t z_stride, const char *ahead)
 {
-    const int half = n_v * (int)(VL * TURN * (ptrdiff_t)sizeof(REAL) / 2); /* of the bytes of a step: see fetch */
+    const int lines = n_v * (int)(VL * TURN * (ptrdiff_t)sizeof(REAL) / 128); /* half of those of a step: see fetch */
     V acc[STRIP][2];
     XE_UNROLL
     for (int k = 0; k < n_k; k++)
@@ -136,9 +136,8 @@ XE_INLINE const char *XE(strip_logits)(const int n_k, const int n_v, XE(rows) x,
     ptrdiff_t j = from;
     for (; j + TURN <= to; j += TURN) {
         XE(turned_step)(n_k, n_v, TURN, x.x + j, row, w + j * w_stride, w_stride, acc);
-        XE_UNROLL
-        for (int i = 0; i < half; i += 64) XE_PREFETCH(ahead + i);
-        ahead += half;
+        ahead = XE(fetch)(ahead, lines);
+        if (x.share > 1) ahead = XE(fetch)(ahead, lines);
     }
     if (j < to) XE(turned_step)(n_k, n_v, to - j, x.x + j, row, w + j * w_stride, w_stride, acc);
     XE_UNROLL
