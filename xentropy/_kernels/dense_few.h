@@ -1,4 +1,4 @@
-/* Dense X and few outputs: logits are kept class after class (R, stride), a lane of the softmax being a row, so that no
+/* Dense X and few outputs, two at least: logits are kept class after class (R, stride), a lane of the softmax being a row, so that no
  * lane is wasted on a row of 3 or 10 classes. Up to DOTTED outputs they are dot products along the features; with more, a
  * lane is a row there too, for which X is turned.
  */
@@ -27,30 +27,27 @@
 #define STRIPS TILE(3) TILE(4) TILE(5) TILE(6)
 #define ASKED 16 /* features of the rows of a strip that ask for lines of the next block together */
 #endif
-/* One output's dot products with ROWS rows are too few to keep two multipliers of a latency of 4 busy. */
-#define GROUPS (ROWS < 8 ? 2 : 1)
 /* features of some rows, as they are and turned, and of W that stay in L1 together */
 #define DEPTH ((XE_BYTES == 32 ? 1024 : 2048) / (ptrdiff_t)sizeof(REAL))
 
-/* ---- logits of few outputs: dot products of n_groups of ROWS rows with n_k rows of W ---- */
+/* ---- logits of few outputs: dot products of ROWS rows with n_k rows of W ---- */
 
-XE_INLINE const char *XE(dot_tile)(const int n_k, const int n_groups, ptrdiff_t lines, XE(rows) x,
-                                   const ptrdiff_t *row, ptrdiff_t from, ptrdiff_t d, const REAL *w, ptrdiff_t w_stride,
-                                   const REAL *intercept, REAL *z, ptrdiff_t z_stride, const char *ahead)
+XE_INLINE const char *XE(dot_tile)(const int n_k, ptrdiff_t lines, XE(rows) x, const ptrdiff_t *row, ptrdiff_t from,
+                                   ptrdiff_t d, const REAL *w, ptrdiff_t w_stride, const REAL *intercept, REAL *z,
+                                   ptrdiff_t z_stride, const char *ahead)
 {
-    const int n_rows = n_groups * ROWS;
     const ptrdiff_t whole = d / VL * VL;
-    V acc[3][GROUPS * ROWS];
+    V acc[3][ROWS];
     XE_UNROLL
     for (int k = 0; k < n_k; k++)
         XE_UNROLL
-        for (int r = 0; r < n_rows; r++) acc[k][r] = XE(all)(0);
+        for (int r = 0; r < ROWS; r++) acc[k][r] = XE(all)(0);
     for (ptrdiff_t j = from; j < whole; j += VL) {
         V w_k[3];
         XE_UNROLL
         for (int k = 0; k < n_k; k++) w_k[k] = XE(load)(w + k * w_stride + j);
         XE_UNROLL
-        for (int r = 0; r < n_rows; r++) {
+        for (int r = 0; r < ROWS; r++) {
             V x_r = XE(load)(x.x + row[r] + j);
             XE_KEEP(x_r);
             XE_UNROLL
@@ -63,35 +60,31 @@ XE_INLINE const char *XE(dot_tile)(const int n_k, const int n_groups, ptrdiff_t 
         XE_UNROLL
         for (int k = 0; k < n_k; k++) w_k[k] = XE(load)(w + k * w_stride + whole);
         XE_UNROLL
-        for (int r = 0; r < n_rows; r++) {
+        for (int r = 0; r < ROWS; r++) {
             const V x_r = XE(load_some)(x.x + row[r] + whole, d - whole);
             XE_UNROLL
             for (int k = 0; k < n_k; k++) acc[k][r] += x_r * w_k[k];
         }
     }
     XE_UNROLL
-    for (int k = 0; k < n_k; k++)
-        XE_UNROLL
-        for (int r = 0; r < n_rows; r += ROWS)
-            XE(sums)(acc[k] + r, intercept ? intercept + k : NULL, z + k * z_stride + r);
+    for (int k = 0; k < n_k; k++) XE(sums)(acc[k], intercept ? intercept + k : NULL, z + k * z_stride);
     return ahead;
 }
 
-/* All outputs of ROWS rows, GROUPS times as many if there is one output, features from..to. The more outputs, the more
- * steps there are to ask for half the lines of the next block. */
+/* All outputs of ROWS rows, features from..to. The more outputs, the more steps there are to ask for half the lines of the
+ * next block. */
 XE_INLINE const char *XE(dot_rows)(ptrdiff_t R, XE(rows) x, const ptrdiff_t *row, ptrdiff_t from, ptrdiff_t to,
                                    const REAL *w, ptrdiff_t w_stride, const REAL *intercept, REAL *z,
                                    ptrdiff_t stride, const char *ahead)
 {
     enum { HALF = (ROWS * (XE_BYTES ? XE_BYTES : 8) + 127) / 128, EIGHTH = (HALF + 3) / 4 };
-#define TILE(n_k, n_groups, lines) \
-    XE(dot_tile)(n_k, n_groups, x.share * (lines), x, row, from, to, w, w_stride, intercept, z, stride, ahead)
-    if (R == 1) return TILE(1, GROUPS, GROUPS * HALF);
-    if (R == 2) return TILE(2, 1, HALF);
-    if (R == 3) return TILE(3, 1, HALF);
+#define TILE(n_k, lines) \
+    XE(dot_tile)(n_k, x.share * (lines), x, row, from, to, w, w_stride, intercept, z, stride, ahead)
+    if (R == 2) return TILE(2, HALF);
+    if (R == 3) return TILE(3, HALF);
 #if DOTTED > 3
     for (; R > 0; R -= 3, w += 3 * w_stride, z += 3 * stride, intercept += intercept ? 3 : 0)
-        ahead = R == 1 ? TILE(1, 1, EIGHTH) : R == 2 ? TILE(2, 1, EIGHTH) : TILE(3, 1, EIGHTH);
+        ahead = R == 1 ? TILE(1, EIGHTH) : R == 2 ? TILE(2, EIGHTH) : TILE(3, EIGHTH);
 #endif
 #undef TILE
     return ahead;
@@ -244,9 +237,9 @@ XE_INLINE const char *XE(turned_rows)(ptrdiff_t R, ptrdiff_t n, XE(rows) x, cons
 XE_HOT void XE(few_logits)(const xe_linear *p, ptrdiff_t first, XE(rows) x, ptrdiff_t n_rows, REAL *copy, REAL *z,
                            ptrdiff_t stride)
 {
-    enum { MOST = GROUPS * ROWS > 2 * VL ? GROUPS * ROWS : 2 * VL }; /* rows in a step */
+    enum { MOST = ROWS > 2 * VL ? ROWS : 2 * VL }; /* rows in a step */
     const ptrdiff_t R = p->n_outputs, w_stride = XE(padded)(p->n_features);
-    const ptrdiff_t step = R == 1 ? GROUPS * ROWS : R <= DOTTED ? ROWS : 2 * VL;
+    const ptrdiff_t step = R <= DOTTED ? ROWS : 2 * VL;
     const ptrdiff_t d = R <= DOTTED ? x.n_features : p->n_features; /* where X is turned, W has no padding */
     const REAL *w = p->packed, *intercept = w + XE(n_packed)(p);
     const char *ahead = x.ahead;

@@ -11,8 +11,10 @@
 /* In a tile: more would spill where there are 16 registers, and were no faster where there are 32. */
 #define MOST_VECTORS 10
 #define EACH_WIDTH(call) call(1) call(2) call(3) call(4) call(5) call(6) call(7) call(8) call(9) call(10)
-/* Bytes from what is read of X to what is asked for. Half as many and twice as many do as well. */
+/* Bytes from what is read of X to what is asked for, where the gradient sets the pace: half as many and twice as many do
+ * as well. And where there are logits alone, which read faster than memory comes: asked for further ahead, it was lost. */
 #define STREAM_AHEAD (1 << 15)
+#define STREAM_NEAR (1 << 10)
 
 typedef struct {
     const xe_linear *p;
@@ -53,17 +55,43 @@ XE_INLINE void XE(tile_sum)(const int n_v, const int n_whole, const REAL *x, REA
     for (int v = 0; v < n_v; v++) sum[v] += XE(all_short)(g) * XE(vector_at)(v < n_whole, x + v * HL, left);
 }
 
+/* z, for n_rows rows and on to the end of the last vector, which repeats the last row */
+XE_HOT void XE(one_logits)(const xe_linear *p, ptrdiff_t first, XE(rows) x, ptrdiff_t n_rows, REAL *copy, REAL *z)
+{
+    const ptrdiff_t n = x.n_features, whole = n / HL * HL;
+    const REAL *w = p->packed, *intercept = w + XE(n_packed)(p);
+    for (ptrdiff_t r = 0; r < n_rows || r % VL; r += ROWS) {
+        V z_r[ROWS];
+        if (x.x == copy && r < n_rows)
+            XE(copy_rows)(p, first, r, r + ROWS < n_rows ? r + ROWS : n_rows, 0, x.n_features, copy);
+        for (ptrdiff_t i = 0; i < ROWS; i++) {
+            const REAL *x_i = x.x + (r + i < n_rows ? r + i : n_rows - 1) * x.stride;
+            H even = XE(all_short)(0), odd = even;
+            ptrdiff_t j = 0;
+            for (; j + 2 * HL <= n; j += 2 * HL) {
+                XE_PREFETCH((const char *)(x_i + j) + STREAM_NEAR);
+                even += XE(load_short)(x_i + j) * XE(load_short)(w + j);
+                odd += XE(load_short)(x_i + j + HL) * XE(load_short)(w + j + HL);
+            }
+            if (j < whole) even += XE(load_short)(x_i + j) * XE(load_short)(w + j);
+            if (whole < n)
+                odd += XE(load_some_short)(x_i + whole, n - whole) * XE(load_some_short)(w + whole, n - whole);
+            z_r[i] = XE(joined)(even, odd);
+        }
+        XE(sums)(z_r, intercept, z + r);
+    }
+}
+
 /* single: all features are in one tile, of whose last vector some may be missing. Of several tiles the last one starts
  * `width` before the end, and leaves out what the one before it has counted. */
 XE_INLINE void XE(one_stream)(const int n_v, const int single, const XE(two_blocks) * b)
 {
-    const ptrdiff_t d = b->p->n_features, width = n_v * HL, n_tiles = single ? 1 : (d + width - 1) / width;
-    const ptrdiff_t size = b->p->x_is_float ? sizeof(float) : sizeof(double);
+    const ptrdiff_t d = XE_BYTES > 16 ? b->p->n_features : XE(padded)(b->p->n_features); /* what is read of a row */
+    const ptrdiff_t width = n_v * HL, n_tiles = single ? 1 : (d + width - 1) / width;
     const ptrdiff_t counted = single ? 0 : n_tiles * width - d, left = d - (n_v - 1) * HL;
     const int is_copied = b->x.x == b->copy, n_whole = single ? n_v - 1 : n_v;
     const int n_lines = (n_v * (int)sizeof(H) + 63) / 64;
     const REAL *x = b->x.x;
-    const char *stored = (const char *)b->p->x + b->first * d * size + STREAM_AHEAD;
     ptrdiff_t row = 0, tile = 0; /* of the stream */
     V z[ROWS], z_row = XE(all)(0);
     H last_w[MOST_VECTORS];
@@ -88,8 +116,6 @@ XE_INLINE void XE(one_stream)(const int n_v, const int single, const XE(two_bloc
                 XE(fetch)((const char *)(x + at) + STREAM_AHEAD, n_lines);
             } else if (tile == 0 && row % ROWS == 0) {
                 XE(copy_rows)(b->p, b->first, row, row + ROWS, 0, b->x.n_features, b->copy);
-                for (ptrdiff_t i = 0; i < ROWS * d * size; i += 64) XE_PREFETCH(stored + i);
-                stored += ROWS * d * size;
             }
             if (last) {
                 z_row += XE(tile_dot)(n_v, n_whole, x + at, last_w, left);
@@ -152,7 +178,7 @@ static double XE(one_output_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t
             XE(stream_two_blocks)(&b);
         } else {
             if (n_before) XE(few_gradient)(p, before, n_before, g, stride, grad);
-            XE(few_logits)(p, first, x, n, copy, z, stride);
+            XE(one_logits)(p, first, x, n, copy, z);
         }
         sum += XE(column_gradient)(p, first, n, z, g, z_rows, g_rows, stride, &block);
         XE(intercept_gradient)(1, n, g, stride, grad + d);

@@ -193,7 +193,6 @@ const xe_kernels XE(xe_kernels) = {
 #undef STRIPS
 #undef ASKED
 #undef DEPTH
-#undef GROUPS
 #undef LANE
 #undef TURN
 #undef PANEL
@@ -202,6 +201,7 @@ const xe_kernels XE(xe_kernels) = {
 #undef MOST
 #undef MOST_VECTORS
 #undef STREAM_AHEAD
+#undef STREAM_NEAR
 #undef EACH_WIDTH
 #undef COLUMNS_AHEAD
 #undef EACH_PART

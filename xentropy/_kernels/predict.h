@@ -159,7 +159,9 @@ static int XE(linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptr
         } else {
             XE(rows) x = XE(dense_block)(p, first, n, rows);
             x.share *= 2; /* no gradient will ask for the other half of the next block */
-            if (by_class) {
+            if (R == 1) {
+                XE(one_logits)(p, first, x, n, rows, z);
+            } else if (by_class) {
                 XE(few_logits)(p, first, x, n, rows, z, stride);
             } else {
                 if (x.x == rows) XE(copy_rows)(p, first, 0, n, 0, x.n_features, rows);
