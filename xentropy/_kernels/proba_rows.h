@@ -20,13 +20,14 @@ static inline void XE(note)(ptrdiff_t *flaw, ptrdiff_t row)
  * above these; moved by what takes 1 to the last number below a quarter of the range, all that is outside of [0, 1]
  * shows in the top two bits. All but negative NaNs, which wrap around, and -0, which may fail.
  *
- * What lies AHEAD bytes further on is asked for: the checks alone keep too few reads under way to use the memory's
- * bandwidth. */
+ * What lies further on is asked for, by two groups of ROWS rows at least: the checks alone keep too few reads under way
+ * to use the memory's bandwidth. */
 XE_HOT int XE(rows_are_fine)(const REAL *p, ptrdiff_t n_rows, ptrdiff_t n_columns, REAL tolerance)
 {
-    enum { AHEAD = 4096, WIDTH = VL > ROWS ? VL : ROWS };
+    enum { NEAREST = 1024, WIDTH = VL > ROWS ? VL : ROWS };
     const XE(word) quarter = (XE(word))1 << (8 * sizeof(REAL) - 2);
-    const ptrdiff_t size = ROWS * n_columns;
+    const ptrdiff_t size = ROWS * n_columns, two_groups = 2 * size * (ptrdiff_t)sizeof(REAL);
+    const ptrdiff_t ahead = two_groups > NEAREST ? two_groups : NEAREST;
     const REAL minus_one = -1;
     const V zero = XE(all)(0), one = XE(all)(1), limit = XE(all)(tolerance);
     const BITS move = quarter - 1 - XE(to_bits)(one);
@@ -54,8 +55,8 @@ XE_HOT int XE(rows_are_fine)(const REAL *p, ptrdiff_t n_rows, ptrdiff_t n_column
             n_off += XE(where)(XE(less)(XE(larger)(off_i, -off_i), limit), zero, one);
         }
         for (k = 0; k + 2 * VL <= size; k += 2 * VL) {
-            XE_PREFETCH((const char *)(row + k) + AHEAD);
-            if (2 * sizeof(V) > 64) XE_PREFETCH((const char *)(row + k + VL) + AHEAD);
+            XE_PREFETCH((const char *)(row + k) + ahead);
+            if (2 * sizeof(V) > 64) XE_PREFETCH((const char *)(row + k + VL) + ahead);
             seen |= (XE(to_bits)(XE(load)(row + k)) + move) | (XE(to_bits)(XE(load)(row + k + VL)) + move);
         }
         for (; k < size; k += VL) seen |= XE(to_bits)(XE(load_some)(row + k, size - k)) + move;
