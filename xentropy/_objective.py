@@ -461,6 +461,9 @@ class LinearObjective:
         n_used = 0
         negligible = _NEGLIGIBLE if self._cost_of(self._knows, used=1.0) > _CHEAP else 0.0
         of_classes, left, of_any_row = np.zeros(R), np.zeros(R), np.zeros((size, size))
+        if self._gram is not None:  # centred features, and the intercept's column of ones
+            of_any_row[: self.n_features, : self.n_features] = self._gram
+            of_any_row[self.n_features :, self.n_features :] = 1.0
         seen = self._seen()
         for rows, weight, p in self._rows_and_probabilities(theta, R * size):
             if self._is_sampled(R * size):
@@ -469,7 +472,7 @@ class LinearObjective:
             of_classes += of_class.sum(axis=0)[:R]
             floor = negligible * of_class.sum() / max(1, len(rows))
             n_used += int((of_class > floor).sum())
-            if negligible:
+            if negligible and self._gram is None:
                 of_any_row += _gram(rows, weight)[0]
             p *= np.sqrt(weight)[:, None]
             for k in range(R):
