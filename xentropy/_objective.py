@@ -94,9 +94,10 @@ class LinearObjective:
         offset: np.ndarray | None = None,
         fit_intercept: bool = True,
     ) -> None:
+        dense = isinstance(X, np.ndarray)
         self.n_columns = X.shape[1]  # of the coefficients that are packed and unpacked
-        self._stored_columns: np.ndarray | None = None
-        if not isinstance(X, np.ndarray):
+        self._stored_columns: np.ndarray | slice = slice(None)
+        if not dense:
             X, self._stored_columns = _without_empty_columns(X)
         self.n_features = X.shape[1]
         self.n_outputs = 1 if target.n_classes == 2 else target.n_classes
@@ -130,7 +131,6 @@ class LinearObjective:
         if self._row_weight is not None:
             self._least_weight = float(self._row_weight.min(initial=np.inf, where=self._row_weight > 0.0))
 
-        dense = isinstance(X, np.ndarray)
         if dense:
             self._find_spread()
         self._pass_with = partial(
@@ -198,7 +198,7 @@ class LinearObjective:
         """theta of `coef` (R, d) and `intercept` (R,)."""
         theta = np.empty(self.n_theta)
         coef_t, centred = self._views(theta)
-        coef_t[:] = (coef if self._stored_columns is None else coef[:, self._stored_columns]).T
+        coef_t[:] = coef[:, self._stored_columns].T
         centred[:] = intercept if self._mean is None else intercept + self._mean @ coef_t
         return theta
 
@@ -211,8 +211,6 @@ class LinearObjective:
             intercept -= intercept.mean()
             if self.l1_weights() is None:  # zeros of an L1 penalty stay zeros
                 coef_t = coef_t - coef_t.mean(axis=1, keepdims=True)
-        if self._stored_columns is None:
-            return np.ascontiguousarray(coef_t.T), intercept
         coef = np.zeros((self.n_outputs, self.n_columns))
         coef[:, self._stored_columns] = coef_t.T
         return coef, intercept
@@ -312,7 +310,7 @@ class LinearObjective:
         """
         boundless = np.flatnonzero(~np.isfinite(self._spread))
         if len(boundless):
-            column = boundless[0] if self._stored_columns is None else self._stored_columns[boundless[0]]
+            column = np.arange(self.n_columns)[self._stored_columns][boundless[0]]
             raise ValueError(f"squares of column {column} of X overflow float64: divide it by its largest entry")
         if self.l1_weights() is not None:
             return Variables(np.sqrt(self._diagonal()))
@@ -421,7 +419,7 @@ class LinearObjective:
         curvature[curvature == 0.0] = 1.0
         return np.append(curvature, self._indicator_variance) if self.fit_intercept else curvature
 
-    def _gram_variables(self) -> Variables:
+    def _gram_of_features(self) -> np.ndarray:
         if self._gram is None:
             d = self.n_features
             gram = np.zeros((d, d))
@@ -436,9 +434,12 @@ class LinearObjective:
                 gram *= scale * scale[:, None]
                 gram.flat[:: d + 1] += np.where(scale == 0.0, self._spread, 0.0)
             self._gram = gram
+        return self._gram
+
+    def _gram_variables(self) -> Variables:
         d, size = self.n_features, self.n_features + self.fit_intercept
         curvature = np.zeros((size, size))
-        curvature[:d, :d] = self._indicator_variance * self._gram
+        curvature[:d, :d] = self._indicator_variance * self._gram_of_features()
         # nearly collinear features: a relative ridge keeps the factor positive definite, and changes nothing else
         diagonal = self._diagonal()
         ridge = self.l2_weight + _RIDGE * diagonal
@@ -460,11 +461,7 @@ class LinearObjective:
         coupled = np.zeros((size, R, size, R)) if self._knows == "coupled" and R > 1 else None
         n_used = 0
         negligible = _NEGLIGIBLE if self._cost_of(self._knows, used=1.0) > _CHEAP else 0.0
-        of_classes, left, of_any_row = np.zeros(R), np.zeros(R), np.zeros((size, size))
-        if self._gram is not None:  # centred features, and the intercept's column of ones
-            of_any_row[: self.n_features, : self.n_features] = self._gram
-            of_any_row[self.n_features :, self.n_features :] = 1.0
-        seen = self._seen()
+        of_classes, left, seen = np.zeros(R), np.zeros(R), self._seen()
         for rows, weight, p in self._rows_and_probabilities(theta, R * size):
             if self._is_sampled(R * size):
                 seen.add(rows, weight)
@@ -472,8 +469,6 @@ class LinearObjective:
             of_classes += of_class.sum(axis=0)[:R]
             floor = negligible * of_class.sum() / max(1, len(rows))
             n_used += int((of_class > floor).sum())
-            if negligible and self._gram is None:
-                of_any_row += _gram(rows, weight)[0]
             p *= np.sqrt(weight)[:, None]
             for k in range(R):
                 if coupled is None:
@@ -488,7 +483,10 @@ class LinearObjective:
                     blocks[other] += gram
                     coupled[:, k, :, other] -= gram
                     coupled[:, other, :, k] -= gram
-        blocks += left[:, None, None] * of_any_row
+        if left.any():  # centred features, and the intercept's column of ones
+            d = self.n_features
+            blocks[:, :d, :d] += left[:, None, None] * self._gram_of_features()
+            blocks[:, d:, d:] += left[:, None, None]
         if self._is_sampled(R * size):
             scale, unseen = seen.against_all()
             blocks *= scale * scale[:, None]
@@ -610,17 +608,17 @@ class LinearObjective:
         return coef, theta[n_coef:] if self.fit_intercept else np.zeros(self.n_outputs)
 
 
-def _without_empty_columns(X: Any) -> tuple[Any, np.ndarray | None]:
-    """CSR X without the columns in which it stores nothing, and which are left. X itself and None where they are few,
+def _without_empty_columns(X: Any) -> tuple[Any, np.ndarray | slice]:
+    """CSR X without the columns in which it stores nothing, and which are left: X itself and all where they are few,
     or where an index is outside, of which `LinearPass` tells."""
     n, d = X.shape
     if not len(X.indices) or X.indices.min() < 0 or X.indices.max() >= d:
-        return X, None
+        return X, slice(None)
     is_stored = np.zeros(d, dtype=bool)
     is_stored[X.indices] = True
     stored = np.flatnonzero(is_stored)
     if d - len(stored) < _MANY_EMPTY * d:
-        return X, None
+        return X, slice(None)
     place = np.cumsum(is_stored, dtype=X.indices.dtype) - 1
     return type(X)((X.data, place[X.indices], X.indptr), shape=(n, len(stored))), stored
 
@@ -654,7 +652,7 @@ class _Seen:
         return scale, self._variance * np.maximum(0.0, 1.0 - n_telling / _TOO_FEW_ROWS)
 
 
-def _gram(rows: np.ndarray, weight: np.ndarray, floor: float = 0.0) -> tuple[np.ndarray, float]:
+def _gram(rows: np.ndarray, weight: np.ndarray, floor: float) -> tuple[np.ndarray, float]:
     """sum_i weight_i x_i x_i^T over the rows whose weight is above the floor, and what the others weigh together."""
     used, left = weight > floor, 0.0
     if not used.all():
