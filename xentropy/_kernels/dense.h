@@ -187,6 +187,18 @@ XE_INLINE const char *XE(gradient_tile)(const int n_k, const int n_v, const REAL
     return ahead;
 }
 
+/* to (R) += sum of g (R, g_stride) over the rows */
+static void XE(intercept_gradient)(ptrdiff_t R, ptrdiff_t n_rows, const REAL *g, ptrdiff_t g_stride, double *to)
+{
+    for (ptrdiff_t k = 0; k < R; k++, g += g_stride) {
+        V sum = XE(all)(0);
+        ptrdiff_t r = 0;
+        for (; r + VL <= n_rows; r += VL) sum += XE(load)(g + r);
+        if (r < n_rows) sum += XE(load_some)(g + r, n_rows - r);
+        to[k] += (double)XE(sum)(sum);
+    }
+}
+
 /* ---- the pass ---- */
 
 static ptrdiff_t XE(dense_partial)(const xe_linear *p)

@@ -1,6 +1,6 @@
-/* Dense X and few outputs, two at least: logits are kept class after class (R, stride), a lane of the softmax being a row, so that no
- * lane is wasted on a row of 3 or 10 classes. Up to DOTTED outputs they are dot products along the features; with more, a
- * lane is a row there too, for which X is turned.
+/* Dense X and few outputs, two at least: logits are kept class after class (R, stride), a lane of the softmax being a row,
+ * so that no lane is wasted on a row of 3 or 10 classes. Up to DOTTED outputs they are dot products along the features;
+ * with more, a lane is a row there too, for which X is turned.
  */
 
 /* Tiles that fit the register file: 32 registers of AVX-512 and arm64, 16 of AVX2 and SSE2. A tile of the gradient has
@@ -284,18 +284,6 @@ XE_INLINE const char *XE(gradient_strip)(const int n_k, const int n_v, XE(rows) 
     REST(1) REST(2) REST(3) REST(4) REST(5) REST(6) REST(7) REST(8)
 #undef REST
     return ahead;
-}
-
-/* to (R) += sum of g (R, g_stride) over the rows */
-static void XE(intercept_gradient)(ptrdiff_t R, ptrdiff_t n_rows, const REAL *g, ptrdiff_t g_stride, double *to)
-{
-    for (ptrdiff_t k = 0; k < R; k++, g += g_stride) {
-        V sum = XE(all)(0);
-        ptrdiff_t r = 0;
-        for (; r + VL <= n_rows; r += VL) sum += XE(load)(g + r);
-        if (r < n_rows) sum += XE(load_some)(g + r, n_rows - r);
-        to[k] += (double)XE(sum)(sum);
-    }
 }
 
 /* g (R, g_stride) */

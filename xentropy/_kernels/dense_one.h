@@ -22,7 +22,7 @@ typedef struct {
     ptrdiff_t first;  /* row of the block whose logits are formed */
     XE(rows) x, before;
     REAL *copy; /* of x, where it is not read in place */
-    const REAL *w, *intercept, *g;
+    const REAL *g;
     REAL *z;
     double *to;
 } XE(two_blocks);
@@ -91,12 +91,12 @@ XE_INLINE void XE(one_stream)(const int n_v, const int single, const XE(two_bloc
     const ptrdiff_t counted = single ? 0 : n_tiles * width - d, left = d - (n_v - 1) * HL;
     const int is_copied = b->x.x == b->copy, n_whole = single ? n_v - 1 : n_v;
     const int n_lines = (n_v * (int)sizeof(H) + 63) / 64;
-    const REAL *x = b->x.x;
+    const REAL *x = b->x.x, *w = b->p->packed, *intercept = w + XE(n_packed)(b->p);
     ptrdiff_t row = 0, tile = 0; /* of the stream */
     V z[ROWS], z_row = XE(all)(0);
     H last_w[MOST_VECTORS];
     XE_UNROLL
-    for (int v = 0; v < n_v; v++) last_w[v] = XE(vector_at)(v < n_whole, b->w + (single ? 0 : d - width) + v * HL, left);
+    for (int v = 0; v < n_v; v++) last_w[v] = XE(vector_at)(v < n_whole, w + (single ? 0 : d - width) + v * HL, left);
     if (!single) {
         REAL lanes[MOST_VECTORS * HL];
         for (int v = 0; v < n_v; v++) XE(store_short)(lanes + v * HL, last_w[v]);
@@ -120,17 +120,17 @@ XE_INLINE void XE(one_stream)(const int n_v, const int single, const XE(two_bloc
             if (last) {
                 z_row += XE(tile_dot)(n_v, n_whole, x + at, last_w, left);
             } else {
-                H w[MOST_VECTORS];
+                H tile_w[MOST_VECTORS];
                 XE_UNROLL
-                for (int v = 0; v < n_v; v++) w[v] = XE(load_short)(b->w + at + v * HL);
-                z_row += XE(tile_dot)(n_v, n_v, x + at, w, left);
+                for (int v = 0; v < n_v; v++) tile_w[v] = XE(load_short)(w + at + v * HL);
+                z_row += XE(tile_dot)(n_v, n_v, x + at, tile_w, left);
             }
             XE(tile_sum)(n_v, n_whole, before, b->g[r], left, sum);
             tile++;
             if (!last) continue;
             z[row % ROWS] = z_row;
             z_row = XE(all)(0), tile = 0, row++, x += b->x.stride;
-            if (row % ROWS == 0) XE(sums)(z, b->intercept, b->z + row - ROWS);
+            if (row % ROWS == 0) XE(sums)(z, intercept, b->z + row - ROWS);
         }
         if (counted && t == n_tiles - 1) {
             REAL lanes[MOST_VECTORS * HL];
@@ -143,10 +143,11 @@ XE_INLINE void XE(one_stream)(const int n_v, const int single, const XE(two_bloc
     }
 }
 
+/* of one feature at least */
 XE_HOT void XE(stream_two_blocks)(const XE(two_blocks) * b)
 {
     const ptrdiff_t n_vectors = (b->p->n_features + HL - 1) / HL, n_tiles = (n_vectors + MOST_VECTORS - 1) / MOST_VECTORS;
-    switch (n_tiles ? (n_vectors + n_tiles - 1) / n_tiles : 0) {
+    switch ((n_vectors + n_tiles - 1) / n_tiles) {
 #define CALL(n)                                \
     case n:                                    \
         if (n_tiles == 1)                      \
@@ -162,7 +163,6 @@ XE_HOT void XE(stream_two_blocks)(const XE(two_blocks) * b)
 static double XE(one_output_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *grad)
 {
     const ptrdiff_t stride = XE(block_stride)(p), d = XE(padded)(p->n_features);
-    const REAL *w = p->packed, *intercept = w + XE(n_packed)(p);
     XE(block) block;
     REAL *z = (REAL *)XE(carve)(scratch, stride, &block), *g = z + stride, *copy = g + stride, *other = copy + stride * d;
     REAL *z_rows = other + stride * d, *g_rows = z_rows + stride;
@@ -174,7 +174,7 @@ static double XE(one_output_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t
         const ptrdiff_t n = end - first < p->block_rows ? end - first : p->block_rows;
         const XE(rows) x = XE(dense_block)(p, first, n, copy);
         if (n == n_before && n % ROWS == 0 && p->n_features) {
-            const XE(two_blocks) b = {p, n, first, x, before, copy, w, intercept, g, z, grad};
+            const XE(two_blocks) b = {p, n, first, x, before, copy, g, z, grad};
             XE(stream_two_blocks)(&b);
         } else {
             if (n_before) XE(few_gradient)(p, before, n_before, g, stride, grad);

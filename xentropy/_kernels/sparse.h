@@ -438,11 +438,7 @@ XE_HOT void XE(tile_gradient)(const xe_linear *p, ptrdiff_t tile, const REAL *g,
 static void XE(add_rows)(ptrdiff_t n, ptrdiff_t stride, const REAL *g, double *grad_b)
 {
     if (stride == 1) {
-        V sum = XE(all)(0);
-        ptrdiff_t r = 0;
-        for (; r + VL <= n; r += VL) sum += XE(load)(g + r);
-        if (r < n) sum += XE(load_some)(g + r, n - r);
-        *grad_b += (double)XE(sum)(sum);
+        XE(intercept_gradient)(1, n, g, n, grad_b);
         return;
     }
     for (ptrdiff_t k = 0; k < stride; k += HL) {
