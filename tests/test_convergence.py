@@ -12,7 +12,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from xentropy import SoftmaxClassifier
+from xentropy import SoftmaxClassifier, _objective, _solver
+from xentropy._objective import LinearObjective
 
 LOADERS = {"iris": load_iris, "wine": load_wine, "breast cancer": load_breast_cancer, "digits": load_digits}
 
@@ -163,6 +164,86 @@ def test_a_tighter_tol_gives_a_better_solution(name, dtype):
     assert errors[0] > errors[1] > errors[2] > errors[3]
     assert errors[2] < 1e-3
     assert errors[4] < (1e-8 if dtype == np.float64 else 2e-7)  # coef_ has the dtype of X
+
+
+def from_all_rows(fit):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LinearObjective, "few_rows", lambda self: None)
+        return fit()
+
+
+@pytest.mark.parametrize("order", ["shuffled", "by class", "by feature"])
+@pytest.mark.parametrize(("n_classes", "dtype"), [(2, "float64"), (5, "float64"), (5, "float32")])
+def test_many_rows_start_from_a_sample(n_classes, dtype, order):
+    rng = np.random.default_rng(0)
+    n, d = 400_000 // (1 if n_classes == 2 else 3), 45
+    X = rng.standard_normal((n, d)).astype(dtype)
+    y = (X @ rng.standard_normal((d, n_classes)) * 0.3 + rng.gumbel(size=(n, n_classes))).argmax(axis=1)
+    if order != "shuffled":
+        at = np.argsort(y if order == "by class" else X[:, 0], kind="stable")
+        X, y = X[at], y[at]
+    clf = SoftmaxClassifier()
+    plain = from_all_rows(lambda: clf.fit(X, y).history_["n_evaluations"][-1])
+    goal = clf.objective_
+    clf.fit(X, y)
+    assert clf.history_["n_evaluations"][-1] < plain
+    assert clf.n_iter_ <= 7
+    assert clf.converged_
+    assert clf.objective_ == pytest.approx(goal, rel=1e-7)
+
+
+def test_a_sample_without_a_minimum_is_no_start(monkeypatch):
+    """Perfectly separable, without a penalty: a larger W is always better."""
+    monkeypatch.setattr(_objective, "_WORTH_A_SAMPLE", 1)
+    monkeypatch.setattr(_solver, "_MOST_ITER_ON_SAMPLE", 1000)
+    X = np.random.default_rng(0).standard_normal((4000, 3))
+    clf = SoftmaxClassifier(C=np.inf, max_iter=1)
+    with pytest.warns(ConvergenceWarning, match="max_iter=1"):
+        clf.fit(X, X[:, 0] > 0.0)
+    coef = clf.coef_
+    with pytest.warns(ConvergenceWarning, match="max_iter=1"):
+        from_all_rows(lambda: clf.fit(X, X[:, 0] > 0.0))
+    assert np.array_equal(clf.coef_, coef)
+
+
+@pytest.mark.parametrize("options", [{"early_stopping": True}, {"warm_start": True}, {"max_iter": 0}])
+def test_what_starts_where_it_is_told_takes_no_sample(options, monkeypatch):
+    monkeypatch.setattr(_objective, "_WORTH_A_SAMPLE", 1)
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((4000, 3))
+    y = (X @ rng.standard_normal((3, 3)) + rng.gumbel(size=(4000, 3))).argmax(axis=1)
+    clf = SoftmaxClassifier(random_state=0).fit(X, y).set_params(**options)
+
+    def refuse(self):
+        raise AssertionError("asked for a sample")
+
+    monkeypatch.setattr(LinearObjective, "few_rows", refuse)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        clf.fit(X, y)
+    clf.set_params(early_stopping=False, warm_start=False, max_iter=100)
+    with pytest.raises(AssertionError, match="asked for a sample"):
+        clf.fit(X, y)
+
+
+def test_an_interrupt_on_the_sample_leaves_the_start(monkeypatch):
+    monkeypatch.setattr(_objective, "_WORTH_A_SAMPLE", 1)
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((4000, 3)), rng.integers(3, size=4000)
+    few_rows = LinearObjective.few_rows
+
+    def interrupted(self):
+        few = few_rows(self)
+        few._pass_with = lambda compute: (_ for _ in ()).throw(KeyboardInterrupt)
+        return few
+
+    monkeypatch.setattr(LinearObjective, "few_rows", interrupted)
+    clf = SoftmaxClassifier()
+    with pytest.raises(KeyboardInterrupt):
+        clf.fit(X, y)
+    assert np.array_equal(clf.coef_, np.zeros((3, 3)))
+    shares = np.bincount(y) / len(y)
+    assert clf.objective_ == pytest.approx(-4000 * shares @ np.log(shares), rel=1e-9)
 
 
 def test_more_rows_and_heavier_rows_ask_for_the_same_steps():

@@ -22,7 +22,7 @@ COMPILED = sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for pat
 # Each module stands on a floor, and imports from the floors below only.
 FLOORS = [
     {"_kernels"},
-    {"_calibration", "_config", "_losses", "_read_csv", "_targets", "_variables"},
+    {"_calibration", "_config", "_curvature", "_losses", "_read_csv", "_targets", "_variables"},
     {"_objective", "_solver"},
     {"_watch"},
     {"_classifier", "_functional", "_metrics"},

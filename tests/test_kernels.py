@@ -125,6 +125,22 @@ def test_blocks_of_one_output_in_one_stream(stored, compute):
         check(X, 2, coef, intercept, sample_weight=weight, **options)
 
 
+@pytest.mark.parametrize("compute", DTYPES)
+@pytest.mark.parametrize("stored", DTYPES)
+@pytest.mark.parametrize(("K", "sigmoid"), [(2, True), (2, False), (3, False), (10, False), (40, False)])
+def test_some_of_the_rows(K, sigmoid, stored, compute):
+    rng = np.random.default_rng(K)
+    X, _, coef, intercept = problem(900, 21, K, stored, sigmoid=sigmoid)
+    rows, shift = rng.integers(0, 900, 700), rng.standard_normal(21)
+    rows[-1] = 899
+    labels, weight = rng.integers(0, K, 700, dtype=np.int32), rng.integers(0, 3, 700).astype(float)
+    for moved in (None, shift):
+        options = {"labels": labels, "sample_weight": weight, "sigmoid": sigmoid, "compute": compute, "shift": moved}
+        got = evaluate(X, K, coef, intercept, rows=rows, **options)
+        for g, w in zip(got, evaluate(X[rows], K, coef, intercept, **options), strict=True):
+            assert np.array_equal(g, w)  # rows are ignored in both, so that both are copied block by block
+
+
 def targets(n, K, rng):
     labels = rng.integers(0, K, n, dtype=np.int32)
     soft = rng.dirichlet(np.ones(K), n)
@@ -439,7 +455,17 @@ def test_shapes_that_do_not_fit():
         LinearPass(X, 3)
     with pytest.raises(ValueError, match="kind='odds'"):
         linear_predict(X, coef, intercept, n_classes=3, kind="odds")
+    for outside in (-1, 10):
+        with pytest.raises(ValueError, match=rf"rows holds {outside} \(at 1\), outside of \[0, 10\)"):
+            LinearPass(X, 3, rows=np.array([0, outside]), labels=labels[:2])
+    some = LinearPass(X, 3, rows=np.array([0, 9]), labels=labels[:2])
+    with pytest.raises(ValueError, match=r"row_loss has 10 entries for 2 rows"):
+        some.loss_gradient(coef, intercept, coef.copy(), intercept.copy(), row_loss=np.empty(10))
+    with pytest.raises(ValueError, match=r"pass X\[rows\]"):
+        some.loss_gradient(coef, intercept, coef.copy(), intercept.copy(), grad_input=np.empty_like(X))
     A = sparse.csr_matrix(X)
+    with pytest.raises(ValueError, match=r"X\[rows\] of a CSR matrix"):
+        LinearPass(A, 3, rows=np.arange(10), labels=labels)
     A.indices[5] = 4
     with pytest.raises(ValueError, match=r"column 4, outside of \[0, 4\)"):
         LinearPass(A, 3, labels=labels)

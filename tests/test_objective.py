@@ -5,6 +5,7 @@ import pytest
 import reference
 import scipy.sparse as sp
 
+from xentropy import _objective
 from xentropy._objective import LinearObjective
 from xentropy._solver import minimize_lbfgs
 from xentropy._targets import learn_target
@@ -131,7 +132,7 @@ def compare(objective, theta, variables, *, one_class=False, rel=1e-6):
 
 @pytest.mark.parametrize("n_classes", [2, 4])
 def test_blocks_of_rows_without_weight_add_nothing_to_the_hessian(n_classes, monkeypatch):
-    monkeypatch.setattr("xentropy._objective._BLOCK_VALUES", 60)  # ten rows and fewer
+    monkeypatch.setattr("xentropy._curvature._BLOCK_VALUES", 60)  # ten rows and fewer
     X, y, coef, intercept, _ = problem(n_classes, soft=False)
     weights = np.ones(len(X))
     weights[:12] = weights[-12:] = 0.0
@@ -208,7 +209,7 @@ def test_variables_of_some_rows_are_near_those_of_the_hessian(n_classes, weighte
     objective = LinearObjective(X, learn_target(np.arange(8000) % n_classes), C=0.3, sample_weight=weights)
     theta = 0.1 * rng.normal(size=objective.n_theta)
     theta -= theta.reshape(6, -1).mean(axis=1).repeat(objective.n_outputs) * (n_classes > 2)
-    assert objective._is_sampled(objective.n_theta)
+    assert objective._curvature.n_rows(objective.n_theta) < len(X)
     objective.variables(theta)
     while np.isfinite(objective.renewal_cost(1.0)):
         variables = objective.renewed_variables(theta)
@@ -220,11 +221,11 @@ def test_a_feature_that_some_rows_do_not_show_keeps_its_variance(units):
     rng = np.random.default_rng(0)
     X = np.hstack([rng.normal(size=(20_000, 3)), np.zeros((20_000, 2))])
     y = rng.integers(0, 2, 20_000)
-    unseen = np.setdiff1d(np.arange(20_000), LinearObjective(X, learn_target(y))._sample(600)[0])
+    unseen = np.setdiff1d(np.arange(20_000), LinearObjective(X, learn_target(y))._curvature.sample(600)[0])
     X[unseen[:4], 3] = X[unseen[4:9], 4] = 1.0
     X *= units
     objective = LinearObjective(X, learn_target(y), C=np.inf)
-    assert objective._n_rows(6) == 600
+    assert objective._curvature.n_rows(6) == 600
     theta = objective.start()
     for variables in (objective.variables(theta), objective.renewed_variables(theta)):
         for j in (3, 4):
@@ -239,11 +240,11 @@ def test_the_rows_of_a_curvature_come_in_by_their_weight_and_share_no_period():
     weights = np.array([0.0, 1.0] * 500 + [0.0, 9.0] * 500)
     X, y = np.zeros((2000, 1)), np.arange(2000) // 2 % 2
     objective = LinearObjective(X, learn_target(y), sample_weight=weights)
-    at, times = objective._sample(1000)
+    at, times = objective._curvature.sample(1000)
     assert times.sum() == 1000
     assert (weights[at] > 0.0).all()
     assert times[at < 1000].sum() == pytest.approx(100, abs=2)
-    at, times = LinearObjective(X, learn_target(y))._sample(200)
+    at, times = LinearObjective(X, learn_target(y))._curvature.sample(200)
     assert np.array_equal(at, np.unique(at))
     np.testing.assert_allclose(np.bincount(at % 10) / 200, 0.1, atol=0.02)
 
@@ -287,6 +288,79 @@ def test_no_coarse_values_of_a_small_loss():
     theta.reshape(-1, 4)[:4] = 20.0 * np.eye(4)
     objective(theta)
     assert objective.coarse is None
+
+
+def many_rows(K=3, n=40_000, d=4):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, d)) + 0.5
+    return X, (X @ rng.standard_normal((d, K)) + rng.gumbel(size=(n, K))).argmax(axis=1)
+
+
+@pytest.mark.parametrize(
+    "asked", [{}, {"class_weight": [1.0, 4.0, 0.5]}, {"label_smoothing": 0.1, "class_weight": [1.0, 4.0, 0.5]}]
+)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_few_rows_have_nearly_the_same_value_and_gradient(fit_intercept, soft, weighted, asked, monkeypatch):
+    monkeypatch.setattr(_objective, "_WORTH_A_SAMPLE", 1)
+    rng = np.random.default_rng(1)
+    X, y = many_rows()
+    if soft:
+        y = 0.8 * np.eye(3)[y] + 0.2 * rng.dirichlet(np.ones(3), len(y))
+    weight = rng.exponential(size=len(X)) * (rng.random(len(X)) < 0.5) if weighted else None
+    options = {name: np.array(value) if name == "class_weight" else value for name, value in asked.items()}
+    all_rows = LinearObjective(
+        X, learn_target(y), C=0.01, sample_weight=weight, fit_intercept=fit_intercept, **options
+    )
+    few = all_rows.few_rows()
+    assert few._n <= len(X) // 8
+    theta = all_rows.start() + 0.2 * rng.standard_normal(all_rows.n_theta)
+    value, grad = all_rows(theta)
+    near, near_grad = few(theta)
+    assert near != value
+    assert near == pytest.approx(value, rel=0.05)
+    assert np.linalg.norm(near_grad - grad) < 0.2 * np.linalg.norm(grad)
+    assert few.penalty(theta) == pytest.approx(all_rows.penalty(theta), rel=1e-12)
+    # its Hessian is about that of all rows, by central differences
+    monkeypatch.setattr(LinearObjective, "_hessian_kinds", lambda self: ("coupled",))
+    all_rows.learn_hessian(few, theta)
+    change = 1e-3 * rng.standard_normal((all_rows.n_theta // 3, 3))
+    change = (change - change.mean(axis=1, keepdims=True)).ravel()  # a shift of all classes has no curvature
+    v = all_rows.variables(theta).v(change)
+    assert 0.8 < v @ v / (change @ (all_rows(theta + change)[1] - all_rows(theta - change)[1]) / 2) < 1.25
+
+
+def test_rows_come_in_by_their_weight_once(monkeypatch):
+    """What few rows sum is what all rows would, had each the weight of those that stand for it."""
+    monkeypatch.setattr(_objective, "_WORTH_A_SAMPLE", 1)
+    X, y = many_rows()
+    weight = np.where(np.arange(len(X)) < 100, 1000.0, 1.0)
+    few = LinearObjective(X, learn_target(y), C=np.inf, sample_weight=weight).few_rows()
+    rows, times = few._pass_with.keywords["rows"], few._row_weight
+    assert (rows < 100).sum() == 100
+    assert times[rows < 100].sum() / times.sum() == pytest.approx(1e5 / 139_900, rel=0.01)
+    same = LinearObjective(X[rows], learn_target(y)[rows], C=np.inf, sample_weight=times)
+    theta = few.start() + 0.1
+    assert few(theta)[0] == pytest.approx(same(same.pack(*few.unpack(theta)))[0], rel=1e-12)
+
+
+def test_where_a_sample_is_no_start(monkeypatch):
+    monkeypatch.setattr(_objective, "_WORTH_A_SAMPLE", 1)
+    X, y = many_rows()
+    target = learn_target(y)
+    assert LinearObjective(X, target).few_rows() is not None
+    assert LinearObjective(X.astype(np.float32), target).few_rows() is not None
+    assert LinearObjective(sp.csr_matrix(X), target).few_rows() is None
+    assert LinearObjective(X, target, l1_ratio=0.5).few_rows() is None
+    assert LinearObjective(X, target, loss="focal").few_rows() is None
+    assert LinearObjective(X[:2000], target[np.arange(2000)]).few_rows() is None  # 250 rows for 15 variables
+    rare = y.copy()
+    rare[rare == 2] = 0
+    rare[:50] = 2
+    assert LinearObjective(X, learn_target(rare)).few_rows() is None
+    monkeypatch.undo()
+    assert LinearObjective(X, target).few_rows() is None  # an evaluation takes a millisecond
 
 
 @pytest.mark.parametrize("kind", [sp.csr_matrix, sp.csr_array])

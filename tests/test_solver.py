@@ -13,7 +13,7 @@ from xentropy._variables import ClassVariables, Variables
 class Quadratic:
     """1 + (theta - best)^T A (theta - best) / 2."""
 
-    coarse = None
+    coarse = last_variables = None
 
     def __init__(self, A, best, *, l1=None, first=None, cost=np.inf):
         self.A, self.best, self.l1, self.cost = A, best, l1, cost
@@ -24,6 +24,9 @@ class Quadratic:
         self.n_evaluations += 1
         gradient = self.A @ (theta - self.best)
         return 1.0 + 0.5 * float((theta - self.best) @ gradient), gradient
+
+    def few_rows(self):
+        return None
 
     def variables(self, theta):
         return Variables(self.first)

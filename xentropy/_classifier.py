@@ -75,7 +75,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         of its minimum, relatively; 1e-9 gives coefficients to about nine digits.
 
     max_iter : int, default=1000
-        The most iterations of L-BFGS; a `ConvergenceWarning` says when they did not suffice.
+        The most iterations of L-BFGS on all rows; a `ConvergenceWarning` says when they did not suffice.
 
     warm_start : bool, default=False
         Whether `fit` starts at the coefficients of the previous fit rather than at coefficients of zero and the
@@ -118,7 +118,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Names of the features, where X had names that are all strings.
 
     n_iter_ : int
-        Number of iterations of L-BFGS, with those for the start of a loss that is not convex.
+        Number of iterations of L-BFGS on all rows, with those for the start of a loss that is not convex.
 
     history_ : dict of ndarrays of shape (n_iter_,)
         After each iteration the `objective`, the mean training `loss` (weighted, without penalty), the `gradient_norm`
@@ -144,7 +144,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     The objective and its gradient come from one pass over X, block by block, in float64 also where X is float32; X is
     not copied if it is a C-ordered array, or a CSR matrix, of float32 or float64. Where the coefficients of a CSR
     matrix and their gradient take more than 1 MiB, `fit` stores its values once more, in the order of their columns,
-    which is two to three times as fast. Fits are deterministic: any number of threads gives the same bits.
+    which is two to three times as fast. Where X has hundreds of rows for each coefficient, `fit` starts from the
+    solution for a sample of an eighth of them at most, which no attribute counts; but not with `early_stopping`, which
+    ends on the way from the start, nor where `warm_start` goes on. Fits are deterministic: any number of threads gives
+    the same bits.
 
     References
     ----------
@@ -285,21 +288,26 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             callbacks=callbacks,
         )
         theta, n_iter, nearby = self._start(objective, target), 0, None
-        if not (loss.convex or (self.warm_start and hasattr(self, "coef_"))):
+        goes_on = self.warm_start and hasattr(self, "coef_")
+        from_sample = not (goes_on or self.early_stopping)  # which starts without information on the features
+        if not (loss.convex or goes_on):
             easier = self._objective(X, target, sample_weight, CrossEntropy(), C=self.C, l1_ratio=self.l1_ratio)
-            nearby = minimize_lbfgs(easier, theta, tol=self.tol, max_iter=self.max_iter)
+            nearby = minimize_lbfgs(easier, theta, tol=self.tol, max_iter=self.max_iter, from_sample=from_sample)
             theta, n_iter = nearby.theta, nearby.n_iter
         if nearby is not None and nearby.status == "interrupted":
             solution = replace(nearby, value=objective.value(theta), n_iter=0)
         else:
-            solution = minimize_lbfgs(objective, theta, tol=self.tol, max_iter=self.max_iter, watch=watch)
+            solution = minimize_lbfgs(
+                objective, theta, tol=self.tol, max_iter=self.max_iter, watch=watch, from_sample=from_sample
+            )
         theta = watch.best if self.early_stopping and watch.best is not None else solution.theta
         for name, value in fitted(theta).items():
             setattr(self, name, value)
         self.n_iter_ = n_iter + solution.n_iter
         self.converged_ = solution.converged
         self.history_ = watch.close(solution.status)
-        self.objective_ = objective.unscaled(solution.value if theta is solution.theta else objective.value(theta))
+        is_known = theta is solution.theta and np.isfinite(solution.value)
+        self.objective_ = objective.unscaled(solution.value if is_known else objective.value(theta))
         end_callbacks(theta)
         if solution.status == "interrupted":
             raise KeyboardInterrupt

@@ -8,16 +8,17 @@ the order of one whatever the number of rows. The term in |W|_1 is left to the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from copy import copy
 from functools import partial
 from typing import Any
 
 import numpy as np
 from scipy.linalg.blas import daxpy, dger
 
+from ._curvature import ROWS_PER_VARIABLE, Curvature, split
 from ._kernels._linear import LinearPass
 from ._kernels._moments import moments
-from ._kernels._pointwise import softmax
 from ._kernels._threads import effective_n_threads
 from ._losses import CrossEntropy, Loss, check_loss
 from ._targets import Target
@@ -28,16 +29,6 @@ _LARGE_OFFSET = 1e3
 # A factor of the curvature must not cost more than this many evaluations where it may not be needed
 _EVALUATIONS_FOR_GRAM = 8.0
 _MOST_COUPLED = 4096  # theta that one factor may couple: its matrix holds 128 MB
-# A curvature of m coupled variables is taken from this many times m rows, where there are twice as many: it only shapes
-# the variables. Of 500 000 rows of 54 features and 7 classes, 5 m asked for 82 evaluations, 100 m for 25; all of them
-# for 47, as what takes longer must wait longer
-_ROWS_PER_VARIABLE = 100
-# A feature is known by its variance alone if no more than this many of those rows make up what they tell of it
-_TOO_FEW_ROWS = 20.0
-_GOLDEN = 0.6180339887498949  # its multiples modulo one are spread evenly, and have no period that rows might share
-# Of a block of rows: a megabyte, and more only where the product of two blocks holds more
-_BLOCK_VALUES = 1 << 17
-_LARGEST_BLOCK_VALUES = 1 << 20
 # Rows whose curvature is below this share of the mean one are left out of a Hessian
 _NEGLIGIBLE = 1e-3
 _CHEAP = 4.0  # ... unless all of them take no more than so many evaluations
@@ -50,6 +41,12 @@ _LEAST_COARSE = 0.01  # a loss below this is of logits whose last digits tell in
 _MOST_COARSE = 100.0  # ... and so is one of logits whose terms cancel that far: line searches failed from 400 on
 _MANY_EMPTY = 0.1  # of the columns of CSR X, that are worth one more array of its indices
 _RESTART = 4.0  # evaluations that new variables cost L-BFGS
+# A start from a sample of one row in _FEW pays if it holds so many rows for each entry of theta, and so many of the
+# rarest class for each feature, and an evaluation of all rows takes some milliseconds
+_FEW, _LEAST_ROWS_PER_VARIABLE, _ROWS_OF_RAREST_CLASS = 8, 25, 4
+_WORTH_A_SAMPLE = 1 << 24
+# Its Hessian saves some 8 evaluations: it may take the time of this many, and of more rows if it takes less than that
+_MOST_FOR_HESSIAN, _ENOUGH_FOR_HESSIAN = 1.5, 0.6
 
 
 class LinearObjective:
@@ -105,6 +102,7 @@ class LinearObjective:
         self.C = C
         self.l1_ratio = l1_ratio
         self._X = X
+        self._n = X.shape[0]
         self._loss: dict[str, Any] = {
             "class_weight": class_weight,
             "label_smoothing": label_smoothing,
@@ -163,7 +161,15 @@ class LinearObjective:
         self._last_asked: np.ndarray | None = None  # theta, and in `_last` its copy and the gradient there
         self._last = np.zeros((2, self.n_theta))
         self._knows = "diagonal"  # the curvature that the variables are made of
-        self._gram: np.ndarray | None = None
+        self.last_variables: Variables | ClassVariables | None = None
+        self._curvature = Curvature(
+            X,
+            mean=self._mean,
+            spread=self._spread,
+            row_weight=self._row_weight,
+            n_outputs=self.n_outputs,
+            offset=offset,
+        )
         self._hessian: np.ndarray | None = None
         self._used = 1.0  # share of the rows that made the last Hessian of a class
 
@@ -284,11 +290,12 @@ class LinearObjective:
         l2 = 0.5 * self.l2_weight * float(np.vdot(coef, coef))
         return l2 if l1 is None else l2 + float(l1 @ np.abs(theta))
 
-    def is_separated(self, value: float) -> bool:
-        """Whether a value proves that there is no minimum: without a penalty, and with every row on the right side of
-        all others (each row's loss is below log 2, as the sum of all is), larger coefficients are better for ever."""
+    def lack_of_minimum(self, value: float) -> str | None:
+        """"separated", if a value proves that there is no minimum: without a penalty, and with every row on the right
+        side of all others (each row's loss is below log 2, as the sum of all is), larger coefficients are better for
+        ever."""
         proof = np.log(2.0) * self._least_weight
-        return bool(np.isinf(self.C) and self._proves_separation and value * self.weight_sum < proof)
+        return "separated" if np.isinf(self.C) and self._proves_separation and value * self.weight_sum < proof else None
 
     def loss_on(self, X: Any, target: Target, sample_weight: np.ndarray | None) -> Callable[[np.ndarray], float]:
         """theta -> mean loss, without penalty, on other rows of the same features and classes."""
@@ -343,34 +350,15 @@ class LinearObjective:
         """How many evaluations `support_variables` takes the time of."""
         if not self._loss["loss"].convex or n_free > _MOST_COUPLED:
             return np.inf
-        n = self._n_rows(n_free)
+        n = self._curvature.n_rows(n_free)
         products = n * (1.4 * n_free**2 + 20.0 * (n_free + self.n_features))  # and the rows' blocks, which are dense
         return _RESTART + self._evaluations(products + 0.4 * n_free**3 + 2e6)
 
     def support_variables(self, theta: np.ndarray, free: np.ndarray) -> Variables:
         """Variables of theta[free], from their Hessian at theta."""
         R = self.n_outputs
-        feature, output = np.divmod(free, R)
-        of_output = [np.flatnonzero(output == k) for k in range(R)]
-        hessian = np.zeros((len(free), len(free)))
-        of_classes, seen = np.zeros(R), self._seen()
-        for rows, weight, p in self._rows_and_probabilities(theta, len(free)):
-            of_classes += (weight @ (p * (1.0 - p)))[:R]
-            if self._is_sampled(len(free)):
-                seen.add(rows, weight)
-            columns = rows[:, feature]
-            if R == 1:
-                hessian += columns.T @ (columns * (weight * p[:, 0] * p[:, 1])[:, None])
-                continue
-            for k, entries in enumerate(of_output):
-                of_class = columns[:, entries]
-                hessian[np.ix_(entries, entries)] += of_class.T @ (of_class * (weight * p[:, k])[:, None])
-            columns *= p[:, output] * np.sqrt(weight)[:, None]
-            hessian -= columns.T @ columns
-        if self._is_sampled(len(free)):
-            scale, unseen = seen.against_all()
-            hessian *= scale[feature] * scale[feature, None]
-            hessian.flat[:: len(free) + 1] += of_classes[output] * unseen[feature]
+        feature = free // R
+        hessian = self._curvature.hessian_of_entries(theta, free)
         start = self._diagonal()
         l2 = np.where(feature < self.n_features, self.l2_weight, 0.0)
         hessian.flat[:: len(free) + 1] += l2 + _RIDGE * start[feature]
@@ -380,19 +368,70 @@ class LinearObjective:
                 hessian[np.ix_(together, together)] += start[j] / R
         return Variables.of_curvature(hessian)
 
+    def few_rows(self) -> LinearObjective | None:
+        """The same function, of the same theta, on a sample of the rows: its minimum is near to this one's, and so is
+        the Hessian there. None where that would not save more time than it takes."""
+        n_few = min(self._n // _FEW, ROWS_PER_VARIABLE * self.n_theta)
+        if (
+            not isinstance(self._X, np.ndarray)
+            or self._stored * self.n_outputs < _WORTH_A_SAMPLE
+            or n_few < _LEAST_ROWS_PER_VARIABLE * self.n_theta
+            or n_few * self._prior.min() < _ROWS_OF_RAREST_CLASS * self.n_features
+            or self.l1_weights() is not None
+            or not self._loss["loss"].convex
+        ):
+            return None
+        rows, times = self._curvature.sample(n_few)
+        few = copy(self)
+        few._n, few._row_weight, few._least_weight = len(rows), None, 1.0
+        target = self._pass_with.keywords
+        weight, mass = target["sample_weight"], float(self._n)
+        if self._row_weight is not None:  # rows come in by their weight, which must not count again
+            few._row_weight = times.astype(np.float64)
+            weight = few._row_weight / self._row_weight[rows] * (1.0 if weight is None else weight[rows])
+            mass = self._row_weight.sum()
+        few.weight_sum = n_few * self.weight_sum / mass
+        few.C = self.C * self.weight_sum / few.weight_sum
+        few._pass_with = partial(
+            self._pass_with,
+            rows=rows,
+            labels=None if target["labels"] is None else target["labels"][rows],
+            distribution=None if target["distribution"] is None else target["distribution"][rows],
+            sample_weight=weight,
+        )
+        few._passes, few._last_asked, few._last = {}, None, np.zeros_like(self._last)
+        few._knows, few._hessian, few.last_variables = "diagonal", None, None
+        few._curvature = self._curvature.of_rows(rows, few._row_weight)
+        for rows_per_variable in (ROWS_PER_VARIABLE, 50, _LEAST_ROWS_PER_VARIABLE):
+            few._curvature.rows_per_variable = rows_per_variable
+            cost = min(few._cost_of(kind) for kind in few._hessian_kinds()) * few._n / self._n
+            if cost < _ENOUGH_FOR_HESSIAN:
+                break
+        return few if cost < _MOST_FOR_HESSIAN else None
+
+    def learn_hessian(self, few: LinearObjective, theta: np.ndarray) -> None:
+        """Take the Hessian at theta from few of the rows, for the variables to start with there."""
+        few._knows = min(few._hessian_kinds(), key=few._cost_of)
+        few._find_hessian(theta)
+        self._knows, self._hessian, self._used = few._knows, few._hessian, few._used
+        self._hessian_loss, _ = self._loss_and_gradient(theta, self._last_computed)
+
+    def _hessian_kinds(self) -> tuple[str, ...]:
+        return ("classes", "coupled") if self.n_outputs > 1 else ("coupled",)
+
     def _next_kind(self) -> str:
         """Of the curvatures that say more than the one in use, the least dear; or the one in use, elsewhere."""
-        ladder = ("diagonal", "gram", "classes", "coupled") if self.n_outputs > 1 else ("diagonal", "gram", "coupled")
+        ladder = ("diagonal", "gram", *self._hessian_kinds())
         above = ladder[ladder.index(self._knows) + 1 :]
         affordable = [kind for kind in above if np.isfinite(self._cost_of(kind))]
         return min(affordable, key=self._cost_of, default=self._knows)
 
     def _known_variables(self) -> Variables | ClassVariables:
         if self._knows == "diagonal":
-            return Variables(np.sqrt(self._diagonal()))
-        if self._knows == "gram":
-            return self._gram_variables()
-        return self._hessian_variables()
+            self.last_variables = Variables(np.sqrt(self._diagonal()))
+        else:
+            self.last_variables = self._gram_variables() if self._knows == "gram" else self._hessian_variables()
+        return self.last_variables
 
     def _find_spread(self) -> None:
         with np.errstate(over="ignore", invalid="ignore"):  # `variables` names the column
@@ -419,27 +458,10 @@ class LinearObjective:
         curvature[curvature == 0.0] = 1.0
         return np.append(curvature, self._indicator_variance) if self.fit_intercept else curvature
 
-    def _gram_of_features(self) -> np.ndarray:
-        if self._gram is None:
-            d = self.n_features
-            gram = np.zeros((d, d))
-            seen = _Seen(self._spread, self.fit_intercept)
-            for rows, weight in self._centred_blocks(d):
-                if self._is_sampled(d):
-                    seen.add(rows, weight)
-                rows *= np.sqrt(weight)[:, None]
-                gram += rows.T @ rows
-            if self._is_sampled(d):
-                scale, _ = seen.against_all()
-                gram *= scale * scale[:, None]
-                gram.flat[:: d + 1] += np.where(scale == 0.0, self._spread, 0.0)
-            self._gram = gram
-        return self._gram
-
     def _gram_variables(self) -> Variables:
         d, size = self.n_features, self.n_features + self.fit_intercept
         curvature = np.zeros((size, size))
-        curvature[:d, :d] = self._indicator_variance * self._gram_of_features()
+        curvature[:d, :d] = self._indicator_variance * self._curvature.gram()
         # nearly collinear features: a relative ridge keeps the factor positive definite, and changes nothing else
         diagonal = self._diagonal()
         ridge = self.l2_weight + _RIDGE * diagonal
@@ -449,56 +471,10 @@ class LinearObjective:
         return Variables.of_curvature(curvature)
 
     def _find_hessian(self, theta: np.ndarray) -> None:
-        """The Hessian at theta without the penalty, sum_i T_i (diag(p_i) - p_i p_i^T) (x) x_i x_i^T / S: for each class
-        alone (R, size, size), or coupled (size, R, size, R).
-
-        diag(p) - p p^T is the sum over pairs of classes of p_k p_l (e_k - e_l)(e_k - e_l)^T. Most rows matter to few
-        pairs, if any: the others count as that much of the mean row's x x^T, which leaves it positive semidefinite, and
-        what features have in common.
-        """
-        R, size = self.n_outputs, self.n_features + self.fit_intercept
-        blocks = np.zeros((R, size, size))
-        coupled = np.zeros((size, R, size, R)) if self._knows == "coupled" and R > 1 else None
-        n_used = 0
         negligible = _NEGLIGIBLE if self._cost_of(self._knows, used=1.0) > _CHEAP else 0.0
-        of_classes, left, seen = np.zeros(R), np.zeros(R), self._seen()
-        for rows, weight, p in self._rows_and_probabilities(theta, R * size):
-            if self._is_sampled(R * size):
-                seen.add(rows, weight)
-            of_class = weight[:, None] * p * (1.0 - p)
-            of_classes += of_class.sum(axis=0)[:R]
-            floor = negligible * of_class.sum() / max(1, len(rows))
-            n_used += int((of_class > floor).sum())
-            p *= np.sqrt(weight)[:, None]
-            for k in range(R):
-                if coupled is None:
-                    gram, not_used = _gram(rows, of_class[:, k], floor)
-                    left[k] += not_used
-                    blocks[k] += gram
-                    continue
-                for other in range(k + 1, R):
-                    gram, not_used = _gram(rows, p[:, k] * p[:, other], floor)
-                    left[[k, other]] += not_used
-                    blocks[k] += gram
-                    blocks[other] += gram
-                    coupled[:, k, :, other] -= gram
-                    coupled[:, other, :, k] -= gram
-        if left.any():  # centred features, and the intercept's column of ones
-            d = self.n_features
-            blocks[:, :d, :d] += left[:, None, None] * self._gram_of_features()
-            blocks[:, d:, d:] += left[:, None, None]
-        if self._is_sampled(R * size):
-            scale, unseen = seen.against_all()
-            blocks *= scale * scale[:, None]
-            blocks.reshape(R, -1)[:, :: size + 1] += np.outer(of_classes, unseen)
-            if coupled is not None:
-                coupled *= scale[:, None] * scale[:, None, None, None]
-        if coupled is not None:
-            for k in range(R):
-                coupled[:, k, :, k] = blocks[k]
-        self._hessian = blocks if coupled is None else coupled
+        is_coupled = self._knows == "coupled"
+        self._hessian, self._used = self._curvature.hessian(theta, is_coupled=is_coupled, negligible=negligible)
         self._hessian_loss, _ = self._loss_and_gradient(theta, self._last_computed)
-        self._used = n_used / (self._n_rows(R * size) * p.shape[1])
 
     def _hessian_variables(self) -> Variables | ClassVariables:
         assert self._hessian is not None
@@ -518,64 +494,6 @@ class LinearObjective:
         hessian.flat[:: R * size + 1] += np.repeat(ridge, R)
         return Variables.of_curvature(hessian)
 
-    def _rows_and_probabilities(
-        self, theta: np.ndarray, n_coupled: int
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Blocks of centred rows, with a one for the intercept, their weights, and the probabilities of the classes."""
-        coef, intercept = self._views(theta)
-        for rows, weight in self._centred_blocks(n_coupled):
-            logits = rows @ coef + intercept
-            if self.offset is not None:
-                logits += self.offset
-            if self.fit_intercept:
-                rows = np.hstack([rows, np.ones((len(rows), 1))])
-            yield rows, weight, softmax(np.hstack([np.zeros_like(logits), logits]) if self.n_outputs == 1 else logits)
-
-    def _centred_blocks(self, n_coupled: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Rows of weight > 0, centred, as new float64 arrays, with their weights, which sum to one over all blocks: as
-        many as a curvature of `n_coupled` variables needs."""
-        n, n_rows = self._X.shape[0], self._n_rows(n_coupled)
-        at, weights = self._sample(n_rows) if self._is_sampled(n_coupled) else (None, self._row_weight)
-        total = 0.0 if weights is None else weights.sum()
-        largest = min(_LARGEST_BLOCK_VALUES, max(_BLOCK_VALUES, 4 * self.n_features**2))
-        step = max(1, largest // max(1, self.n_features))
-        for first in range(0, n if at is None else len(at), step):
-            block = slice(first, first + step)
-            found = self._X[block if at is None else at[block]]
-            rows = np.array(found, dtype=np.float64) if isinstance(found, np.ndarray) else found.toarray()
-            rows = rows.astype(np.float64, copy=False)
-            if self._mean is not None:
-                rows -= self._mean
-            if weights is None:
-                yield rows, np.full(len(rows), 1.0 / n)
-            else:
-                weight = weights[block] / total
-                counted = weight > 0.0
-                yield (rows, weight) if counted.all() else (rows[counted], weight[counted])
-
-    def _n_rows(self, n_coupled: int) -> int:
-        """How many rows a curvature of so many variables is taken from."""
-        n, enough = self._X.shape[0], _ROWS_PER_VARIABLE * n_coupled
-        return n if n < 2 * enough else enough
-
-    def _is_sampled(self, n_coupled: int) -> bool:
-        return self._n_rows(n_coupled) < self._X.shape[0]
-
-    def _seen(self) -> _Seen:
-        """Of the features, and of the intercept's column of ones."""
-        if not self.fit_intercept:
-            return _Seen(self._spread, False)
-        return _Seen(np.append(self._spread, 1.0), np.arange(self.n_features + 1) < self.n_features)
-
-    def _sample(self, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
-        """Indices of rows, in order, and their weights: those at so many equal steps of the sum of the weights, each at
-        another place of its step. So each row comes in as often as it weighs, and the same rows every time."""
-        place = (np.arange(n_rows) + np.arange(n_rows) * _GOLDEN % 1.0) / n_rows
-        if self._row_weight is None:
-            return (place * self._X.shape[0]).astype(np.intp), np.ones(n_rows)
-        until = np.cumsum(self._row_weight)
-        return np.unique(np.searchsorted(until, place * until[-1], side="right"), return_counts=True)
-
     def _cost_of(self, kind: str, used: float | None = None) -> float:
         """Time that a curvature and its factor take, in evaluations; inf where it would take too much memory. The
         numbers were measured, in units of what a core multiplies and adds while it evaluates."""
@@ -585,7 +503,7 @@ class LinearObjective:
         n_factors, order = {"gram": (1, size), "classes": (R, size), "coupled": (1, R * size)}[kind]
         if n_factors * order**2 > _MOST_COUPLED**2:
             return np.inf
-        n = self._n_rows(size if kind == "gram" else R * size)
+        n = self._curvature.n_rows(size if kind == "gram" else R * size)
         n_grams = R if kind == "classes" else 1
         if kind == "coupled":
             n_grams = max(1, R * (R - 1) // 2)
@@ -600,12 +518,10 @@ class LinearObjective:
 
     @property
     def _stored(self) -> int:
-        return int(self._X.size) if isinstance(self._X, np.ndarray) else int(self._X.nnz)
+        return self._n * self.n_features if isinstance(self._X, np.ndarray) else int(self._X.nnz)
 
     def _views(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        n_coef = self.n_features * self.n_outputs
-        coef = theta[:n_coef].reshape(self.n_features, self.n_outputs)
-        return coef, theta[n_coef:] if self.fit_intercept else np.zeros(self.n_outputs)
+        return split(theta, self.n_features, self.n_outputs)
 
 
 def _without_empty_columns(X: Any) -> tuple[Any, np.ndarray | slice]:
@@ -621,42 +537,3 @@ def _without_empty_columns(X: Any) -> tuple[Any, np.ndarray | slice]:
         return X, slice(None)
     place = np.cumsum(is_stored, dtype=X.indices.dtype) - 1
     return type(X)((X.data, place[X.indices], X.indptr), shape=(n, len(stored))), stored
-
-
-class _Seen:
-    """What some of the rows tell of the features, whose variance in all rows is known: the mean square, if they are not
-    centred."""
-
-    def __init__(self, variance: np.ndarray, is_centred: np.ndarray | bool) -> None:
-        self._variance, self._is_centred = variance, is_centred
-        self._unit = np.where(variance > 0.0, variance, 1.0)
-        self._first, self._second, self._fourth = np.zeros((3, len(variance)))
-
-    def add(self, rows: np.ndarray, weight: np.ndarray) -> None:
-        squares = rows * rows
-        squares /= self._unit
-        self._first += weight @ rows
-        self._second += weight @ squares
-        squares *= squares  # in place: each such array is as large as a block of rows
-        self._fourth += weight**2 @ squares
-
-    def against_all(self) -> tuple[np.ndarray, np.ndarray]:
-        """By what to multiply each feature in these rows, zero if they tell nothing of it: where they are too few, for
-        it to have its variance in all rows. And the part of the variance that these few tell too little of.
-
-        Others are left as they are: to scale nearly collinear features, each by a little, would part them."""
-        seen = np.maximum(self._second - np.where(self._is_centred, self._first**2 / self._unit, 0.0), 0.0)
-        n_telling = np.divide(seen**2, self._fourth, out=np.zeros_like(seen), where=self._fourth > 0.0)
-        scale = np.sqrt(np.divide(1.0, seen, out=np.zeros_like(seen), where=n_telling > 0.5))
-        scale[n_telling >= _TOO_FEW_ROWS] = 1.0
-        return scale, self._variance * np.maximum(0.0, 1.0 - n_telling / _TOO_FEW_ROWS)
-
-
-def _gram(rows: np.ndarray, weight: np.ndarray, floor: float) -> tuple[np.ndarray, float]:
-    """sum_i weight_i x_i x_i^T over the rows whose weight is above the floor, and what the others weigh together."""
-    used, left = weight > floor, 0.0
-    if not used.all():
-        left = float(weight[~used].sum())
-        rows, weight = rows[used], weight[used]
-    scaled = rows * np.sqrt(weight)[:, None]
-    return scaled.T @ scaled, left

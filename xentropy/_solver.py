@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf, log
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from scipy.optimize import Bounds, OptimizeResult, minimize
@@ -64,6 +64,10 @@ _COARSE_GAP = 2e-7
 # evaluations instead of 29
 _MOST_INFLATED = 30.0
 
+# The minimum on a sample is off by what the sample leaves open, of the order of a percent of the value; where it is
+# hard to find, as with classes that a plane nearly separates, it is not worth more iterations
+_TOL_ON_SAMPLE, _MOST_ITER_ON_SAMPLE = 0.02, 12
+
 # Finding the thread pools of the process takes milliseconds, limiting them microseconds.
 _thread_pools = lru_cache(maxsize=1)(ThreadpoolController)
 
@@ -77,6 +81,19 @@ class Problem(Protocol):
     def coarse(self) -> Callable[[np.ndarray], tuple[float, np.ndarray]] | None:
         """The same in fewer digits and less time, which is enough far from the minimum; None where there is no such
         thing, or where at what was evaluated last it would be too far off."""
+
+    @property
+    def last_variables(self) -> Variables | ClassVariables | None:
+        """What any of the following has returned last."""
+
+    def few_rows(self) -> Problem | None:
+        """The same on a sample of the rows; None where that would save no time."""
+
+    def lack_of_minimum(self, value: float) -> str | None:
+        """The status of a minimisation that came to this value, if that proves that there is no minimum."""
+
+    def learn_hessian(self, few: Any, theta: np.ndarray) -> None:
+        """Take the Hessian there of `few_rows`, for the variables of a start at theta."""
 
     def variables(self, theta: np.ndarray) -> Variables | ClassVariables:
         """Variables for a start at theta, which was evaluated last."""
@@ -174,6 +191,7 @@ def minimize_lbfgs(
     guess: np.ndarray | None = None,
     share: float = 0.0,
     loosest: float = inf,
+    from_sample: bool = False,
 ) -> Solution:
     """Minimise `problem` from `theta` until the gradient is no longer than `tol` times the value.
 
@@ -199,6 +217,9 @@ def minimize_lbfgs(
     share, loosest : float
         A gradient of this share of its length at theta is short enough, if it is within `loosest` besides: for theta
         that solves a problem nearby, where only the difference matters.
+    from_sample : bool
+        Starts where `problem` on a sample of the rows has its minimum, if there is such a sample, with its Hessian
+        there. What this takes is counted nowhere.
 
     References
     ----------
@@ -210,7 +231,7 @@ def minimize_lbfgs(
     # digits took 1.45 s with two threads of each, 0.065 s with one for the BLAS
     with _thread_pools().limit(limits=1, user_api="blas"):
         try:
-            return run.start(theta, guess, share, loosest).solve()
+            return run.start(run.solved_on_sample(theta) if from_sample else theta, guess, share, loosest).solve()
         except KeyboardInterrupt:
             return run.solution("interrupted")
 
@@ -226,12 +247,27 @@ class _Run:
         self.coarse = problem.coarse if self.l1 is None else None
         self.most_pulled, self.steady = 1 << 30, _STEADY
 
+    def solved_on_sample(self, theta: np.ndarray) -> np.ndarray:
+        """The minimum of a sample, from theta; or near to it; or theta, if there is no sample, or it has no minimum."""
+        self.at = Progress(theta, inf)
+        few = self.problem.few_rows() if self.max_iter else None
+        if few is None:
+            return theta
+        run = _Run(few, _TOL_ON_SAMPLE, _MOST_ITER_ON_SAMPLE, lambda at: few.lack_of_minimum(at.value))
+        found = run.start(theta).solve()
+        if found.status == "separated":
+            return theta
+        self.problem.learn_hessian(few, found.theta)
+        return found.theta
+
     def solution(self, status: str) -> Solution:
         if self.coarse is not None and status != "interrupted":
             self.refine()
         return Solution(**vars(self.at), status=status)
 
-    def start(self, theta: np.ndarray, guess: np.ndarray | None, share: float, loosest: float) -> _Run:
+    def start(
+        self, theta: np.ndarray, guess: np.ndarray | None = None, share: float = 0.0, loosest: float = inf
+    ) -> _Run:
         self.at = Progress(theta, inf)
         self.at, self.grad = self._evaluated(theta)
         if not np.isfinite(self.at.value):
@@ -239,7 +275,7 @@ class _Run:
                 f"the objective is {self.at.value} at the start: X or its coefficients are too large for float64"
             )
         first, grad = self.at, self.grad
-        if guess is not None:
+        if guess is not None and not self._seems_solved():
             guessed, grad_guessed = self._evaluated(guess)
             first.n_evaluations = guessed.n_evaluations = 2
             if guessed.value < first.value:
@@ -252,6 +288,14 @@ class _Run:
             norm, _ = self.first_space.norms(x, self.first_space.gradient(grad))
             self.tol = max(self.tol, min(loosest, share * relative(norm, first.value)))
         return self
+
+    def _seems_solved(self) -> bool:
+        """Whether the gradient is within `tol` in the variables of the last minimisation, of a problem nearby."""
+        variables = self.problem.last_variables
+        if variables is None or self.l1 is not None:
+            return False
+        gradient = variables.gradient(self.grad)
+        return relative(float(np.sqrt(gradient @ gradient)), self.at.value) <= self.tol
 
     def evaluate(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         if self.coarse is not None:

@@ -83,8 +83,8 @@ class Watch:
             self._print(at)
         if self._callbacks is not None and self._callbacks(at.theta):
             return "stopped"
-        if objective.is_separated(at.value):
-            return "separated"
+        if (lack := objective.lack_of_minimum(at.value)) is not None:
+            return lack
         if self._patience is not None and at.n_iter - self._best_iter >= self._patience:
             return "early"
         return None

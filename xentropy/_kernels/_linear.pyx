@@ -290,6 +290,8 @@ cdef class LinearPass(_Model):
         Never copied, but for `many_passes`. CSR with int32 or int64 indices, which may be unsorted and repeated.
     n_classes : int
         K, the number of classes.
+    rows : int64 ndarray (n,), optional
+        Only these rows of a dense X count, in this order: n, and what follows, is of them.
     labels : int32 ndarray (n,), optional
         Class indices in [0, K). Either these or `distribution`.
     distribution : ndarray (n, K), C-ordered, optional
@@ -327,7 +329,7 @@ cdef class LinearPass(_Model):
     cdef double[::1] _partials
     cdef double[::1] _sums
 
-    def __init__(self, X, Py_ssize_t n_classes, *, labels=None, distribution=None, sample_weight=None,
+    def __init__(self, X, Py_ssize_t n_classes, *, rows=None, labels=None, distribution=None, sample_weight=None,
                  class_weight=None, double label_smoothing=0.0, loss=(0, 0.0, 0.0), double scale=1.0,
                  bint sigmoid=False, str compute="float64", shift=None,
                  bint many_passes=False, tile_rows=None):
@@ -336,6 +338,10 @@ cdef class LinearPass(_Model):
         if (labels is None) == (distribution is None):
             raise ValueError("pass either labels or distribution")
         self._bind(X, n_classes, sigmoid, compute)
+        if rows is not None:
+            if not isinstance(X, np.ndarray):
+                raise ValueError("rows are of a dense X: pass X[rows] of a CSR matrix")
+            self._bind_rows(rows)
         self.model.target.smoothing = label_smoothing
         self.model.target.scale = scale
         self.model.target.loss.kind, self.model.target.loss.param[0], self.model.target.loss.param[1] = loss
@@ -355,7 +361,7 @@ cdef class LinearPass(_Model):
             self.model.target.class_weight = self._bind_weights(class_weight, n_classes, "class_weight")
 
         cdef Py_ssize_t size = self.kernels.linear_partial(&self.model)
-        cdef Py_ssize_t stored = X.size if isinstance(X, np.ndarray) else X.data.shape[0]
+        cdef Py_ssize_t stored = X.data.shape[0] if self.model.indptr != NULL else self.model.n_rows * X.shape[1]
         cdef Py_ssize_t updates = stored * self.model.n_outputs // size
         cdef Py_ssize_t worth = updates // _MIN_UPDATES
         if self.model.in_place:
@@ -439,6 +445,16 @@ cdef class LinearPass(_Model):
         self.model.tiles.x = &x[0]
         return 0
 
+    cdef int _bind_rows(self, const int64_t[::1] rows) except -1:
+        cdef Py_ssize_t i
+        for i in range(rows.shape[0]):
+            if rows[i] < 0 or rows[i] >= self.model.n_rows:
+                raise ValueError(f"rows holds {rows[i]} (at {i}), outside of [0, {self.model.n_rows})")
+        self._keep.append(rows)
+        self.model.n_rows = rows.shape[0]
+        self.model.rows = &rows[0] if rows.shape[0] else NULL
+        return 0
+
     cdef int _bind_labels(self, const int32_t[::1] labels) except -1:
         cdef Py_ssize_t i
         if labels.shape[0] != self.model.n_rows:
@@ -477,6 +493,8 @@ cdef class LinearPass(_Model):
             return NULL
         if self.model.indptr != NULL:
             raise ValueError("the gradient with respect to a CSR matrix X is dense: pass dense X")
+        if self.model.rows != NULL:
+            raise ValueError("the gradient with respect to X is of all of its rows: pass X[rows]")
         if grad_input.shape[0] != n or grad_input.shape[1] != d:
             raise ValueError(f"grad_input has shape ({grad_input.shape[0]}, {grad_input.shape[1]}), not ({n}, {d})")
         return &grad_input[0, 0] if n and d else NULL

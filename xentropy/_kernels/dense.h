@@ -95,16 +95,16 @@ XE_INLINE const char *XE(fetch)(const char *ahead, ptrdiff_t lines)
     return ahead + 64 * lines;
 }
 
-/* Rows of X as REAL, in place where that is possible: not where they are stored in another type, or shifted, or one of
- * them is ignored: it may hold NaN, and 0 * NaN would reach the gradient, so it is read as zeros; nor where a tail
- * cannot be loaded under a mask. Then they are copied to scratch by copy_rows, a part at a time, just before the part
+/* Rows of X as REAL, in place where that is possible: not where they are stored in another type, or shifted, or lie
+ * here and there, or one of them is ignored: it may hold NaN, and 0 * NaN would reach the gradient, so it is read as
+ * zeros; nor where a tail cannot be loaded under a mask. Then they are copied to scratch by copy_rows, a part at a time, just before the part
  * is used. */
 static XE(rows) XE(dense_block)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, REAL *scratch)
 {
     const ptrdiff_t d = p->n_features, stride = XE(padded)(d), size = p->x_is_float ? sizeof(float) : sizeof(double);
     const double *s = p->target.sample_weight;
-    const char *x = (const char *)p->x + first * d * size;
-    int in_place = p->x_is_float == XE_IS_FLOAT && !p->shift && (XE_BYTES > 16 ? d >= VL : stride == d);
+    const char *x = (const char *)p->x + (p->rows ? p->rows[first] : first) * d * size;
+    int in_place = p->x_is_float == XE_IS_FLOAT && !p->shift && !p->rows && (XE_BYTES > 16 ? d >= VL : stride == d);
     for (ptrdiff_t r = 0; s && r < n_rows; r++) in_place &= s[first + r] != 0.0;
     const ptrdiff_t share = size > (ptrdiff_t)sizeof(REAL) ? 2 : 1;
     const XE(rows) here = {(const REAL *)(const void *)x, d, d, x + n_rows * d * size, share};
@@ -119,6 +119,7 @@ static void XE(copy_rows)(const xe_linear *p, ptrdiff_t first, ptrdiff_t begin, 
     const ptrdiff_t d = p->n_features, stride = XE(padded)(d), stop = to < d ? to : d;
     const double *s = p->target.sample_weight;
     for (ptrdiff_t r = begin; r < end; r++) {
+        const ptrdiff_t at = (p->rows ? p->rows[first + r] : first + r) * d;
         REAL *row = scratch + r * stride;
         ptrdiff_t j = from;
         if (s && s[first + r] == 0.0) {
@@ -126,19 +127,18 @@ static void XE(copy_rows)(const xe_linear *p, ptrdiff_t first, ptrdiff_t begin, 
         } else if (p->shift) {
             const float *xf = p->x;
             const double *xd = p->x;
-            const ptrdiff_t at = (first + r) * d;
             for (; j < stop; j++) row[j] = (REAL)((p->x_is_float ? (double)xf[at + j] : xd[at + j]) - p->shift[j]);
             for (; j < to; j++) row[j] = 0;
         } else if (p->x_is_float == XE_IS_FLOAT) {
-            const REAL *x = (const REAL *)p->x + (first + r) * d;
+            const REAL *x = (const REAL *)p->x + at;
             for (; j + VL <= stop; j += VL) XE(store)(row + j, XE(load)(x + j));
             if (j < stop) XE(store)(row + j, XE(load_some)(x + j, stop - j));
         } else if (p->x_is_float) {
-            const float *x = (const float *)p->x + (first + r) * d;
+            const float *x = (const float *)p->x + at;
             for (; j < stop; j++) row[j] = (REAL)x[j];
             for (; j < to; j++) row[j] = 0;
         } else {
-            const double *x = (const double *)p->x + (first + r) * d;
+            const double *x = (const double *)p->x + at;
             for (; j < stop; j++) row[j] = (REAL)x[j];
             for (; j < to; j++) row[j] = 0;
         }

@@ -67,7 +67,8 @@ typedef struct {
 
 /* A linear model on one data set: logits z = x W^T + b. One output is the sigmoid form: z = logit of class 1. */
 typedef struct {
-    ptrdiff_t n_rows;
+    ptrdiff_t n_rows;       /* n */
+    const int64_t *rows;    /* (n): which rows of dense x those are; NULL: all, in their order */
     ptrdiff_t n_features;   /* d */
     ptrdiff_t n_outputs;    /* R = K, or 1 where K = 2 */
     ptrdiff_t block_rows;   /* rows whose logits are formed at a time */

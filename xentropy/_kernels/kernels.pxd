@@ -47,6 +47,7 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct xe_linear:
         ptrdiff_t n_rows
+        const int64_t *rows
         ptrdiff_t n_features
         ptrdiff_t n_outputs
         ptrdiff_t block_rows
