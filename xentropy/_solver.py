@@ -14,13 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf, log
-from typing import Any, Protocol
 
 import numpy as np
-from scipy.optimize import Bounds, OptimizeResult, minimize
+from scipy.optimize import OptimizeResult, minimize
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import ThreadpoolController
 
+from ._spaces import Problem, Smooth, Split, Support
 from ._variables import ClassVariables, Variables
 
 # The steps that L-BFGS remembers; fewer where to remember takes more time than to evaluate
@@ -37,20 +37,17 @@ _VISIBLE_DECREASE = 1e-12
 _ROUNDING = 1e-13
 # ... and what the gradient promises beyond this share, is out of reach of float64
 _REACHABLE_GAP = 1e-13
+# Other entries join when the gradient of those that move is that small against the whole
+_NARROW = 0.3
 # With an L1 penalty, the support is left to itself after so many iterations without a change
 _STEADY = 4
 # ... and if that many supports in turn did not end it, bounds find a better one, with twice the patience
 _MANY_SUPPORTS = 16
-# With an L1 penalty, of this many entries only some move: those whose gradient is that near to the penalty's; others
-# join when the gradient of those that move is that small against the whole
-_MANY, _NEARLY, _NARROW = 4000, 0.9, 0.3
 # Values below this count as this: a mean loss of that many nats is nothing
 _LEAST_VALUE = 1e-8
 # Where the gradient has not become shorter for so many iterations (a quarter of all, for a slow problem), it does not
 # because of its own rounding
 _PATIENCE = 30
-# A value that declined to this share has about the same Hessian
-_SAME = 0.9999
 # Differences below this share of the value are taken from the gradient, where the value hides them
 _BY_GRADIENT = 1e-9
 
@@ -70,49 +67,6 @@ _TOL_ON_SAMPLE, _MOST_ITER_ON_SAMPLE = 0.02, 12
 
 # Finding the thread pools of the process takes milliseconds, limiting them microseconds.
 _thread_pools = lru_cache(maxsize=1)(ThreadpoolController)
-
-
-class Problem(Protocol):
-    """What can be minimised: ``fun(theta) -> (value, gradient)``, and variables that suit it (`_variables`)."""
-
-    def __call__(self, theta: np.ndarray) -> tuple[float, np.ndarray]: ...
-
-    @property
-    def coarse(self) -> Callable[[np.ndarray], tuple[float, np.ndarray]] | None:
-        """The same in fewer digits and less time, which is enough far from the minimum; None where there is no such
-        thing, or where at what was evaluated last it would be too far off."""
-
-    @property
-    def last_variables(self) -> Variables | ClassVariables | None:
-        """What any of the following has returned last."""
-
-    def few_rows(self) -> Problem | None:
-        """The same on a sample of the rows; None where that would save no time."""
-
-    def lack_of_minimum(self, value: float) -> str | None:
-        """The status of a minimisation that came to this value, if that proves that there is no minimum."""
-
-    def learn_hessian(self, few: Any, theta: np.ndarray) -> None:
-        """Take the Hessian there of `few_rows`, for the variables of a start at theta."""
-
-    def variables(self, theta: np.ndarray) -> Variables | ClassVariables:
-        """Variables for a start at theta, which was evaluated last."""
-
-    def renewal_cost(self, decline: float) -> float:
-        """Of `renewed_variables`, in evaluations; inf where they would not be better. `decline` is the value over that
-        where the variables in use were made."""
-
-    def renewed_variables(self, theta: np.ndarray) -> Variables | ClassVariables:
-        """Variables that suit the surroundings of theta."""
-
-    def support_cost(self, n_free: int) -> float:
-        """Of `support_variables` for that many entries, in evaluations."""
-
-    def support_variables(self, theta: np.ndarray, free: np.ndarray) -> Variables:
-        """Variables of the entries theta[free], with an L1 penalty: of the Hessian at theta."""
-
-    def l1_weights(self) -> np.ndarray | None:
-        """Weight of |theta_j| in what is minimised besides the function; asks for diagonal `variables`."""
 
 
 @dataclass
@@ -281,8 +235,8 @@ class _Run:
             if guessed.value < first.value:
                 self.at, self.grad = guessed, grad_guessed
         variables = self.problem.variables(self.at.theta)
-        self.first_space: _Smooth | _Split
-        self.first_space = self._smooth(variables) if self.l1 is None else _Split(variables, self.l1, self.steady)
+        self.first_space: Smooth | Split
+        self.first_space = self._smooth(variables) if self.l1 is None else Split(variables, self.l1, self.steady)
         if share > 0.0:
             x = self.first_space.x(first.theta, grad)
             norm, _ = self.first_space.norms(x, self.first_space.gradient(grad))
@@ -322,11 +276,11 @@ class _Run:
 
     def solve(self) -> Solution:
         at, by_gradient, n_supports = self.at, False, 0
-        space: _Smooth | _Split | _Support = self.first_space
+        space: Smooth | Split | Support = self.first_space
         while True:
             began = at.n_iter
             ended = _Stage(self, space, by_gradient).run()
-            in_support = isinstance(space, _Support)
+            in_support = isinstance(space, Support)
             n_supports += in_support
             if in_support and (
                 (ended == "lost" and not space.n_pulled)  # type: ignore[union-attr]
@@ -334,7 +288,7 @@ class _Run:
                 or (ended in ("crossed", "slow", "narrow") and n_supports % _MANY_SUPPORTS == 0)
             ):
                 self.steady *= 2
-                space = _Split(self.problem.variables(at.theta), self.l1, self.steady)  # type: ignore[arg-type]
+                space = Split(self.problem.variables(at.theta), self.l1, self.steady)  # type: ignore[arg-type]
             elif ended == "lost":
                 self.most_pulled = space.n_pulled // 2  # type: ignore[union-attr]
                 space = self._better_space()
@@ -353,166 +307,16 @@ class _Run:
             else:
                 return self.solution(ended)
 
-    def _better_space(self) -> _Smooth | _Support:
+    def _better_space(self) -> Smooth | Support:
         theta, problem = self.at.theta, self.problem
         if self.l1 is None:
             return self._smooth(problem.renewed_variables(theta))
-        return _Support(problem, theta, self.grad, self.l1, self.most_pulled)
+        return Support(problem, theta, self.grad, self.l1, self.most_pulled)
 
-    def _smooth(self, variables: Variables | ClassVariables) -> _Smooth:
+    def _smooth(self, variables: Variables | ClassVariables) -> Smooth:
         if self.coarse is not None and variables.inflation > _MOST_INFLATED:
             self.refine()
-        return _Smooth(variables)
-
-
-class _Smooth:
-    """x = v: where there is no L1 penalty."""
-
-    bounds = None
-
-    def __init__(self, variables: Variables | ClassVariables) -> None:
-        self.variables = variables
-
-    def renewal_cost(self, problem: Problem, theta: np.ndarray, decline: float) -> float:
-        return problem.renewal_cost(decline)
-
-    def x(self, theta: np.ndarray, grad: np.ndarray) -> np.ndarray:
-        return self.variables.v(theta)
-
-    def theta(self, x: np.ndarray) -> np.ndarray:
-        return self.variables.theta(x)
-
-    def penalty(self, x: np.ndarray) -> float:
-        return 0.0
-
-    def gradient(self, grad: np.ndarray) -> np.ndarray:
-        return self.variables.gradient(grad)
-
-    def norms(self, x: np.ndarray, gradient: np.ndarray) -> tuple[float, float]:
-        """Length of the gradient with respect to v, and of the part of it that x can change."""
-        norm = float(np.sqrt(gradient @ gradient))
-        return norm, norm
-
-
-class _Split:
-    """x = (p, q) with v = p - q, and p and q >= 0 where there is an L1 penalty, which is linear in them.
-
-    Of many entries only those move that are not zero, and as many again, those that the gradient pulls hardest against
-    what the penalty holds: the others wait for the next stage.
-    """
-
-    def __init__(self, variables: Variables | ClassVariables, l1: np.ndarray, steady: int) -> None:
-        self.variables, self.steady = variables, steady
-        self._signs, self._unchanged = np.empty(0), 0
-        self.l1 = variables.theta(l1)  # |theta_j| = |v_j| / L_j
-
-    def renewal_cost(self, problem: Problem, theta: np.ndarray, decline: float) -> float:
-        """Of the variables of the support, once that has not changed for a while."""
-        signs = np.sign(theta)
-        self._unchanged = self._unchanged + 1 if np.array_equal(signs, self._signs) else 0
-        self._signs = signs
-        return inf if self._unchanged < self.steady else problem.support_cost(int(np.count_nonzero(signs)))
-
-    def x(self, theta: np.ndarray, grad: np.ndarray) -> np.ndarray:
-        v, pull = self.variables.v(theta), np.abs(self.variables.gradient(grad))
-        self.moving = np.arange(len(v))
-        if len(v) > _MANY:
-            must = (v != 0.0) | (self.l1 == 0.0)
-            pulled = np.flatnonzero(~must & (pull > _NEARLY * self.l1))
-            n_new = max(_MANY // 2, int(must.sum()))
-            if len(pulled) > n_new:
-                hardest = np.argpartition(pull[pulled] / self.l1[pulled], -n_new)[-n_new:]
-                pulled = pulled[hardest]
-            must[pulled] = True
-            self.moving = np.flatnonzero(must)
-        v, penalised = v[self.moving], self.l1[self.moving] > 0.0
-        self.bounds = Bounds(
-            np.concatenate([np.where(penalised, 0.0, -inf), np.zeros(len(v))]),
-            np.concatenate([np.full(len(v), inf), np.where(penalised, inf, 0.0)]),
-        )
-        p, q = np.maximum(v, 0.0), np.maximum(-v, 0.0)
-        return np.concatenate([np.where(penalised, p, v), np.where(penalised, q, 0.0)])
-
-    def theta(self, x: np.ndarray) -> np.ndarray:
-        return self.variables.theta(self._v(x))
-
-    def penalty(self, x: np.ndarray) -> float:
-        m = len(self.moving)
-        return float(self.l1[self.moving] @ (x[:m] + x[m:]))
-
-    def gradient(self, grad: np.ndarray) -> np.ndarray:
-        self._g = self.variables.gradient(grad)
-        g, l1 = self._g[self.moving], self.l1[self.moving]
-        return np.concatenate([g + l1, l1 - g])
-
-    def norms(self, x: np.ndarray, gradient: np.ndarray) -> tuple[float, float]:
-        v, g, l1 = self._v(x), self._g, self.l1
-        shortest = np.where(v == 0.0, np.maximum(np.abs(g) - l1, 0.0), g + np.sign(v) * l1)
-        part = shortest[self.moving]
-        return float(np.sqrt(shortest @ shortest)), float(np.sqrt(part @ part))
-
-    def _v(self, x: np.ndarray) -> np.ndarray:
-        m = len(self.moving)
-        v = np.zeros(len(self.l1))
-        v[self.moving] = x[:m] - x[m:]
-        return v
-
-
-class _Support:
-    """x = v of the entries that are not zero, or that the gradient pulls from it, with an L1 penalty: where their signs
-    stay, that is linear in them, and any variables will do.
-
-    Parameters
-    ----------
-    most_pulled : int
-        So many of the zeros move, those that the gradient pulls hardest. Together they may pull each other back.
-    """
-
-    bounds = None
-
-    def __init__(self, problem: Problem, theta: np.ndarray, grad: np.ndarray, l1: np.ndarray, most_pulled: int) -> None:
-        self.l1, self.others = l1, problem.variables(theta)
-        self._grad = grad
-        free = (theta != 0.0) | (l1 == 0.0)
-        pull = np.abs(self.others.gradient(self._unheld(free)))
-        pulled = np.argsort(-pull, kind="stable")[: min(most_pulled, int(np.count_nonzero(pull)))]
-        self.n_pulled = len(pulled)
-        free[pulled] = True
-        self.free = np.flatnonzero(free)
-        self.slope = (l1 * np.where(theta != 0.0, np.sign(theta), -np.sign(grad)))[self.free]
-        self.variables = problem.support_variables(theta, self.free)
-
-    def renewal_cost(self, problem: Problem, theta: np.ndarray, decline: float) -> float:
-        return problem.support_cost(len(self.free)) if decline < _SAME else inf
-
-    def x(self, theta: np.ndarray, grad: np.ndarray) -> np.ndarray:
-        return self.variables.v(theta[self.free])
-
-    def theta(self, x: np.ndarray) -> np.ndarray:
-        theta = np.zeros(len(self.l1))
-        theta[self.free] = self.variables.theta(x)
-        return theta
-
-    def penalty(self, x: np.ndarray) -> float:
-        return float(self.slope @ self.variables.theta(x))
-
-    def gradient(self, grad: np.ndarray) -> np.ndarray:
-        self._grad = grad
-        return self.variables.gradient(grad[self.free] + self.slope)
-
-    def norms(self, x: np.ndarray, gradient: np.ndarray) -> tuple[float, float]:
-        others, part = self.others.gradient(self._unheld(self.free)), gradient @ gradient
-        return float(np.sqrt(others @ others + part)), float(np.sqrt(part))
-
-    def _unheld(self, free: np.ndarray) -> np.ndarray:
-        """What the penalty does not hold of the gradient of the other entries."""
-        unheld = np.maximum(np.abs(self._grad) - self.l1, 0.0)
-        unheld[free] = 0.0
-        return unheld
-
-    def crossed(self, theta: np.ndarray) -> np.ndarray:
-        """Entries whose sign has changed."""
-        return self.free[theta[self.free] * self.slope < 0.0]
+        return Smooth(variables)
 
 
 class _Stage:
@@ -525,7 +329,7 @@ class _Stage:
         values hides.
     """
 
-    def __init__(self, run: _Run, space: _Smooth | _Split | _Support, by_gradient: bool) -> None:
+    def __init__(self, run: _Run, space: Smooth | Split | Support, by_gradient: bool) -> None:
         self.of, self.space, self.by_gradient = run, space, by_gradient
         self.x = self.space.x(run.at.theta, run.grad)
         self.theta, self.value, self.grad = run.at.theta, run.at.value, run.grad
@@ -605,7 +409,7 @@ class _Stage:
     def _after_iteration(self, intermediate_result: OptimizeResult) -> None:
         """SciPy calls it where a line search has ended, which is at the point evaluated last."""
         run, at = self.of, self.of.at
-        crossed = isinstance(self.space, _Support) and self._step_back(self.space)
+        crossed = isinstance(self.space, Support) and self._step_back(self.space)
         if crossed and (self.theta is at.theta or self.value > at.value + _ROUNDING * abs(at.value)):
             self.ended = "lost"
             raise StopIteration
@@ -654,7 +458,7 @@ class _Stage:
         run.at.n_evaluations += 1
         return self.space.norms(self.x, self.gradient)
 
-    def _step_back(self, space: _Support) -> bool:
+    def _step_back(self, space: Support) -> bool:
         """Where entries have changed their sign, make them zero, and say so: all of them, or if that is not better the
         first on the way, where the value has declined as it is convex."""
         before, after = self.of.at.theta, self.theta
@@ -671,7 +475,7 @@ class _Stage:
             self._go(space, crossed[on_the_way == first], before + first * (after - before))
         return True
 
-    def _go(self, space: _Support, zeros: np.ndarray, theta: np.ndarray) -> None:
+    def _go(self, space: Support, zeros: np.ndarray, theta: np.ndarray) -> None:
         self.theta = theta.copy()
         self.theta[zeros] = 0.0
         value, self.grad = self.of.problem(self.theta)
@@ -687,7 +491,7 @@ class _Stage:
 
     def _is_slow(self, norm: float) -> bool:
         """Whether this stage has taken as long as better variables would, and is that far from its end."""
-        if self.n_evaluations < _LEAST_EVALUATIONS and not isinstance(self.space, _Split):  # which counts iterations
+        if self.n_evaluations < _LEAST_EVALUATIONS and not isinstance(self.space, Split):  # which counts iterations
             return False
         cost = self.space.renewal_cost(self.of.problem, self.theta, self.value / self.start_value)
         return self.n_evaluations >= max(_LEAST_EVALUATIONS, cost) and self._left(norm) > cost

@@ -1,0 +1,214 @@
+"""What L-BFGS varies: the numbers x that it sees, and how theta and its gradient follow from them.
+
+The variables v of a factor of the curvature (`_variables`); with an L1 penalty two numbers for each, within bounds, or
+where the signs stay those of the entries that are not zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import Any, Protocol
+
+import numpy as np
+from scipy.optimize import Bounds
+
+from ._variables import ClassVariables, Variables
+
+# With an L1 penalty, of this many entries only some move: those whose gradient is that near to the penalty's
+_MANY, _NEARLY = 4000, 0.9
+# A value that declined to this share has about the same Hessian
+_SAME = 0.9999
+
+
+class Problem(Protocol):
+    """What can be minimised: ``fun(theta) -> (value, gradient)``, and variables that suit it (`_variables`)."""
+
+    def __call__(self, theta: np.ndarray) -> tuple[float, np.ndarray]: ...
+
+    @property
+    def coarse(self) -> Callable[[np.ndarray], tuple[float, np.ndarray]] | None:
+        """The same in fewer digits and less time, which is enough far from the minimum; None where there is no such
+        thing, or where at what was evaluated last it would be too far off."""
+
+    @property
+    def last_variables(self) -> Variables | ClassVariables | None:
+        """What any of the following has returned last."""
+
+    def few_rows(self) -> Problem | None:
+        """The same on a sample of the rows; None where that would save no time."""
+
+    def lack_of_minimum(self, value: float) -> str | None:
+        """The status of a minimisation that came to this value, if that proves that there is no minimum."""
+
+    def learn_hessian(self, few: Any, theta: np.ndarray) -> None:
+        """Take the Hessian there of `few_rows`, for the variables of a start at theta."""
+
+    def variables(self, theta: np.ndarray) -> Variables | ClassVariables:
+        """Variables for a start at theta, which was evaluated last."""
+
+    def renewal_cost(self, decline: float) -> float:
+        """Of `renewed_variables`, in evaluations; inf where they would not be better. `decline` is the value over that
+        where the variables in use were made."""
+
+    def renewed_variables(self, theta: np.ndarray) -> Variables | ClassVariables:
+        """Variables that suit the surroundings of theta."""
+
+    def support_cost(self, n_free: int) -> float:
+        """Of `support_variables` for that many entries, in evaluations."""
+
+    def support_variables(self, theta: np.ndarray, free: np.ndarray) -> Variables:
+        """Variables of the entries theta[free], with an L1 penalty: of the Hessian at theta."""
+
+    def l1_weights(self) -> np.ndarray | None:
+        """Weight of |theta_j| in what is minimised besides the function; asks for diagonal `variables`."""
+
+
+class Smooth:
+    """x = v: where there is no L1 penalty."""
+
+    bounds = None
+
+    def __init__(self, variables: Variables | ClassVariables) -> None:
+        self.variables = variables
+
+    def renewal_cost(self, problem: Problem, theta: np.ndarray, decline: float) -> float:
+        return problem.renewal_cost(decline)
+
+    def x(self, theta: np.ndarray, grad: np.ndarray) -> np.ndarray:
+        return self.variables.v(theta)
+
+    def theta(self, x: np.ndarray) -> np.ndarray:
+        return self.variables.theta(x)
+
+    def penalty(self, x: np.ndarray) -> float:
+        return 0.0
+
+    def gradient(self, grad: np.ndarray) -> np.ndarray:
+        return self.variables.gradient(grad)
+
+    def norms(self, x: np.ndarray, gradient: np.ndarray) -> tuple[float, float]:
+        """Length of the gradient with respect to v, and of the part of it that x can change."""
+        norm = float(np.sqrt(gradient @ gradient))
+        return norm, norm
+
+
+class Split:
+    """x = (p, q) with v = p - q, and p and q >= 0 where there is an L1 penalty, which is linear in them.
+
+    Of many entries only those move that are not zero, and as many again, those that the gradient pulls hardest against
+    what the penalty holds: the others wait for the next stage.
+    """
+
+    def __init__(self, variables: Variables | ClassVariables, l1: np.ndarray, steady: int) -> None:
+        self.variables, self.steady = variables, steady
+        self._signs, self._unchanged = np.empty(0), 0
+        self.l1 = variables.theta(l1)  # |theta_j| = |v_j| / L_j
+
+    def renewal_cost(self, problem: Problem, theta: np.ndarray, decline: float) -> float:
+        """Of the variables of the support, once that has not changed for a while."""
+        signs = np.sign(theta)
+        self._unchanged = self._unchanged + 1 if np.array_equal(signs, self._signs) else 0
+        self._signs = signs
+        return inf if self._unchanged < self.steady else problem.support_cost(int(np.count_nonzero(signs)))
+
+    def x(self, theta: np.ndarray, grad: np.ndarray) -> np.ndarray:
+        v, pull = self.variables.v(theta), np.abs(self.variables.gradient(grad))
+        self.moving = np.arange(len(v))
+        if len(v) > _MANY:
+            must = (v != 0.0) | (self.l1 == 0.0)
+            pulled = np.flatnonzero(~must & (pull > _NEARLY * self.l1))
+            n_new = max(_MANY // 2, int(must.sum()))
+            if len(pulled) > n_new:
+                hardest = np.argpartition(pull[pulled] / self.l1[pulled], -n_new)[-n_new:]
+                pulled = pulled[hardest]
+            must[pulled] = True
+            self.moving = np.flatnonzero(must)
+        v, penalised = v[self.moving], self.l1[self.moving] > 0.0
+        self.bounds = Bounds(
+            np.concatenate([np.where(penalised, 0.0, -inf), np.zeros(len(v))]),
+            np.concatenate([np.full(len(v), inf), np.where(penalised, inf, 0.0)]),
+        )
+        p, q = np.maximum(v, 0.0), np.maximum(-v, 0.0)
+        return np.concatenate([np.where(penalised, p, v), np.where(penalised, q, 0.0)])
+
+    def theta(self, x: np.ndarray) -> np.ndarray:
+        return self.variables.theta(self._v(x))
+
+    def penalty(self, x: np.ndarray) -> float:
+        m = len(self.moving)
+        return float(self.l1[self.moving] @ (x[:m] + x[m:]))
+
+    def gradient(self, grad: np.ndarray) -> np.ndarray:
+        self._g = self.variables.gradient(grad)
+        g, l1 = self._g[self.moving], self.l1[self.moving]
+        return np.concatenate([g + l1, l1 - g])
+
+    def norms(self, x: np.ndarray, gradient: np.ndarray) -> tuple[float, float]:
+        v, g, l1 = self._v(x), self._g, self.l1
+        shortest = np.where(v == 0.0, np.maximum(np.abs(g) - l1, 0.0), g + np.sign(v) * l1)
+        part = shortest[self.moving]
+        return float(np.sqrt(shortest @ shortest)), float(np.sqrt(part @ part))
+
+    def _v(self, x: np.ndarray) -> np.ndarray:
+        m = len(self.moving)
+        v = np.zeros(len(self.l1))
+        v[self.moving] = x[:m] - x[m:]
+        return v
+
+
+class Support:
+    """x = v of the entries that are not zero, or that the gradient pulls from it, with an L1 penalty: where their signs
+    stay, that is linear in them, and any variables will do.
+
+    Parameters
+    ----------
+    most_pulled : int
+        So many of the zeros move, those that the gradient pulls hardest. Together they may pull each other back.
+    """
+
+    bounds = None
+
+    def __init__(self, problem: Problem, theta: np.ndarray, grad: np.ndarray, l1: np.ndarray, most_pulled: int) -> None:
+        self.l1, self.others = l1, problem.variables(theta)
+        self._grad = grad
+        free = (theta != 0.0) | (l1 == 0.0)
+        pull = np.abs(self.others.gradient(self._unheld(free)))
+        pulled = np.argsort(-pull, kind="stable")[: min(most_pulled, int(np.count_nonzero(pull)))]
+        self.n_pulled = len(pulled)
+        free[pulled] = True
+        self.free = np.flatnonzero(free)
+        self.slope = (l1 * np.where(theta != 0.0, np.sign(theta), -np.sign(grad)))[self.free]
+        self.variables = problem.support_variables(theta, self.free)
+
+    def renewal_cost(self, problem: Problem, theta: np.ndarray, decline: float) -> float:
+        return problem.support_cost(len(self.free)) if decline < _SAME else inf
+
+    def x(self, theta: np.ndarray, grad: np.ndarray) -> np.ndarray:
+        return self.variables.v(theta[self.free])
+
+    def theta(self, x: np.ndarray) -> np.ndarray:
+        theta = np.zeros(len(self.l1))
+        theta[self.free] = self.variables.theta(x)
+        return theta
+
+    def penalty(self, x: np.ndarray) -> float:
+        return float(self.slope @ self.variables.theta(x))
+
+    def gradient(self, grad: np.ndarray) -> np.ndarray:
+        self._grad = grad
+        return self.variables.gradient(grad[self.free] + self.slope)
+
+    def norms(self, x: np.ndarray, gradient: np.ndarray) -> tuple[float, float]:
+        others, part = self.others.gradient(self._unheld(self.free)), gradient @ gradient
+        return float(np.sqrt(others @ others + part)), float(np.sqrt(part))
+
+    def _unheld(self, free: np.ndarray) -> np.ndarray:
+        """What the penalty does not hold of the gradient of the other entries."""
+        unheld = np.maximum(np.abs(self._grad) - self.l1, 0.0)
+        unheld[free] = 0.0
+        return unheld
+
+    def crossed(self, theta: np.ndarray) -> np.ndarray:
+        """Entries whose sign has changed."""
+        return self.free[theta[self.free] * self.slope < 0.0]
