@@ -5,8 +5,10 @@ import pytest
 import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 
+from xentropy import _solver
 from xentropy._kernels._moments import moments
 from xentropy._solver import Solution, minimize_lbfgs
+from xentropy._spaces import Spanned
 from xentropy._variables import ClassVariables, Variables
 
 
@@ -109,6 +111,77 @@ def test_better_variables_pay(spread):
     assert fast.n_evaluations < 20 < 100 < slow.n_evaluations
     assert fast.n_evaluations == renewing.n_evaluations
     np.testing.assert_allclose(fast.theta, best, atol=1e-6)
+
+
+def spanned(monkeypatch, n_axes):
+    """From here on two variables are very many."""
+    monkeypatch.setattr(_solver, "_VERY_MANY", 2)
+    monkeypatch.setattr(_solver, "_N_AXES", n_axes)
+
+
+@pytest.mark.parametrize("kind", ["diagonal", "factor", "classes"])
+def test_coordinates_in_the_span_of_gradients_are_those_of_the_variables(kind):
+    rng = np.random.default_rng(0)
+    n, K = 12, 3
+    A = rng.standard_normal((n, n))
+    A = A @ A.T + np.eye(n)
+    factor = rng.standard_normal((4, 4, 4))
+    factor = factor @ factor.transpose(0, 2, 1) + np.eye(4)
+    variables = {
+        "diagonal": Variables(np.sqrt(A.diagonal())),
+        "factor": Variables.of_curvature(factor[0]),
+        "classes": ClassVariables(factor[1:]),
+    }[kind]
+    space, start = Spanned(variables, 4), rng.standard_normal(n)
+    gradients = rng.standard_normal((5, n // K, K))
+    if kind == "classes":  # which leave out what classes share
+        gradients -= gradients.mean(axis=2, keepdims=True)
+    gradients = gradients.reshape(5, n)
+    x = space.x(start, gradients[0])
+    for i, gradient in enumerate(gradients):
+        rejected = space.gradient(gradients[(i + 2) % 5])  # of a step that the line search went beyond
+        g = space.gradient(gradient)
+        length = np.linalg.norm(variables.gradient(gradient))
+        norm, part = space.norms(x, g)
+        assert norm == pytest.approx(length, rel=1e-12)
+        assert part == pytest.approx(np.linalg.norm(g), rel=1e-9)
+        if i < 4:
+            assert part == pytest.approx(norm, rel=1e-9)
+            assert np.linalg.norm(rejected) == pytest.approx(
+                np.linalg.norm(variables.gradient(gradients[(i + 2) % 5])), rel=1e-9
+            )
+            x = x - 0.1 * g
+        else:
+            assert part < 0.95 * norm  # all axes are taken
+        # x moves theta as far in v as in x, and the gradient is that with respect to x
+        change = 1e-3 * rng.standard_normal(4) * (np.arange(4) <= i)
+        there = space.theta(x + change) - space.theta(x)
+        if kind != "classes":  # there theta has no part that all share, though v has
+            assert np.linalg.norm(variables.v(there)) == pytest.approx(np.linalg.norm(change), rel=1e-9)
+        assert gradient @ there == pytest.approx(g @ change, rel=1e-9)
+
+
+@pytest.mark.parametrize("n_axes", [3, 12, 40])
+def test_very_many_variables_start_in_the_span_of_gradients(n_axes, monkeypatch):
+    rng = np.random.default_rng(0)
+    A, best = np.diag(np.logspace(0, 2, 30)), rng.standard_normal(30)
+    whole = minimize_lbfgs(Quadratic(A, best), np.zeros(30), tol=1e-8, max_iter=1000)
+    spanned(monkeypatch, n_axes)
+    solution = minimize_lbfgs(Quadratic(A, best), np.zeros(30), tol=1e-8, max_iter=1000)
+    assert solution.converged
+    np.testing.assert_allclose(solution.theta, best, atol=1e-6)
+    assert n_axes == 3 or solution.n_iter <= whole.n_iter + 12
+    if n_axes > whole.n_iter:
+        assert solution.n_iter == whole.n_iter
+
+
+def test_renewed_variables_after_the_span_of_gradients(spread, monkeypatch):
+    spanned(monkeypatch, 20)
+    problem = Quadratic(*spread, cost=10.0)
+    solution = minimize_lbfgs(problem, np.zeros(30), tol=1e-8, max_iter=1000)
+    assert solution.converged
+    assert problem.n_renewed == 1
+    np.testing.assert_allclose(solution.theta, spread[1], atol=1e-6)
 
 
 @pytest.mark.parametrize("tol", [1e-3, 1e-6, 1e-9, 1e-12])

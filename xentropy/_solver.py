@@ -20,7 +20,7 @@ from scipy.optimize import OptimizeResult, minimize
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import ThreadpoolController
 
-from ._spaces import Problem, Smooth, Split, Support
+from ._spaces import Problem, Smooth, Spanned, Split, Support
 from ._variables import ClassVariables, Variables
 
 # The steps that L-BFGS remembers; fewer where to remember takes more time than to evaluate
@@ -29,6 +29,10 @@ _MEMORY = 30
 # 5, 2e5 to 2.3e6 variables took 6 to 20 % less time, in up to a fifth more iterations; 51 200 of them took a tenth less
 # with 11 than with 30
 _MOST_REMEMBERED, _SHORTEST_MEMORY = 600_000, 3
+# Of so many variables a step takes SciPy longer than it takes to evaluate them: so they start in the span of that many
+# gradients. TF-IDF of 11 300 rows, 2.3e6 variables, 15 iterations: 1.8 s and 640 MB without, 0.9 s and 430 MB with
+# them. Where they are not enough, L-BFGS begins anew, which costs some 4 iterations
+_VERY_MANY, _N_AXES = 200_000, 20
 # A stage shows its pace after this many evaluations
 _LEAST_EVALUATIONS = 8
 # Decreases below this share of the value, three times in a row, drown in its rounding
@@ -237,6 +241,8 @@ class _Run:
         variables = self.problem.variables(self.at.theta)
         self.first_space: Smooth | Split
         self.first_space = self._smooth(variables) if self.l1 is None else Split(variables, self.l1, self.steady)
+        if self.l1 is None and len(theta) >= _VERY_MANY:
+            self.first_space = Spanned(variables, _N_AXES)
         if share > 0.0:
             x = self.first_space.x(first.theta, grad)
             norm, _ = self.first_space.norms(x, self.first_space.gradient(grad))
@@ -299,6 +305,8 @@ class _Run:
                 self.refine()
             elif ended == "blind" and not by_gradient:
                 by_gradient = True
+            elif ended == "narrow" and isinstance(space, Spanned):
+                space = Smooth(space.variables)
             elif ended in ("narrow", "failed"):
                 continue
             elif ended == "blind":

@@ -11,12 +11,16 @@ from math import inf
 from typing import Any, Protocol
 
 import numpy as np
+from scipy.linalg import solve_triangular
 from scipy.optimize import Bounds
 
 from ._variables import ClassVariables, Variables
 
 # With an L1 penalty, of this many entries only some move: those whose gradient is that near to the penalty's
 _MANY, _NEARLY = 4000, 0.9
+# A gradient makes a new axis if this share of its square is not spanned: less would soon drown in the rounding of the
+# products, and the axes no longer be at right angles
+_NOTHING_NEW = 1e-2
 # A value that declined to this share has about the same Hessian
 _SAME = 0.9999
 
@@ -91,6 +95,57 @@ class Smooth:
         """Length of the gradient with respect to v, and of the part of it that x can change."""
         norm = float(np.sqrt(gradient @ gradient))
         return norm, norm
+
+
+class Spanned(Smooth):
+    """x are coordinates in the span of the first gradients, which is where L-BFGS goes from where it starts: so that of
+    very many variables it sees few.
+
+    The axes are H^-1 g of the gradients g, with H = L L^T the curvature that v is made of. The coordinates are those of
+    an orthonormal basis of their span in v, made by Cholesky's factor of their products: so the axes themselves stay as
+    they are, and each evaluation reads them twice, for the coordinates of the gradient and for theta. An axis whose x
+    is not zero was the gradient where a line search has ended, and stays; the next takes the place of any other.
+
+    Parameters
+    ----------
+    n_axes : int
+        The most. Once they are all there, what they do not span of the gradient cannot be followed.
+    """
+
+    def __init__(self, variables: Variables | ClassVariables, n_axes: int) -> None:
+        super().__init__(variables)
+        self._most = n_axes
+
+    def x(self, theta: np.ndarray, grad: np.ndarray) -> np.ndarray:
+        self._origin, self._axes = theta, np.empty((self._most + 1, len(theta)))
+        self._factor = np.zeros((self._most, self._most))
+        self._n_axes, self._is_new = 0, False
+        return np.zeros(self._most)
+
+    def theta(self, x: np.ndarray) -> np.ndarray:
+        if self._is_new and x[self._n_axes] != 0.0:
+            self._n_axes, self._is_new = self._n_axes + 1, False
+        n = self._n_axes
+        theta = solve_triangular(self._factor[:n, :n], x[:n], lower=True, trans="T") @ self._axes[:n]
+        theta += self._origin
+        return theta
+
+    def gradient(self, grad: np.ndarray) -> np.ndarray:
+        n = self._n_axes
+        self.variables.descent(grad, out=self._axes[n])
+        square = float(self._axes[n] @ grad)
+        self._norm = np.sqrt(square)
+        x = np.zeros(self._most)
+        x[:n] = solve_triangular(self._factor[:n, :n], self._axes[:n] @ grad, lower=True)
+        rest = square - float(x @ x)
+        self._is_new = n < self._most and rest > _NOTHING_NEW * square
+        if self._is_new:
+            x[n] = np.sqrt(rest)
+            self._factor[n, : n + 1] = x[: n + 1]
+        return x
+
+    def norms(self, x: np.ndarray, gradient: np.ndarray) -> tuple[float, float]:
+        return self._norm, min(self._norm, float(np.sqrt(gradient @ gradient)))
 
 
 class Split:

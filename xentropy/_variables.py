@@ -58,6 +58,14 @@ class Variables:
         """Gradient with respect to v of the gradient with respect to theta: L^-1 grad."""
         return self._solve(grad, transposed=False)
 
+    def descent(self, grad: np.ndarray, out: np.ndarray) -> None:
+        """(L L^T)^-1 grad, into `out`: the change of theta along the gradient with respect to v."""
+        if self.is_diagonal:
+            m = len(self.factor)
+            np.multiply(grad.reshape(m, -1), (self._inverse**2)[:, None], out=out.reshape(m, -1))
+        else:
+            out[:] = self.theta(self.gradient(grad))
+
     def _solve(self, x: np.ndarray, *, transposed: bool) -> np.ndarray:
         m = len(self.factor)
         if self.is_diagonal:
@@ -102,6 +110,10 @@ class ClassVariables:
     def gradient(self, grad: np.ndarray) -> np.ndarray:
         """L^-1 grad, for a gradient that sums to zero over the classes."""
         return self._times(self._inverses, grad)
+
+    def descent(self, grad: np.ndarray, out: np.ndarray) -> None:
+        """(L L^T)^-1 grad, into `out`."""
+        out[:] = self.theta(self.gradient(grad))
 
     def _times(self, matrices: np.ndarray, x: np.ndarray) -> np.ndarray:
         columns = np.ascontiguousarray(x.reshape(-1, len(matrices)).T)
