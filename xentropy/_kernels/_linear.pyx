@@ -121,6 +121,10 @@ def vector_log1p(const double[::1] x):
     return out
 
 
+cdef const xe_kernels *kernels_of(bint is_float) noexcept nogil:
+    return xe_kernels_float() if is_float else xe_kernels_double()
+
+
 ISA = choose_isa(os.environ.get("XENTROPY_ISA"))
 
 

@@ -5,7 +5,9 @@ import numpy as np
 from cython cimport floating
 from libc.stdint cimport int32_t, int64_t
 
+from ._linear cimport kernels_of
 from ._threads cimport run_parts
+from .kernels cimport xe_kernels
 
 ctypedef fused index_t:
     int32_t
@@ -71,9 +73,9 @@ cdef int _dense_sums(const floating[:, ::1] X, const double[::1] row_weight, con
     cdef _Work work
     if n == 0 or d == 0:
         return 0
-    cdef const double *weight = &row_weight[0] if row_weight is not None else NULL
-    work.x, work.x_is_float = &X[0, 0], floating is float
-    work.weight, work.center, work.sums = weight, &center[0], &sums[0, 0, 0]
+    work.kernels = kernels_of(floating is float)
+    work.x, work.center, work.sums = &X[0, 0], &center[0], &sums[0, 0, 0]
+    work.weight = &row_weight[0] if row_weight is not None else NULL
     work.n_rows, work.n_features, work.n_partitions = n, d, n_partitions
     with nogil:
         run_parts(_sum_partition, &work, n_partitions, n_threads)
@@ -81,8 +83,8 @@ cdef int _dense_sums(const floating[:, ::1] X, const double[::1] row_weight, con
 
 
 cdef struct _Work:
+    const xe_kernels *kernels
     const void *x
-    bint x_is_float
     const double *weight
     const double *center
     double *sums  # (n_partitions, 2, n_features)
@@ -94,36 +96,9 @@ cdef struct _Work:
 cdef void _sum_partition(void *context, Py_ssize_t part, int thread) noexcept nogil:
     cdef _Work *work = <_Work *> context
     cdef Py_ssize_t n = work.n_rows, d = work.n_features
-    cdef Py_ssize_t begin = n * part // work.n_partitions, end = n * (part + 1) // work.n_partitions
     cdef double *first = work.sums + 2 * d * part
-    if work.x_is_float:
-        _dense_rows(<const float *> work.x, work.weight, work.center, begin, end, d, first, first + d)
-    else:
-        _dense_rows(<const double *> work.x, work.weight, work.center, begin, end, d, first, first + d)
-
-
-cdef void _dense_rows(const floating *X, const double *weight, const double *center, Py_ssize_t begin, Py_ssize_t end,
-                      Py_ssize_t d, double *first, double *second) noexcept nogil:
-    cdef Py_ssize_t i = begin, j, r, n
-    cdef const floating *rows[4]
-    cdef double s[4]
-    cdef double x0, x1, x2, x3
-    while i < end:
-        n = 0  # four rows at a time: each sum is loaded and stored once for all of them
-        while n < 4 and i < end:
-            s[n] = weight[i] if weight != NULL else 1.0
-            rows[n] = X + i * d
-            n += s[n] != 0.0
-            i += 1
-        for r in range(n, 4):
-            s[r], rows[r] = 0.0, rows[0]
-        if n == 0:
-            break
-        for j in range(d):
-            x0, x1 = <double> rows[0][j] - center[j], <double> rows[1][j] - center[j]
-            x2, x3 = <double> rows[2][j] - center[j], <double> rows[3][j] - center[j]
-            first[j] += (s[0] * x0 + s[1] * x1) + (s[2] * x2 + s[3] * x3)
-            second[j] += (s[0] * x0 * x0 + s[1] * x1 * x1) + (s[2] * x2 * x2 + s[3] * x3 * x3)
+    work.kernels.moments(work.x, work.weight, work.center, n * part // work.n_partitions,
+                         n * (part + 1) // work.n_partitions, d, first, first + d)
 
 
 cdef double _csr_sums(const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,

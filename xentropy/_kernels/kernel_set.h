@@ -15,6 +15,7 @@
 #include "dense_many.h"
 #include "sparse.h"
 
+#include "moments.h"
 #include "predict.h"
 #include "proba_rows.h"
 
@@ -91,6 +92,12 @@ static void XE(linear_combine)(const xe_linear *p, const double *partials, ptrdi
     }
 }
 
+static void XE(any_moments)(const void *x, const double *weight, const double *center, ptrdiff_t begin, ptrdiff_t end,
+                            ptrdiff_t d, double *first, double *second)
+{
+    XE(moments)((const REAL *)x, weight, center, begin, end, d, first, second);
+}
+
 static double XE(any_softmax_rows)(XE_ROWS_ARGS(void))
 {
     return XE(softmax_rows)(target, first, n_rows, z, grad, row_loss);
@@ -160,7 +167,8 @@ static void XE(any_log1p)(const double *x, ptrdiff_t n, double *out)
 
 const xe_kernels XE(xe_kernels) = {
     XE(linear_packed),  XE(linear_pack),      XE(linear_scratch),    XE(linear_partial),   XE(linear_rows),
-    XE(linear_combine), XE(linear_predict),   XE(any_softmax_rows),  XE(any_sigmoid_rows), XE(any_binary),
+    XE(linear_combine), XE(linear_predict),   XE(any_moments),       XE(any_softmax_rows), XE(any_sigmoid_rows),
+    XE(any_binary),
     XE(any_softmax_hessian), XE(any_sigmoid_hessian), XE(any_softmax), XE(proba_rows),
     XE(any_bad_distribution), XE(any_distribution_mass), XE(any_in_unit_interval), XE(any_exp),
     XE(any_log), XE(any_log1p),

@@ -129,6 +129,11 @@ typedef struct {
      * whether all logits are finite. */
     int (*linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptrdiff_t end, void *scratch, void *out);
 
+    /* Rows begin..end of X (n, d), stored as REAL: adds sum_i s_i (x_ij - center_j) to first (d), and the sum of the
+     * squares to second. A row of weight 0 is not looked at; weight (n) may be NULL. */
+    void (*moments)(const void *x, const double *weight, const double *center, ptrdiff_t begin, ptrdiff_t end,
+                    ptrdiff_t d, double *first, double *second);
+
     double (*softmax_rows)(XE_ROWS_ARGS(void));
     double (*sigmoid_rows)(XE_ROWS_ARGS(void));
     double (*binary)(XE_BINARY_ARGS(void));

@@ -84,6 +84,8 @@ cdef extern from "kernels.h" nogil:
                                ptrdiff_t end, double *grad_coef, double *grad_intercept) noexcept nogil
         int (*linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptrdiff_t end, void *scratch,
                               void *out) noexcept nogil
+        void (*moments)(const void *x, const double *weight, const double *center, ptrdiff_t begin, ptrdiff_t end,
+                        ptrdiff_t d, double *first, double *second) noexcept nogil
         double (*softmax_rows)(const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const void *z, void *grad,
                                double *row_loss) noexcept nogil
         double (*binary)(const xe_binary_target *target, ptrdiff_t first, ptrdiff_t n, const void *z, void *grad,
