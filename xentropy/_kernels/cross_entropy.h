@@ -48,6 +48,10 @@ static double XE(row_losses)(const xe_target *t, ptrdiff_t first, ptrdiff_t n, c
     enum { N = 16 };
     const ptrdiff_t padded = (n + VL - 1) / VL * VL;
     const int plain = XE(is_plain)(t);
+    /* The maxima of some short rows at once: so that none waits for its own. The next ones are fetched meanwhile. */
+    REAL tops[N];
+    const ptrdiff_t row_bytes = width * (ptrdiff_t)sizeof(REAL), fitting = 16384 / row_bytes;
+    const ptrdiff_t group = row_bytes > 2048 ? 1 : fitting < N ? fitting : N, ahead = XE(ahead)(group * row_bytes);
     double sum = 0.0;
     XE(bind_rows)(t, first, n, padded, b);
     for (ptrdiff_t r = n; r < padded; r++) b->rest[r] = b->gap[r] = 0.0;
@@ -56,13 +60,16 @@ static double XE(row_losses)(const xe_target *t, ptrdiff_t first, ptrdiff_t n, c
         XE(mixed) mixed[N];
         for (ptrdiff_t r = done; r < stop; r++) {
             const REAL *z_r = z + r * z_stride;
-            double top;
+            if ((r - done) % group == 0)
+                for (ptrdiff_t i = r; i < r + group && i < stop; i++)
+                    tops[i - r] = XE(top_of_row)(z + i * z_stride, width);
+            const REAL top = tops[(r - done) % group];
             b->rest[r] = b->gap[r] = 0.0;
             if (t->sample_weight && t->sample_weight[first + r] == 0.0) continue;
-            const double rest = XE(exp_wide)(z_r, width, e ? e + r * e_row : NULL, e_step, &b->end, &top);
+            const double rest = XE(exp_wide)(z_r, width, top, e ? e + r * e_row : NULL, e_step, &b->end, ahead);
             b->rest[r] = RUNS_OUT(rest) ? XE(rest_again)(z_r, width, top) : rest;
             if (plain)
-                b->gap[r] = top - (double)z_r[t->labels[first + r]];
+                b->gap[r] = (double)top - (double)z_r[t->labels[first + r]];
             else
                 mixed[r - done] = XE(mix_row)(t, first + r, z_r, width, b->rest[r], top);
         }

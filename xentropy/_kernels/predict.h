@@ -39,10 +39,11 @@ static void XE(row_out)(int kind, ptrdiff_t n_classes, const REAL *z, REAL *out)
         return;
     }
     const XE(exp_end) end = XE(exp_ends)(1);
-    double top;
-    const double rest = XE(exp_wide)(z, n_classes, kind == XE_PROBABILITIES ? out : NULL, VL, &end, &top);
+    const REAL top = XE(top_of_row)(z, n_classes);
+    const double rest = XE(exp_wide)(z, n_classes, top, kind == XE_PROBABILITIES ? out : NULL, VL, &end,
+                                     XE(ahead)(n_classes * (ptrdiff_t)sizeof(REAL)));
     const V scale = XE(all)((REAL)(kind == XE_PROBABILITIES ? 1.0 / (1.0 + rest) : log1p(rest)));
-    const V m = XE(all)((REAL)top);
+    const V m = XE(all)(top);
     for (ptrdiff_t k = 0; k < n_classes; k += VL) {
         const ptrdiff_t n = n_classes - k;
         const V z_k = n >= VL ? XE(load)(z + k) : XE(load_some)(z + k, n), o_k = XE(load_some)(out + k, n);

@@ -263,63 +263,84 @@ XE_HOT void XE(scale_columns)(ptrdiff_t n_classes, ptrdiff_t padded, REAL *e, pt
  *
  * Vector v of a row of e lies at e + v e_step: rows one after the other, or tiles of one vector of classes. */
 
-/* exp(z - m) into e where it is not NULL, m into top; returns rest */
-XE_HOT double XE(exp_wide)(const REAL *z, ptrdiff_t n_classes, REAL *e, ptrdiff_t e_step,
-                           const XE(exp_end) * ends, double *top)
+/* How far ahead to fetch, of rows that are worked on so many bytes at a time */
+static inline ptrdiff_t XE(ahead)(ptrdiff_t n_bytes)
 {
-    enum { SHORT = 16, N = EXPS }; /* vectors that are summed in REAL before they are added to doubles */
-    const XE(exp_end) end = *ends;
+    return n_bytes < 4096 ? 4096 : n_bytes > 65536 ? 65536 : n_bytes;
+}
+
+/* m: the largest of a row, which may hold NaN */
+XE_HOT REAL XE(top_of_row)(const REAL *z, ptrdiff_t n_classes)
+{
     V highest = XE(all)(-(REAL)INFINITY);
     ptrdiff_t k = 0;
     for (; k + VL <= n_classes; k += VL) highest = XE(larger)(XE(load)(z + k), highest);
     if (k < n_classes) highest = XE(larger)(XE(load_or)(z + k, n_classes - k, -(REAL)INFINITY), highest);
-    const REAL top_z = XE(top)(highest);
-    const V m = XE(all)(top_z);
+    return XE(top)(highest);
+}
 
-    /* the next rows are fetched while this one is computed with */
-    const ptrdiff_t row_bytes = n_classes * (ptrdiff_t)sizeof(REAL);
-    const ptrdiff_t ahead = row_bytes < 4096 ? 4096 : row_bytes > 65536 ? 65536 : row_bytes;
+/* exp(z - m) into e, where it is not NULL, of n_vectors vectors at once, in the last of which `left` lanes count unless it
+ * is whole. Adds to rest what is not a maximum, and to ties how many are. */
+XE_INLINE void XE(exp_part)(const int n_vectors, const int is_whole, ptrdiff_t left, const REAL *z, V m, REAL *e,
+                            ptrdiff_t e_step, const XE(exp_end) * end, ptrdiff_t ahead, V *rest, V *ties)
+{
+    enum { MASKS_ARE_FREE = XE_BYTES == 64 }; /* elsewhere they take the registers of vectors */
+    V x[EXPS];
+    M is_top[EXPS];
+    XE_UNROLL
+    for (int i = 0; i < n_vectors; i++) {
+        const int is_cut = !is_whole && i == n_vectors - 1;
+        if (i * sizeof(V) % 64 == 0) XE_PREFETCH((const char *)(z + i * VL) + ahead);
+        x[i] = is_cut ? XE(load_or)(z + i * VL, left, -(REAL)INFINITY) : XE(load)(z + i * VL);
+        if (MASKS_ARE_FREE) is_top[i] = XE(equal)(x[i], m);
+        x[i] -= m;
+    }
+    XE(exps_to)(end, x, n_vectors);
+    XE_UNROLL
+    for (int i = 0; i < n_vectors; i++) {
+        const int is_cut = !is_whole && i == n_vectors - 1;
+        if (!MASKS_ARE_FREE)
+            is_top[i] = XE(equal)(
+                is_cut ? XE(load_or)(z + i * VL, left, -(REAL)INFINITY) : XE(load)(z + i * VL), m);
+        *rest += XE(unless)(is_top[i], x[i]);
+        *ties = XE(count)(*ties, is_top[i]);
+        if (e && is_cut)
+            XE(store_some)(e + i * e_step, x[i], left);
+        else if (e)
+            XE(store)(e + i * e_step, x[i]);
+    }
+}
+
+/* exp(z - m) into e where it is not NULL; returns rest. The last vectors of a row are computed together, however few:
+ * one by one each would wait for its last step. What lies `ahead` bytes behind z is fetched meanwhile. */
+XE_HOT double XE(exp_wide)(const REAL *z, ptrdiff_t n_classes, REAL top, REAL *e, ptrdiff_t e_step,
+                           const XE(exp_end) * ends, ptrdiff_t ahead)
+{
+    enum { SHORT = 16 }; /* vectors that are summed in REAL before they are added to doubles */
+    const XE(exp_end) end = *ends;
+    const V m = XE(all)(top);
     V ties = XE(all)(START_COUNT);
     VD sum = XE_DOUBLE(all)(0.0);
-    for (k = 0; k < n_classes;) {
+    for (ptrdiff_t k = 0; k < n_classes;) {
         V rest = XE(all)(0);
         const ptrdiff_t stop = n_classes - k < SHORT * VL ? n_classes : k + SHORT * VL;
-        for (; k + N * VL <= stop; k += N * VL, e += e ? N * e_step : 0) {
-            V x[N];
-            XE_UNROLL
-            for (int i = 0; i < N; i++) {
-                if (i * sizeof(V) % 64 == 0) XE_PREFETCH((const char *)(z + k + i * VL) + ahead);
-                x[i] = XE(load)(z + k + i * VL) - m;
-            }
-            XE(exps_to)(&end, x, N);
-            XE_UNROLL
-            for (int i = 0; i < N; i++) {
-                const M is_top = XE(equal)(XE(load)(z + k + i * VL), m);
-                rest += XE(unless)(is_top, x[i]);
-                ties = XE(count)(ties, is_top);
-                if (e) XE(store)(e + i * e_step, x[i]);
-            }
+        for (; k + EXPS * VL <= stop; k += EXPS * VL, e += e ? EXPS * e_step : 0)
+            XE(exp_part)(EXPS, 1, 0, z + k, m, e, e_step, &end, ahead, &rest, &ties);
+        const ptrdiff_t left = (stop - k) % VL;
+        switch ((stop - k + VL - 1) / VL * 2 + (left != 0)) {
+#define CALL(n)                                                                                                  \
+    case 2 * (n): XE(exp_part)(n, 1, 0, z + k, m, e, e_step, &end, ahead, &rest, &ties); break;                  \
+    case 2 * (n) + 1: XE(exp_part)(n, 0, left, z + k, m, e, e_step, &end, ahead, &rest, &ties); break;
+            CALL(1)
+            CALL(2)
+            CALL(3)
+        case 2 * EXPS + 1: XE(exp_part)(EXPS, 0, left, z + k, m, e, e_step, &end, ahead, &rest, &ties);
+#undef CALL
         }
-        for (; k + VL <= stop; k += VL, e += e ? e_step : 0) {
-            XE_PREFETCH((const char *)(z + k) + ahead);
-            const V z_k = XE(load)(z + k), e_k = XE(exp_to)(&end, z_k - m);
-            const M is_top = XE(equal)(z_k, m);
-            rest += XE(unless)(is_top, e_k);
-            ties = XE(count)(ties, is_top);
-            if (e) XE(store)(e, e_k);
-        }
-        if (k < stop) {
-            const V z_k = XE(load_or)(z + k, stop - k, -(REAL)INFINITY), e_k = XE(exp_to)(&end, z_k - m);
-            const M is_top = XE(equal)(z_k, m);
-            rest += XE(unless)(is_top, e_k);
-            ties = XE(count)(ties, is_top);
-            if (e) XE(store_some)(e, e_k, stop - k);
-            k = stop;
-        }
+        k = stop;
         sum += XE(fold)(rest);
     }
-    *top = top_z;
-    return XE_DOUBLE(sum)(sum) + ((double)XE(sum)(ties - START_COUNT) - 1.0) + ((double)top_z - (double)top_z);
+    return XE_DOUBLE(sum)(sum) + ((double)XE(sum)(ties - START_COUNT) - 1.0) + ((double)top - (double)top);
 }
 
 /* e becomes the gradient of row r */
