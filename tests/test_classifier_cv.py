@@ -17,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from xentropy import SoftmaxClassifier, SoftmaxClassifierCV, log_loss, make_log_loss_scorer
+from xentropy._classifier_cv import _Walk
 
 X, Y = load_iris(return_X_y=True)
 CS = [0.01, 1.0, 100.0]
@@ -71,7 +72,7 @@ def test_same_choice_and_layout_as_logistic_regression_cv():
     A, y = load_breast_cancer(return_X_y=True)
     A = StandardScaler().fit_transform(A)
     for data, Cs in (((A, y), 10), ((X, Y), [0.1, 1.0, 10.0, 1e3])):
-        ours = SoftmaxClassifierCV(Cs=Cs, tol=1e-5).fit(*data)
+        ours = SoftmaxClassifierCV(Cs=Cs, tol=1e-6).fit(*data)
         default = SoftmaxClassifierCV(Cs=Cs).fit(*data)
         assert default.C_ == ours.C_
         np.testing.assert_allclose(default.scores_, ours.scores_, rtol=0.05)
@@ -178,6 +179,29 @@ def test_metadata_is_routed():
     assert not np.allclose(unweighted.scores_, plain.scores_)
     with pytest.raises(ValueError, match="groups"):
         SoftmaxClassifierCV(Cs=CS).fit(X, Y, groups=groups)
+
+
+def test_a_path_is_followed_ahead():
+    """What goes straight on with the logarithm of C is guessed exactly; of what bends, half of the bend is."""
+    straight, bend = np.array([1.0, -2.0]), np.array([0.5, 3.0])
+
+    def theta(C):
+        return 7.0 + straight * np.log(C) + bend * np.log(C) ** 2
+
+    walk = _Walk(np.zeros(2))
+    for C in (0.1, 1.0):
+        last, guess = walk.starts(C)
+        assert guess is None
+        walk.went_to(C, theta(C))
+    last, guess = walk.starts(20.0)  # the line through two
+    np.testing.assert_array_equal(last, theta(1.0))
+    np.testing.assert_allclose(guess, theta(1.0) + (theta(1.0) - theta(0.1)) * np.log(20.0) / np.log(10.0))
+    walk.went_to(20.0, theta(20.0))
+    _, guess = walk.starts(50.0)
+    line = theta(20.0) + (theta(20.0) - theta(1.0)) * np.log(50.0 / 20.0) / np.log(20.0)
+    np.testing.assert_allclose(guess, 0.5 * (line + theta(50.0)))
+    assert walk.starts(np.inf)[1] is None
+    assert walk.starts(20.0)[1] is None
 
 
 def test_infinite_C_and_unfinished_fits():
