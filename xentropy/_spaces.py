@@ -126,7 +126,7 @@ class Spanned(Smooth):
         if self._is_new and x[self._n_axes] != 0.0:
             self._n_axes, self._is_new = self._n_axes + 1, False
         n = self._n_axes
-        theta = solve_triangular(self._factor[:n, :n], x[:n], lower=True, trans="T") @ self._axes[:n]
+        theta = self._solved(x[:n], transposed=True) @ self._axes[:n]
         theta += self._origin
         return theta
 
@@ -136,7 +136,7 @@ class Spanned(Smooth):
         square = float(self._axes[n] @ grad)
         self._norm = np.sqrt(square)
         x = np.zeros(self._most)
-        x[:n] = solve_triangular(self._factor[:n, :n], self._axes[:n] @ grad, lower=True)
+        x[:n] = self._solved(self._axes[:n] @ grad, transposed=False)
         rest = square - float(x @ x)
         self._is_new = n < self._most and rest > _NOTHING_NEW * square
         if self._is_new:
@@ -146,6 +146,13 @@ class Spanned(Smooth):
 
     def norms(self, x: np.ndarray, gradient: np.ndarray) -> tuple[float, float]:
         return self._norm, min(self._norm, float(np.sqrt(gradient @ gradient)))
+
+    def _solved(self, products: np.ndarray, *, transposed: bool) -> np.ndarray:
+        """With the factor of as many axes."""
+        n = len(products)
+        if not n:  # which SciPy has taken since 1.14 only
+            return products
+        return solve_triangular(self._factor[:n, :n], products, lower=True, trans=int(transposed))
 
 
 class Split:
