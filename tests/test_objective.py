@@ -355,12 +355,31 @@ def test_where_a_sample_is_no_start(monkeypatch):
     assert LinearObjective(X, target, l1_ratio=0.5).few_rows() is None
     assert LinearObjective(X, target, loss="focal").few_rows() is None
     assert LinearObjective(X[:2000], target[np.arange(2000)]).few_rows() is None  # 250 rows for 15 variables
+    for value in (1.0, 1e4):  # an indicator of few rows, and a few that lie far from the others
+        few_ones = X.copy()
+        few_ones[:, 1] = 0.0 if value == 1.0 else X[:, 1]
+        few_ones[:8, 1] = value
+        assert LinearObjective(few_ones, target).few_rows() is None
+    constant = X.copy()
+    constant[:, 1] = 3.0
+    assert LinearObjective(constant, target).few_rows() is not None
     rare = y.copy()
     rare[rare == 2] = 0
     rare[:50] = 2
     assert LinearObjective(X, learn_target(rare)).few_rows() is None
     monkeypatch.undo()
     assert LinearObjective(X, target).few_rows() is None  # an evaluation takes a millisecond
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e300])
+def test_few_rows_of_extreme_weights(scale, monkeypatch):
+    monkeypatch.setattr(_objective, "_WORTH_A_SAMPLE", 1)
+    X, y = many_rows()
+    weight = np.random.default_rng(0).uniform(1.0, 2.0, len(X))
+    usual = LinearObjective(X, learn_target(y), C=np.inf, sample_weight=weight).few_rows()
+    few = LinearObjective(X, learn_target(y), C=np.inf, sample_weight=weight * scale).few_rows()
+    for got, want in zip(few(few.start()), usual(usual.start()), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-9)
 
 
 @pytest.mark.parametrize("kind", [sp.csr_matrix, sp.csr_array])

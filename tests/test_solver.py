@@ -153,6 +153,9 @@ def test_coordinates_in_the_span_of_gradients_are_those_of_the_variables(kind):
             x = x - 0.1 * g
         else:
             assert part < 0.95 * norm  # all axes are taken
+        np.testing.assert_allclose(space.gradient_again(gradient), g, atol=1e-9 * norm)
+        nearby = space.gradient_again(gradient + 1e-3 * gradients[0])
+        assert np.linalg.norm(nearby - g) <= 1.001e-3 * np.linalg.norm(variables.gradient(gradients[0]))
         # x moves theta as far in v as in x, and the gradient is that with respect to x
         change = 1e-3 * rng.standard_normal(4) * (np.arange(4) <= i)
         there = space.theta(x + change) - space.theta(x)
@@ -173,6 +176,30 @@ def test_very_many_variables_start_in_the_span_of_gradients(n_axes, monkeypatch)
     assert n_axes == 3 or solution.n_iter <= whole.n_iter + 12
     if n_axes > whole.n_iter:
         assert solution.n_iter == whole.n_iter
+
+
+def test_a_gradient_that_is_not_finite_ends_a_span_as_it_ends_any_other(monkeypatch):
+    class Wall(Quadratic):
+        def __call__(self, theta):
+            value, gradient = super().__call__(theta)
+            return (np.inf, np.full(30, np.nan)) if theta[0] > 0.3 else (value, gradient)
+
+    A, best = np.diag(np.logspace(0, 2, 30)), np.full(30, 2.0)
+    with np.errstate(invalid="ignore"):
+        whole = minimize_lbfgs(Wall(A, best), np.zeros(30), tol=1e-8, max_iter=1000)
+        spanned(monkeypatch, 20)
+        solution = minimize_lbfgs(Wall(A, best), np.zeros(30), tol=1e-8, max_iter=1000)
+    assert solution.status == whole.status == "stalled"
+
+
+def test_variables_whose_curvature_is_next_to_nothing(monkeypatch):
+    """The square of the inverse of their factor overflows."""
+    spanned(monkeypatch, 20)
+    units = np.array([1.0, 1e-158, 1e3])
+    problem = Quadratic(np.diag(units**2), 1.0 / units, first=units)
+    solution = minimize_lbfgs(problem, np.zeros(3), tol=1e-8, max_iter=100)
+    assert solution.converged
+    np.testing.assert_allclose(solution.theta * units, 1.0, atol=1e-7)
 
 
 def test_renewed_variables_after_the_span_of_gradients(spread, monkeypatch):

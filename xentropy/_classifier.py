@@ -144,10 +144,11 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     The objective and its gradient come from one pass over X, block by block, in float64 also where X is float32; X is
     not copied if it is a C-ordered array, or a CSR matrix, of float32 or float64. Where the coefficients of a CSR
     matrix and their gradient take more than 1 MiB, `fit` stores its values once more, in the order of their columns,
-    which is two to three times as fast. Where X has hundreds of rows for each coefficient, `fit` starts from the
-    solution for a sample of an eighth of them at most, which no attribute counts; but not with `early_stopping`, which
-    ends on the way from the start, nor where `warm_start` goes on. Fits are deterministic: any number of threads gives
-    the same bits.
+    which is two to three times as fast. Where a dense X has hundreds of rows for each coefficient, and a pass over it
+    takes milliseconds, `fit` starts from the solution for a sample of an eighth of them at most, which no attribute
+    counts: but not with an L1 penalty, nor where a class or a feature shows in few rows, nor with `early_stopping`,
+    which ends on the way from the start, nor where `warm_start` goes on. Fits are deterministic: any number of threads
+    gives the same bits.
 
     References
     ----------

@@ -95,7 +95,15 @@ class Curvature:
         if self._row_weight is None:
             return (place * self._n).astype(np.int64), np.ones(n_rows)
         until = np.cumsum(self._row_weight)
-        return np.unique(np.searchsorted(until, place * until[-1], side="right"), return_counts=True)
+        at, times = np.unique(np.searchsorted(until, place * until[-1], side="right"), return_counts=True)
+        return at.astype(np.int64, copy=False), times
+
+    def shows_every_feature(self) -> bool:
+        """Whether no few of the rows make up what all tell of a feature: rare or far from the rest, they mislead."""
+        seen = _Seen(self._spread, self._mean is not None)
+        for rows, weight in self._centred_blocks(self._n):
+            seen.add(rows, weight)
+        return seen.least_telling() >= _TOO_FEW_ROWS
 
     def gram(self) -> np.ndarray:
         """Of the centred features, (d, d): their covariance."""
@@ -254,13 +262,21 @@ class _Seen:
         squares *= squares  # in place: each such array is as large as a block of rows
         self._fourth += weight**2 @ squares
 
+    def least_telling(self) -> float:
+        """How many rows, if they told alike, would tell as much of the feature that they tell least of."""
+        return float(self._counted()[1].min(initial=np.inf, where=self._variance > 0.0))
+
+    def _counted(self) -> tuple[np.ndarray, np.ndarray]:
+        """The share of each feature's variance that these rows show, and how many of them it takes to make that up."""
+        seen = np.maximum(self._second - np.where(self._is_centred, self._first**2 / self._unit, 0.0), 0.0)
+        return seen, np.divide(seen**2, self._fourth, out=np.zeros_like(seen), where=self._fourth > 0.0)
+
     def against_all(self) -> tuple[np.ndarray, np.ndarray]:
         """By what to multiply each feature in these rows, zero if they tell nothing of it: where they are too few, for
         it to have its variance in all rows. And the part of the variance that these few tell too little of.
 
         Others are left as they are: to scale nearly collinear features, each by a little, would part them."""
-        seen = np.maximum(self._second - np.where(self._is_centred, self._first**2 / self._unit, 0.0), 0.0)
-        n_telling = np.divide(seen**2, self._fourth, out=np.zeros_like(seen), where=self._fourth > 0.0)
+        seen, n_telling = self._counted()
         scale = np.sqrt(np.divide(1.0, seen, out=np.zeros_like(seen), where=n_telling > 0.5))
         scale[n_telling >= _TOO_FEW_ROWS] = 1.0
         return scale, self._variance * np.maximum(0.0, 1.0 - n_telling / _TOO_FEW_ROWS)

@@ -388,9 +388,9 @@ class LinearObjective:
         weight, mass = target["sample_weight"], float(self._n)
         if self._row_weight is not None:  # rows come in by their weight, which must not count again
             few._row_weight = times.astype(np.float64)
-            weight = few._row_weight / self._row_weight[rows] * (1.0 if weight is None else weight[rows])
+            weight = times * ((1.0 if weight is None else weight[rows]) / self._row_weight[rows])
             mass = self._row_weight.sum()
-        few.weight_sum = n_few * self.weight_sum / mass
+        few.weight_sum = n_few * (self.weight_sum / mass)
         few.C = self.C * self.weight_sum / few.weight_sum
         few._pass_with = partial(
             self._pass_with,
@@ -407,7 +407,7 @@ class LinearObjective:
             cost = min(few._cost_of(kind) for kind in few._hessian_kinds()) * few._n / self._n
             if cost < _ENOUGH_FOR_HESSIAN:
                 break
-        return few if cost < _MOST_FOR_HESSIAN else None
+        return few if cost < _MOST_FOR_HESSIAN and few._curvature.shows_every_feature() else None
 
     def learn_hessian(self, few: LinearObjective, theta: np.ndarray) -> None:
         """Take the Hessian at theta from few of the rows, for the variables to start with there."""

@@ -67,7 +67,7 @@ _MOST_INFLATED = 30.0
 
 # The minimum on a sample is off by what the sample leaves open, of the order of a percent of the value; where it is
 # hard to find, as with classes that a plane nearly separates, it is not worth more iterations
-_TOL_ON_SAMPLE, _MOST_ITER_ON_SAMPLE = 0.02, 12
+_TOL_ON_SAMPLE, _MOST_ITER_ON_SAMPLE, _SOON = 0.02, 12, 2
 
 # Finding the thread pools of the process takes milliseconds, limiting them microseconds.
 _thread_pools = lru_cache(maxsize=1)(ThreadpoolController)
@@ -206,14 +206,15 @@ class _Run:
         self.most_pulled, self.steady = 1 << 30, _STEADY
 
     def solved_on_sample(self, theta: np.ndarray) -> np.ndarray:
-        """The minimum of a sample, from theta; or near to it; or theta, if there is no sample, or it has no minimum."""
+        """The minimum of a sample, from theta, or near to it; or theta, if there is no sample, or it has no minimum, or
+        one that is near."""
         self.at = Progress(theta, inf)
         few = self.problem.few_rows() if self.max_iter else None
         if few is None:
             return theta
         run = _Run(few, _TOL_ON_SAMPLE, _MOST_ITER_ON_SAMPLE, lambda at: few.lack_of_minimum(at.value))
         found = run.start(theta).solve()
-        if found.status == "separated":
+        if found.status == "separated" or found.n_iter <= _SOON:  # which all rows find as soon
             return theta
         self.problem.learn_hessian(few, found.theta)
         return found.theta
@@ -459,7 +460,7 @@ class _Stage:
         run.coarse = None
         seen = self.value
         self.value, self.grad = run.problem(self.theta)
-        self.gradient = self.space.gradient(self.grad)
+        self.gradient = self.space.gradient_again(self.grad)  # type: ignore[union-attr]
         self.hidden = seen - self.value
         self.lowest = self.x, self.theta, self.value, self.grad, self.gradient
         self.n_evaluations += 1

@@ -37,7 +37,7 @@ class Problem(Protocol):
 
     @property
     def last_variables(self) -> Variables | ClassVariables | None:
-        """What any of the following has returned last."""
+        """What `variables` or `renewed_variables` has returned last, if without an L1 penalty."""
 
     def few_rows(self) -> Problem | None:
         """The same on a sample of the rows; None where that would save no time."""
@@ -90,6 +90,10 @@ class Smooth:
 
     def gradient(self, grad: np.ndarray) -> np.ndarray:
         return self.variables.gradient(grad)
+
+    def gradient_again(self, grad: np.ndarray) -> np.ndarray:
+        """The gradient at the same x, with more digits."""
+        return self.gradient(grad)
 
     def norms(self, x: np.ndarray, gradient: np.ndarray) -> tuple[float, float]:
         """Length of the gradient with respect to v, and of the part of it that x can change."""
@@ -144,6 +148,14 @@ class Spanned(Smooth):
             self._factor[n, : n + 1] = x[: n + 1]
         return x
 
+    def gradient_again(self, grad: np.ndarray) -> np.ndarray:
+        n, spare = self._n_axes + self._is_new, self._axes[-1]  # the axes stay: SciPy knows coordinates on them
+        self.variables.descent(grad, out=spare)
+        self._norm = np.sqrt(float(spare @ grad))
+        x = np.zeros(self._most)
+        x[:n] = self._solved(self._axes[:n] @ grad, transposed=False)
+        return x
+
     def norms(self, x: np.ndarray, gradient: np.ndarray) -> tuple[float, float]:
         return self._norm, min(self._norm, float(np.sqrt(gradient @ gradient)))
 
@@ -152,7 +164,8 @@ class Spanned(Smooth):
         n = len(products)
         if not n:  # which SciPy has taken since 1.14 only
             return products
-        return solve_triangular(self._factor[:n, :n], products, lower=True, trans=int(transposed))
+        factor = self._factor[:n, :n]
+        return solve_triangular(factor, products, lower=True, trans=int(transposed), check_finite=False)
 
 
 class Split:

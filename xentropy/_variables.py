@@ -61,8 +61,9 @@ class Variables:
     def descent(self, grad: np.ndarray, out: np.ndarray) -> None:
         """(L L^T)^-1 grad, into `out`: the change of theta along the gradient with respect to v."""
         if self.is_diagonal:
-            m = len(self.factor)
-            np.multiply(grad.reshape(m, -1), (self._inverse**2)[:, None], out=out.reshape(m, -1))
+            rows = out.reshape(len(self.factor), -1)
+            np.multiply(grad.reshape(rows.shape), self._inverse[:, None], out=rows)
+            rows *= self._inverse[:, None]  # twice: its square may overflow
         else:
             out[:] = self.theta(self.gradient(grad))
 

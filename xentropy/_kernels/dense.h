@@ -97,19 +97,20 @@ XE_INLINE const char *XE(fetch)(const char *ahead, ptrdiff_t lines)
 
 /* Rows of X as REAL, in place where that is possible: not where they are stored in another type, or shifted, or lie
  * here and there, or one of them is ignored: it may hold NaN, and 0 * NaN would reach the gradient, so it is read as
- * zeros; nor where a tail cannot be loaded under a mask. Then they are copied to scratch by copy_rows, a part at a time, just before the part
- * is used. */
+ * zeros; nor where a tail cannot be loaded under a mask. Then they are copied to scratch by copy_rows, a part at a
+ * time, just before the part is used. */
 static XE(rows) XE(dense_block)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, REAL *scratch)
 {
     const ptrdiff_t d = p->n_features, stride = XE(padded)(d), size = p->x_is_float ? sizeof(float) : sizeof(double);
     const double *s = p->target.sample_weight;
-    const char *x = (const char *)p->x + (p->rows ? p->rows[first] : first) * d * size;
-    int in_place = p->x_is_float == XE_IS_FLOAT && !p->shift && !p->rows && (XE_BYTES > 16 ? d >= VL : stride == d);
+    const char *x = (const char *)p->x + first * d * size;
+    int in_place = p->x_is_float == XE_IS_FLOAT && !p->shift && (XE_BYTES > 16 ? d >= VL : stride == d);
     for (ptrdiff_t r = 0; s && r < n_rows; r++) in_place &= s[first + r] != 0.0;
     const ptrdiff_t share = size > (ptrdiff_t)sizeof(REAL) ? 2 : 1;
     const XE(rows) here = {(const REAL *)(const void *)x, d, d, x + n_rows * d * size, share};
-    const XE(rows) copy = {scratch, stride, stride, here.ahead, share};
-    return in_place ? here : copy;
+    /* of rows here and there nothing is fetched ahead: what is here already is asked for */
+    const XE(rows) copy = {scratch, stride, stride, p->rows ? (const char *)scratch : here.ahead, share};
+    return in_place && !p->rows ? here : copy;
 }
 
 /* rows first + begin..first + end of X, features from..to, into their places in the copy of the block */

@@ -316,6 +316,7 @@ XE_INLINE void XE(exp_part)(const int n_vectors, const int is_whole, ptrdiff_t l
 XE_HOT double XE(exp_wide)(const REAL *z, ptrdiff_t n_classes, REAL top, REAL *e, ptrdiff_t e_step,
                            const XE(exp_end) * ends, ptrdiff_t ahead)
 {
+    _Static_assert(EXPS == 4, "the switch below takes the rests of fours");
     enum { SHORT = 16 }; /* vectors that are summed in REAL before they are added to doubles */
     const XE(exp_end) end = *ends;
     const V m = XE(all)(top);
