@@ -360,6 +360,9 @@ def test_where_a_sample_is_no_start(monkeypatch):
         few_ones[:, 1] = 0.0 if value == 1.0 else X[:, 1]
         few_ones[:8, 1] = value
         assert LinearObjective(few_ones, target).few_rows() is None
+    boundless = X.copy()
+    boundless[:, 1] *= 1e200  # whose squares overflow: `variables` says so, and nothing warns before
+    assert LinearObjective(boundless, target).few_rows() is None
     constant = X.copy()
     constant[:, 1] = 3.0
     assert LinearObjective(constant, target).few_rows() is not None

@@ -377,6 +377,7 @@ class LinearObjective:
             or self._stored * self.n_outputs < _WORTH_A_SAMPLE
             or n_few < _LEAST_ROWS_PER_VARIABLE * self.n_theta
             or n_few * self._prior.min() < _ROWS_OF_RAREST_CLASS * self.n_features
+            or not np.isfinite(self._spread).all()
             or self.l1_weights() is not None
             or not self._loss["loss"].convex
         ):
