@@ -136,28 +136,29 @@ class Spanned(Smooth):
 
     def gradient(self, grad: np.ndarray) -> np.ndarray:
         n = self._n_axes
-        self.variables.descent(grad, out=self._axes[n])
-        square = float(self._axes[n] @ grad)
-        self._norm = np.sqrt(square)
-        x = np.zeros(self._most)
-        x[:n] = self._solved(self._axes[:n] @ grad, transposed=False)
-        rest = square - float(x @ x)
-        self._is_new = n < self._most and rest > _NOTHING_NEW * square
+        x = self._coordinates(grad, n, self._axes[n])
+        rest = self._square - float(x @ x)
+        self._is_new = n < self._most and rest > _NOTHING_NEW * self._square
         if self._is_new:
             x[n] = np.sqrt(rest)
             self._factor[n, : n + 1] = x[: n + 1]
         return x
 
     def gradient_again(self, grad: np.ndarray) -> np.ndarray:
-        n, spare = self._n_axes + self._is_new, self._axes[-1]  # the axes stay: SciPy knows coordinates on them
-        self.variables.descent(grad, out=spare)
-        self._norm = np.sqrt(float(spare @ grad))
+        # the axes stay: SciPy knows coordinates on them
+        return self._coordinates(grad, self._n_axes + self._is_new, self._axes[-1])
+
+    def norms(self, x: np.ndarray, gradient: np.ndarray) -> tuple[float, float]:
+        norm = float(np.sqrt(self._square))
+        return norm, min(norm, float(np.sqrt(gradient @ gradient)))
+
+    def _coordinates(self, grad: np.ndarray, n: int, axis: np.ndarray) -> np.ndarray:
+        """On the first n axes. Writes what the axis of this gradient would be, and keeps its square."""
+        self.variables.descent(grad, out=axis)
+        self._square = float(axis @ grad)
         x = np.zeros(self._most)
         x[:n] = self._solved(self._axes[:n] @ grad, transposed=False)
         return x
-
-    def norms(self, x: np.ndarray, gradient: np.ndarray) -> tuple[float, float]:
-        return self._norm, min(self._norm, float(np.sqrt(gradient @ gradient)))
 
     def _solved(self, products: np.ndarray, *, transposed: bool) -> np.ndarray:
         """With the factor of as many axes."""
