@@ -265,6 +265,23 @@ def test_coarse_values_are_near(dtype, n, n_classes):
     assert again == value
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("offset", [0.0, 50.0])
+@pytest.mark.parametrize("n", [2000, 40_000])
+def test_coarse_values_resolve_what_they_say(n, offset, weighted):
+    rng = np.random.default_rng(n)
+    X = rng.standard_normal((n, 120)) + offset
+    y = (X[:, :10] + rng.gumbel(size=(n, 10))).argmax(axis=1)
+    weight = rng.exponential(size=n) if weighted else None
+    objective = LinearObjective(X, learn_target(y), sample_weight=weight)
+    theta = rng.standard_normal(objective.n_theta) / 8
+    noise = []
+    for _ in range(20):
+        theta = theta + 1e-6 * rng.standard_normal(len(theta))
+        noise.append(objective.coarse(theta.copy())[0] - objective(theta.copy())[0])
+    assert np.std(noise) < objective.coarse_resolution < 1e-6
+
+
 def test_where_no_coarse_values_are():
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((70_000, 30)), rng.integers(8, size=70_000)

@@ -16,6 +16,7 @@ class Quadratic:
     """1 + (theta - best)^T A (theta - best) / 2."""
 
     coarse = last_variables = None
+    coarse_resolution = 2e-7  # of values near one
 
     def __init__(self, A, best, *, l1=None, first=None, cost=np.inf):
         self.A, self.best, self.l1, self.cost = A, best, l1, cost

@@ -57,10 +57,6 @@ _BY_GRADIENT = 1e-9
 
 # A gradient below this length is short: a first step of one would go too far
 _SHORT = 0.5
-# Where the gradient promises a decrease of no more than this share of the value, that is taken with all digits: with
-# fewer, line searches of 1800 rows failed at a fifth of it
-_COARSE_GAP = 2e-7
-
 # Variables in which rounding grows more than that take all digits: with few, nearly collinear features asked for 114
 # evaluations instead of 29
 _MOST_INFLATED = 30.0
@@ -453,7 +449,7 @@ class _Stage:
         """Lengths of the gradient: once it is short, from here on with all digits."""
         run = self.of
         norm, part = self.space.norms(self.x, self.gradient)
-        is_fine = relative(norm, self.value) <= run.tol or 0.5 * norm**2 <= _COARSE_GAP * self.value
+        is_fine = relative(norm, self.value) <= run.tol or 0.5 * norm**2 <= run.problem.coarse_resolution
         is_fine = is_fine or run.problem.coarse is None
         if not is_fine or run.coarse is None:
             return norm, part

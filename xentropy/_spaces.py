@@ -36,6 +36,10 @@ class Problem(Protocol):
         thing, or where at what was evaluated last it would be too far off."""
 
     @property
+    def coarse_resolution(self) -> float:
+        """Smaller decreases are not seen in the values of `coarse`."""
+
+    @property
     def last_variables(self) -> Variables | ClassVariables | None:
         """What `variables` or `renewed_variables` has returned last, if without an L1 penalty."""
 
