@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from xentropy import SoftmaxClassifier, _objective, _solver
+from xentropy import SoftmaxClassifier, _objective, _solver, _variables
 from xentropy._objective import LinearObjective
 
 LOADERS = {"iris": load_iris, "wine": load_wine, "breast cancer": load_breast_cancer, "digits": load_digits}
@@ -263,6 +263,30 @@ def test_units_beyond_float32(scale):
     other = SoftmaxClassifier(C=1.0 / scale**2, tol=1e-9).fit(scale * X, y)
     np.testing.assert_allclose(other.coef_ * scale, clf.coef_, atol=1e-6)
     np.testing.assert_allclose(other.objective_ * scale**2, clf.objective_, rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_classes_too_large_to_be_kept_end_where_others_do(dtype, monkeypatch):
+    rng = np.random.default_rng(0)
+    X = (rng.standard_normal((6000, 40)) + rng.uniform(-2, 2, 40)).astype(dtype)
+    y = (2.0 * X @ rng.standard_normal((40, 25)) / 6.0 + rng.gumbel(size=(6000, 25))).argmax(axis=1)
+    weight = rng.exponential(size=6000) ** 3
+    kept = SoftmaxClassifier(tol=1e-8).fit(X, y, weight)
+    packed = []
+
+    class Packed(_variables.PackedClassVariables):
+        def __init__(self, curvatures):
+            super().__init__(curvatures)
+            packed.append(self)
+
+    monkeypatch.setattr(_objective, "PackedClassVariables", Packed)
+    monkeypatch.setattr(_objective, "_MOST_KEPT", 1000)
+    large = SoftmaxClassifier(tol=1e-8).fit(X, y, weight)
+    assert packed
+    assert large.converged_
+    assert large.history_["n_evaluations"][-1] < 100
+    np.testing.assert_allclose(large.coef_, kept.coef_, atol=1e-6)
+    np.testing.assert_allclose(large.objective_, kept.objective_, rtol=1e-12)
 
 
 # L1 and elastic net

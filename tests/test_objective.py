@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
+from scipy.linalg import eigvalsh
 
 from xentropy import _objective
 from xentropy._objective import LinearObjective
 from xentropy._solver import minimize_lbfgs
 from xentropy._targets import learn_target
-from xentropy._variables import ClassVariables, Variables
+from xentropy._variables import ClassVariables, PackedClassVariables, Variables
 
 N, D = 41, 7
 
@@ -164,6 +165,83 @@ def test_rows_without_curvature_are_left_out_of_the_hessian():
     objective._used = 1.0
     assert dear < 0.7 * objective.renewal_cost(1.0)
     compare(objective, theta, objective.renewed_variables(theta), rel=0.01)
+
+
+def large(monkeypatch):
+    """From here on the Hessians of three classes are too large to be kept."""
+    monkeypatch.setattr(_objective, "_MOST_KEPT", 2)
+    monkeypatch.setattr("xentropy._curvature._BLOCK_VALUES", 60)  # ten rows and fewer
+
+
+@pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_large_classes_one_after_the_other(weighted, fit_intercept, storage, monkeypatch):
+    X, y, coef, intercept, rng = problem(5, soft=False)
+    weights = rng.integers(0, 3, N) * 0.7 if weighted else None
+    offset = None if fit_intercept else np.array([1.0, 0.0, -1.0, 0.5, 0.0])
+    objective = LinearObjective(
+        storage(X), learn_target(y), C=0.3, sample_weight=weights, fit_intercept=fit_intercept, offset=offset
+    )
+    theta = objective.pack(coef - coef.mean(axis=0), intercept)[: objective.n_theta]
+    monkeypatch.setattr(_objective, "_NEGLIGIBLE_IN_LARGE", 0.0)
+    large(monkeypatch)
+    objective(theta)
+    objective._knows = "gram"
+    monkeypatch.setattr(LinearObjective, "_hessian_kinds", lambda self: ("classes",))
+    variables = objective.renewed_variables(theta)
+    assert isinstance(variables, PackedClassVariables)
+    rng = np.random.default_rng(0)
+    for k in range(5):
+        direction = np.zeros((objective.n_features + fit_intercept, 5))
+        direction[:, k] = rng.normal(size=len(direction))
+        change = 1e-5 * direction.ravel()
+        product = objective(theta + change)[1] - objective(theta - change)[1]
+        v = variables.v(change)
+        assert v @ v == pytest.approx(0.5 * change @ product, rel=3e-6)
+    for C in (0.3, 30.0):  # another C begins with what is at hand
+        objective.C = C
+        assert not isinstance(objective.variables(theta), ClassVariables)
+        assert isinstance(objective.renewed_variables(theta), PackedClassVariables)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_negligible_rows_of_large_classes_count_as_mean_ones(dtype):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(4000, 20))
+    coef = 0.2 * rng.normal(size=(20, 8))
+    y = (X @ coef + rng.gumbel(size=(4000, 8))).argmax(axis=1)
+    objective = LinearObjective(X + 3.0, learn_target(y), C=10.0)
+    theta = objective.pack(coef.T - coef.mean(axis=1), np.zeros(8))
+    curvature = objective._curvature
+    exact, _ = curvature.hessian(theta, is_coupled=False, negligible=0.0)
+    near = list(curvature.hessians_of_classes(theta, 0.1, dtype=dtype))
+    share = np.mean([len(at) for at, *_ in curvature._rows_of_classes(theta, 0.1)]) / len(X)
+    assert 0.5 < share < 0.9
+    assert curvature.share_of_classes(theta, 0.1) == pytest.approx(share, rel=0.1)
+    largest = 1.0
+    for hessian, want in zip(near, exact, strict=True):
+        hessian = np.triu(hessian) + np.triu(hessian, 1).T
+        ratios = eigvalsh(hessian, want)
+        assert 0.8 < ratios.min() < ratios.max() < 1.7
+        largest = max(largest, ratios.max())
+        np.testing.assert_allclose(hessian[-1, -1], want[-1, -1], rtol=1e-6)
+    assert largest > 1.1  # something was neglected
+
+
+def test_hessians_of_large_classes_cost_what_their_rows_do():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3000, 300))
+    coef = rng.normal(size=(300, 60))
+    objective = LinearObjective(X, learn_target((X @ coef).argmax(axis=1)))
+    assert objective.few_rows() is None
+    objective._knows = "gram"
+    theta = objective.pack(coef.T - coef.mean(axis=1), np.zeros(60))
+    objective(0.01 * theta)
+    half_of_the_rows = objective.renewal_cost(1.0)
+    objective(theta)
+    assert 10.0 < objective.renewal_cost(0.5) < 0.5 * half_of_the_rows < np.inf
+    assert isinstance(objective.renewed_variables(theta), PackedClassVariables)
 
 
 @pytest.mark.parametrize("n_classes", [2, 4])

@@ -9,7 +9,7 @@ from xentropy import _solver
 from xentropy._kernels._moments import moments
 from xentropy._solver import Solution, minimize_lbfgs
 from xentropy._spaces import Spanned
-from xentropy._variables import ClassVariables, Variables
+from xentropy._variables import ClassVariables, PackedClassVariables, Variables
 
 
 class Quadratic:
@@ -76,22 +76,43 @@ def test_variables_are_the_change_that_a_factor_makes():
             np.testing.assert_allclose(variables.gradient(theta), np.linalg.solve(L, theta.reshape(m, r)).ravel())
 
 
-def test_variables_of_each_class_leave_what_classes_share_alone():
+def packed(curvatures):
+    """One after the other; what is below the diagonal is not read."""
+    return PackedClassVariables(
+        np.triu(curvature) + np.tril(np.full_like(curvature, np.nan), -1) for curvature in curvatures
+    )
+
+
+@pytest.mark.parametrize(("make", "rtol"), [(ClassVariables, 1e-12), (packed, 2e-6)])
+@pytest.mark.parametrize("unit", [1.0, 1e-60])
+def test_variables_of_each_class_leave_what_classes_share_alone(make, rtol, unit):
     rng = np.random.default_rng(1)
     K, m = 3, 4
     B = rng.standard_normal((K, m, m))
-    A = B @ B.transpose(0, 2, 1) + np.eye(m)
-    variables = ClassVariables(A)
+    units = np.array([1.0, unit, 1.0, 1.0 / unit])  # of the features
+    A = (B @ B.transpose(0, 2, 1) + np.eye(m)) * units * units[:, None]
+    variables = make(A)
     theta = rng.standard_normal((m, K))
     theta -= theta.mean(axis=1, keepdims=True)
+    theta /= units[:, None]
     L = np.linalg.cholesky(A)
     v = np.stack([L[k].T @ theta[:, k] for k in range(K)], axis=1).ravel()
-    np.testing.assert_allclose(variables.v(theta.ravel()), v)
-    np.testing.assert_allclose(variables.theta(v), theta.ravel())
+    np.testing.assert_allclose(variables.v(theta.ravel()), v, rtol=rtol)
+    np.testing.assert_allclose(variables.theta(v).reshape(m, K) * units[:, None], theta * units[:, None], rtol=rtol)
+    grad = rng.standard_normal((m, K)) * units[:, None]
+    grad -= grad.mean(axis=1, keepdims=True)
+    expected = np.stack([np.linalg.solve(L[k], grad[:, k]) for k in range(K)], axis=1).ravel()
+    np.testing.assert_allclose(variables.gradient(grad.ravel()), expected, rtol=rtol)
     other = rng.standard_normal(m * K)
-    np.testing.assert_allclose(variables.theta(other).reshape(m, K).sum(axis=1), 0.0, atol=1e-14)
-    # gradient is the transpose of theta, for gradients that sum to zero over the classes
-    np.testing.assert_allclose(variables.theta(other) @ theta.ravel(), other @ variables.gradient(theta.ravel()))
+    shared = variables.theta(other).reshape(m, K).sum(axis=1)
+    np.testing.assert_allclose(shared * units, 0.0, atol=1e-14)
+    # gradient is the transpose of theta, for gradients that sum to zero over the classes: to all digits, or a line
+    # search would not find what the gradient promises
+    np.testing.assert_allclose(variables.theta(other) @ grad.ravel(), other @ variables.gradient(grad.ravel()))
+    descent = np.empty(m * K)
+    variables.descent(grad.ravel(), out=descent)
+    assert descent @ grad.ravel() == pytest.approx(expected @ expected, rel=4 * rtol)
+    assert variables.inflation == pytest.approx(np.max(np.linalg.norm(L, axis=2) / np.diagonal(L, axis1=1, axis2=2)))
 
 
 def test_a_curvature_that_is_not_positive_gives_its_diagonal():
@@ -112,6 +133,29 @@ def test_better_variables_pay(spread):
     assert fast.n_evaluations < 20 < 100 < slow.n_evaluations
     assert fast.n_evaluations == renewing.n_evaluations
     np.testing.assert_allclose(fast.theta, best, atol=1e-6)
+
+
+def test_renewals_that_do_not_end_it_wait_longer(monkeypatch):
+    """Where the curvature keeps changing, L-BFGS gets time to learn of it."""
+
+    class Restless(Quadratic):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            self.renewed_at = []
+
+        def renewal_cost(self, decline):
+            return self.cost
+
+        def renewed_variables(self, theta):
+            self.renewed_at.append(self.n_evaluations)
+            return Variables(self.first)  # no better than before
+
+    problem = Restless(np.diag(np.logspace(-7, 7, 60)), np.ones(60), cost=10.0)
+    minimize_lbfgs(problem, np.zeros(60), tol=1e-12, max_iter=300)
+    waits = np.diff([0, *problem.renewed_at])
+    assert len(waits) >= 4
+    assert (waits[:4] >= [10, 10, 20, 40]).all()
+    assert (waits[:3] < [20, 20, 40]).all()
 
 
 def spanned(monkeypatch, n_axes):

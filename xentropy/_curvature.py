@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from scipy.linalg import get_blas_funcs
 
 from ._kernels._pointwise import softmax
 
@@ -24,6 +25,8 @@ _BLOCK_VALUES = 1 << 16
 _LARGEST_BLOCK_VALUES = 1 << 20
 # To leave rows out of a block takes longer than to multiply them, unless only this share is left
 _WORTH_PICKING = 0.75
+# Rows that tell which share of them a Hessian is made of
+_ENOUGH_FOR_A_SHARE = 256
 
 
 def split(theta: np.ndarray, n_features: int, n_outputs: int) -> tuple[np.ndarray, np.ndarray]:
@@ -199,41 +202,109 @@ class Curvature:
             hessian.flat[:: len(entries) + 1] += of_classes[output] * unseen[feature]
         return hessian
 
+    def hessians_of_classes(self, theta: np.ndarray, negligible: float, *, dtype: str) -> Iterator[np.ndarray]:
+        """The Hessian at theta for each class alone, (size, size), one after the other: where all of them, as `hessian`
+        returns them, would take too much memory. In new arrays, on and above the diagonal; summed in `dtype`.
+
+        All rows are looked at. Those whose curvature for a class is below a negligible share of the mean one, over
+        rows and classes, count as that much of the mean row's x x^T.
+        """
+        d, step = len(self._spread), self._block_length()
+        (syrk,) = get_blas_funcs(["syrk"], dtype=np.dtype(dtype))
+        for at, weight, left in self._rows_of_classes(theta, negligible):
+            root, products = np.sqrt(weight), np.zeros((d, d), dtype)
+            hessian = np.zeros((d + (self._mean is not None),) * 2)
+            for first in range(0, len(at), step):
+                block = slice(first, first + step)
+                rows = self._centred(at[block])
+                rows *= root[block, None]
+                syrk(1.0, rows.astype(dtype, copy=False).T, beta=1.0, c=products.T, lower=1, overwrite_c=1)
+                hessian[:d, d:] += (root[block] @ rows)[:, None]
+            if left:
+                np.multiply(self.gram(), left, out=hessian[:d, :d])
+            hessian[:d, :d] += products
+            hessian[d:, d:] = weight.sum() + left
+            yield hessian
+
+    def share_of_classes(self, theta: np.ndarray, negligible: float) -> float:
+        """About what share of the rows, class by class, `hessians_of_classes` takes."""
+        n_some = min(self._n, _ENOUGH_FOR_A_SHARE)
+        some = self.of_rows(*self.sample(n_some))
+        n_used = sum(len(at) for at, *_ in some._rows_of_classes(theta, negligible))
+        return n_used / (some._n * self._n_outputs)
+
+    def _rows_of_classes(self, theta: np.ndarray, negligible: float) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
+        """For each class the rows that are not negligible, their curvatures, and what the others sum to."""
+        R = self._n_outputs
+        rows: list[list[np.ndarray]] = [[] for _ in range(R)]
+        curvatures: list[list[np.ndarray]] = [[] for _ in range(R)]
+        left = np.zeros(R)
+        for at, weight in self._blocks(self._n):
+            p = self._probabilities(self._centred(at), theta)
+            of_class = (weight[:, None] * p * (1.0 - p)).T
+            is_used = of_class > negligible * of_class.sum() / max(1, of_class.size)
+            left += of_class.sum(axis=1, where=~is_used)
+            for k in range(R):
+                used = np.flatnonzero(is_used[k])
+                rows[k].append(at[used])
+                curvatures[k].append(of_class[k, used])
+        for k in range(R):
+            yield np.concatenate(rows[k]), np.concatenate(curvatures[k]), left[k]
+
     def _rows_and_probabilities(
         self, theta: np.ndarray, n_coupled: int
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Blocks of centred rows, with a one for the intercept, their weights, and the probabilities of the classes."""
+        for at, weight in self._blocks(n_coupled):
+            rows = self._centred(at)
+            yield self._with_one(rows), weight, self._probabilities(rows, theta)
+
+    def _probabilities(self, rows: np.ndarray, theta: np.ndarray) -> np.ndarray:
         coef, intercept = split(theta, len(self._spread), self._n_outputs)
-        for rows, weight in self._centred_blocks(n_coupled):
-            logits = rows @ coef + intercept
-            if self._offset is not None:
-                logits += self._offset
-            if self._mean is not None:
-                rows = np.hstack([rows, np.ones((len(rows), 1))])
-            yield rows, weight, softmax(np.hstack([np.zeros_like(logits), logits]) if self._n_outputs == 1 else logits)
+        logits = rows @ coef + intercept
+        if self._offset is not None:
+            logits += self._offset
+        return softmax(np.hstack([np.zeros_like(logits), logits]) if self._n_outputs == 1 else logits)
 
     def _centred_blocks(self, n_coupled: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Rows of weight > 0, centred, as new float64 arrays, with their weights, which sum to one over all blocks: as
         many as a curvature of `n_coupled` variables needs."""
-        n, n_rows, d = self._n, self.n_rows(n_coupled), len(self._spread)
+        for at, weight in self._blocks(n_coupled):
+            yield self._centred(at), weight
+
+    def _blocks(self, n_coupled: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Where in X they are, and their weights."""
+        n, n_rows = self._n, self.n_rows(n_coupled)
         at, weights = self.sample(n_rows) if self._is_sampled(n_coupled) else (None, self._row_weight)
         total = 0.0 if weights is None else weights.sum()
-        largest = min(_LARGEST_BLOCK_VALUES, max(_BLOCK_VALUES, 4 * d**2))
-        step = max(1, largest // max(1, d))
+        step = self._block_length()
         for first in range(0, n if at is None else len(at), step):
             block = slice(first, first + step)
-            of_these = block if at is None else at[block]
-            found = self._X[of_these if self._rows is None else self._rows[of_these]]
-            rows = np.array(found, dtype=np.float64) if isinstance(found, np.ndarray) else found.toarray()
-            rows = rows.astype(np.float64, copy=False)
-            if self._mean is not None:
-                rows -= self._mean
+            of_these = np.arange(first, min(first + step, n)) if at is None else at[block]
+            if self._rows is not None:
+                of_these = self._rows[of_these]
             if weights is None:
-                yield rows, np.full(len(rows), 1.0 / n)
+                yield of_these, np.full(len(of_these), 1.0 / n)
             else:
                 weight = weights[block] / total
                 counted = weight > 0.0
-                yield (rows, weight) if counted.all() else (rows[counted], weight[counted])
+                yield (of_these, weight) if counted.all() else (of_these[counted], weight[counted])
+
+    def _centred(self, at: np.ndarray) -> np.ndarray:
+        """Those rows of X, as a new float64 array."""
+        found = self._X[at]
+        rows = (found if isinstance(found, np.ndarray) else found.toarray()).astype(np.float64, copy=False)
+        if self._mean is not None:
+            rows -= self._mean
+        return rows
+
+    def _with_one(self, rows: np.ndarray) -> np.ndarray:
+        """And a one for the intercept."""
+        return rows if self._mean is None else np.hstack([rows, np.ones((len(rows), 1))])
+
+    def _block_length(self) -> int:
+        d = len(self._spread)
+        return max(1, min(_LARGEST_BLOCK_VALUES, max(_BLOCK_VALUES, 4 * d**2)) // max(1, d))
 
     def _is_sampled(self, n_coupled: int) -> bool:
         return self.n_rows(n_coupled) < self._n

@@ -22,15 +22,18 @@ from ._kernels._moments import moments
 from ._kernels._threads import effective_n_threads
 from ._losses import CrossEntropy, Loss, check_loss
 from ._targets import Target
-from ._variables import ClassVariables, Variables
+from ._variables import ClassVariables, PackedClassVariables, Variables
 
 # Logits of features whose mean is this many times their spread lose three digits of sixteen to it
 _LARGE_OFFSET = 1e3
 # A factor of the curvature must not cost more than this many evaluations where it may not be needed
 _EVALUATIONS_FOR_GRAM = 8.0
 _MOST_COUPLED = 4096  # theta that one factor may couple: its matrix holds 128 MB
+_MOST_KEPT = 1 << 22  # entries of the Hessians of all classes, which are then kept for another C
+_MOST_PACKED = 1 << 26  # ... and of larger ones, of which only the factors are, in 128 MB
 # Rows whose curvature is below this share of the mean one are left out of a Hessian
 _NEGLIGIBLE = 1e-3
+_NEGLIGIBLE_IN_LARGE = 1.0  # ... and below this share out of the many of a Hessian that is not kept
 _CHEAP = 4.0  # ... unless all of them take no more than so many evaluations
 _RIDGE = 1e-12  # relative to the diagonal of a curvature: above what its factor rounds
 _SAME = 0.9999  # a value that declined to this share has about the same Hessian
@@ -40,7 +43,7 @@ _COARSE_OUTPUTS = 8  # so many save more than it takes to make floats of X, wher
 _LEAST_COARSE = 0.01  # a loss below this is of logits whose last digits tell in it
 # Rounding of float32 moves the mean loss of n rows by up to 8e-7 / sqrt(n) (standard deviation, over 28 problems of
 # 1800 to 300 000 rows), and by less where the loss is small. Line searches of 1800 rows failed at a fifth of this share
-_COARSE_RESOLUTION, _COARSE_SHARE = 2e-6, 2e-7
+_COARSE_RESOLUTION, _COARSE_SHARE = 8e-6, 2e-7
 _MOST_COARSE = 100.0  # ... and so is one of logits whose terms cancel that far: line searches failed from 400 on
 _MANY_EMPTY = 0.1  # of the columns of CSR X, that are worth one more array of its indices
 _RESTART = 4.0  # evaluations that new variables cost L-BFGS
@@ -175,6 +178,7 @@ class LinearObjective:
         )
         self._hessian: np.ndarray | None = None
         self._used = 1.0  # share of the rows that made the last Hessian of a class
+        self._used_at = np.inf  # the loss where that was estimated
 
     @property
     def n_theta(self) -> int:
@@ -331,6 +335,8 @@ class LinearObjective:
             raise ValueError(f"squares of column {column} of X overflow float64: divide it by its largest entry")
         if self.l1_weights() is not None:
             return Variables(np.sqrt(self._diagonal()))
+        if self._knows == "classes" and self._hessian is None:  # it was not kept
+            self._knows = "diagonal"
         if self._knows == "diagonal" and self._cost_of("gram") <= _EVALUATIONS_FOR_GRAM:
             self._knows = "gram"
         if self._hessian is not None:
@@ -352,6 +358,11 @@ class LinearObjective:
     def renewed_variables(self, theta: np.ndarray) -> Variables | ClassVariables:
         """Better variables than those in use: one step up the ladder, or of the Hessian at theta again."""
         self._knows = self._next_kind()
+        if self._knows == "classes" and self._has_large_classes:
+            self._hessian, ridge = None, self._ridge()
+            hessians = self._curvature.hessians_of_classes(theta, _NEGLIGIBLE_IN_LARGE, dtype=self._last_computed)
+            self.last_variables = PackedClassVariables(_with_diagonal(hessian, ridge) for hessian in hessians)
+            return self.last_variables
         if self._knows in ("classes", "coupled"):
             self._find_hessian(theta)
         return self._known_variables()
@@ -387,6 +398,7 @@ class LinearObjective:
             or self._stored * self.n_outputs < _WORTH_A_SAMPLE
             or n_few < _LEAST_ROWS_PER_VARIABLE * self.n_theta
             or n_few * self._prior.min() < _ROWS_OF_RAREST_CLASS * self.n_features
+            or self._has_large_classes
             or not np.isfinite(self._spread).all()
             or self.l1_weights() is not None
             or not self._loss["loss"].convex
@@ -489,14 +501,17 @@ class LinearObjective:
         self._hessian, self._used = self._curvature.hessian(theta, is_coupled=is_coupled, negligible=negligible)
         self._hessian_loss, _ = self._loss_and_gradient(theta, self._last_computed)
 
+    def _ridge(self) -> np.ndarray:
+        """What the penalty adds to the Hessian's diagonal for each feature, and what keeps it positive definite."""
+        start = self._diagonal()
+        ridge = _RIDGE * start
+        ridge[: self.n_features] += self.l2_weight
+        return ridge
+
     def _hessian_variables(self) -> Variables | ClassVariables:
         assert self._hessian is not None
         R, size = self.n_outputs, self.n_features + self.fit_intercept
-        start = self._diagonal()
-        ridge = np.full(size, self.l2_weight)
-        if self.fit_intercept:
-            ridge[-1] = 0.0
-        ridge += _RIDGE * start
+        start, ridge = self._diagonal(), self._ridge()
         hessian = self._hessian.copy()
         if hessian.ndim == 3:
             hessian.reshape(R, -1)[:, :: size + 1] += ridge
@@ -514,8 +529,11 @@ class LinearObjective:
         if kind == "diagonal":
             return 0.0
         n_factors, order = {"gram": (1, size), "classes": (R, size), "coupled": (1, R * size)}[kind]
-        if n_factors * order**2 > _MOST_COUPLED**2:
+        is_large = kind == "classes" and self._has_large_classes
+        if n_factors * order**2 > (_MOST_PACKED if is_large else _MOST_COUPLED**2):
             return np.inf
+        if is_large:
+            return self._evaluations(R * (1.7 * self._used_by_large() * self._n * size**2 + 1.5 * size**3))
         n = self._curvature.n_rows(size if kind == "gram" else R * size)
         n_grams = R if kind == "classes" else 1
         if kind == "coupled":
@@ -529,12 +547,30 @@ class LinearObjective:
         """That many evaluations take as long as so many multiplications and additions."""
         return work / (4.0 * self._stored * self.n_outputs + 3e6)
 
+    def _used_by_large(self) -> float:
+        """Estimates the share of the rows, class by class, that the Hessians of large classes are made of, where the
+        last evaluation was."""
+        if abs(self._last_loss - self._used_at) > _NEARBY * self._last_loss:
+            self._used = self._curvature.share_of_classes(self._last[0], _NEGLIGIBLE_IN_LARGE)
+            self._used_at = self._last_loss
+        return self._used
+
+    @property
+    def _has_large_classes(self) -> bool:
+        """Whether the Hessians of all classes are too large to be kept."""
+        return self.n_outputs > 1 and self.n_outputs * (self.n_features + self.fit_intercept) ** 2 > _MOST_KEPT
+
     @property
     def _stored(self) -> int:
         return self._n * self.n_features if isinstance(self._X, np.ndarray) else int(self._X.nnz)
 
     def _views(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return split(theta, self.n_features, self.n_outputs)
+
+
+def _with_diagonal(matrix: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
+    matrix.flat[:: len(matrix) + 1] += diagonal
+    return matrix
 
 
 def _without_empty_columns(X: Any) -> tuple[Any, np.ndarray | slice]:

@@ -7,10 +7,12 @@ is above its minimum.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 from scipy.linalg import LinAlgError, cholesky
-from scipy.linalg.blas import dtrsm, dtrsv
-from scipy.linalg.lapack import dtrtri
+from scipy.linalg.blas import dtpmv, dtpsv, dtrsm, dtrsv
+from scipy.linalg.lapack import dtrtri, dtrttp
 
 
 class Variables:
@@ -89,8 +91,7 @@ class ClassVariables:
     is_diagonal = False
 
     def __init__(self, curvatures: np.ndarray) -> None:
-        factors = [Variables.of_curvature(curvature.copy()).factor for curvature in curvatures]
-        self._factors = np.array([np.diag(factor) if factor.ndim == 1 else factor for factor in factors])
+        self._factors = np.array([_factor(curvature.copy()) for curvature in curvatures])
         self._inverses = np.array([dtrtri(factor, lower=1)[0] for factor in self._factors])
 
     @property
@@ -101,24 +102,76 @@ class ClassVariables:
     def theta(self, v: np.ndarray) -> np.ndarray:
         """theta = L^-T v, class by class, less what all classes have in common: unlike factors would bring it in, where
         nothing but a weak penalty drives it out again."""
-        theta = self._times(self._inverses.transpose(0, 2, 1), v).reshape(-1, len(self._factors))
-        return (theta - theta.mean(axis=1, keepdims=True)).ravel()
+        theta = self._solved(v, transposed=True)
+        theta -= theta.mean(axis=1, keepdims=True)
+        return theta.ravel()
 
     def v(self, theta: np.ndarray) -> np.ndarray:
         """v = L^T theta."""
-        return self._times(self._factors.transpose(0, 2, 1), theta)
+        return _times(self._factors.transpose(0, 2, 1), theta).ravel()
 
     def gradient(self, grad: np.ndarray) -> np.ndarray:
         """L^-1 grad, for a gradient that sums to zero over the classes."""
-        return self._times(self._inverses, grad)
+        return self._solved(grad, transposed=False).ravel()
 
     def descent(self, grad: np.ndarray, out: np.ndarray) -> None:
         """(L L^T)^-1 grad, into `out`."""
         out[:] = self.theta(self.gradient(grad))
 
-    def _times(self, matrices: np.ndarray, x: np.ndarray) -> np.ndarray:
-        columns = np.ascontiguousarray(x.reshape(-1, len(matrices)).T)
-        return np.matmul(matrices, columns[:, :, None])[:, :, 0].T.ravel()
+    def _solved(self, x: np.ndarray, *, transposed: bool) -> np.ndarray:
+        """(m, K), as a new array."""
+        return _times(self._inverses.transpose(0, 2, 1) if transposed else self._inverses, x)
+
+
+class PackedClassVariables(ClassVariables):
+    """The same of large factors: of each only the triangle is kept, in float32, that of a curvature whose diagonal is
+    one. That is exact enough for variables; what is computed with them is in float64.
+
+    Parameters
+    ----------
+    curvatures : iterable of float64 ndarray of shape (m, m), C-ordered
+        One after the other. Entries on and above the diagonals are read; they are overwritten.
+    """
+
+    inflation = 1.0
+
+    def __init__(self, curvatures: Iterable[np.ndarray]) -> None:
+        self._packed, units = [], []
+        for curvature in curvatures:
+            unit = np.sqrt(curvature.diagonal())
+            curvature /= unit
+            curvature /= unit[:, None]
+            factor = _factor(curvature)
+            self.inflation = max(self.inflation, _inflation(factor))
+            self._packed.append(dtrttp(factor, uplo="L")[0].astype(np.float32))
+            units.append(unit)
+        self._units = np.array(units).T
+
+    def v(self, theta: np.ndarray) -> np.ndarray:
+        return self._by_class(dtpmv, theta.reshape(self._units.shape) * self._units, transposed=True).ravel()
+
+    def _solved(self, x: np.ndarray, *, transposed: bool) -> np.ndarray:
+        x = x.reshape(self._units.shape)
+        if transposed:
+            return self._by_class(dtpsv, x, transposed=True) / self._units
+        return self._by_class(dtpsv, x / self._units, transposed=False)
+
+    def _by_class(self, blas: Callable[..., np.ndarray], x: np.ndarray, *, transposed: bool) -> np.ndarray:
+        columns = x.T.copy()
+        for column, packed in zip(columns, self._packed, strict=True):
+            column[:] = blas(len(column), packed.astype(np.float64), column, lower=1, trans=int(transposed))
+        return columns.T.copy()
+
+
+def _factor(curvature: np.ndarray) -> np.ndarray:
+    factor = Variables.of_curvature(curvature).factor
+    return np.diag(factor) if factor.ndim == 1 else factor
+
+
+def _times(matrices: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The product of each with a column of x, which is read as (m, K)."""
+    columns = np.ascontiguousarray(x.reshape(-1, len(matrices)).T)
+    return np.ascontiguousarray(np.matmul(matrices, columns[:, :, None])[:, :, 0].T)
 
 
 def _inflation(factor: np.ndarray) -> float:
