@@ -275,8 +275,8 @@ def test_classes_too_large_to_be_kept_end_where_others_do(dtype, monkeypatch):
     packed = []
 
     class Packed(_variables.PackedClassVariables):
-        def __init__(self, curvatures):
-            super().__init__(curvatures)
+        def __init__(self, factors):
+            super().__init__(factors)
             packed.append(self)
 
     monkeypatch.setattr(_objective, "PackedClassVariables", Packed)

@@ -215,7 +215,9 @@ def test_negligible_rows_of_large_classes_count_as_mean_ones(dtype):
     theta = objective.pack(coef.T - coef.mean(axis=1), np.zeros(8))
     curvature = objective._curvature
     exact, _ = curvature.hessian(theta, is_coupled=False, negligible=0.0)
-    near = list(curvature.hessians_of_classes(theta, 0.1, dtype=dtype))
+    near = curvature.of_each_class(np.copy, theta, 0.1, dtype=dtype, n_threads=2)
+    alone = curvature.of_each_class(np.copy, theta, 0.1, dtype=dtype)
+    np.testing.assert_array_equal(near, alone)
     share = np.mean([len(at) for at, *_ in curvature._rows_of_classes(theta, 0.1)]) / len(X)
     assert 0.5 < share < 0.9
     assert curvature.share_of_classes(theta, 0.1) == pytest.approx(share, rel=0.1)

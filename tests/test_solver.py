@@ -9,7 +9,7 @@ from xentropy import _solver
 from xentropy._kernels._moments import moments
 from xentropy._solver import Solution, minimize_lbfgs
 from xentropy._spaces import Spanned
-from xentropy._variables import ClassVariables, PackedClassVariables, Variables
+from xentropy._variables import ClassVariables, PackedClassVariables, PackedFactor, Variables
 
 
 class Quadratic:
@@ -77,10 +77,9 @@ def test_variables_are_the_change_that_a_factor_makes():
 
 
 def packed(curvatures):
-    """One after the other; what is below the diagonal is not read."""
-    return PackedClassVariables(
-        np.triu(curvature) + np.tril(np.full_like(curvature, np.nan), -1) for curvature in curvatures
-    )
+    """What is below the diagonal is not read."""
+    lower = np.tril(np.full(curvatures.shape[1:], np.nan), -1)
+    return PackedClassVariables([PackedFactor(np.triu(curvature) + lower) for curvature in curvatures])
 
 
 @pytest.mark.parametrize(("make", "rtol"), [(ClassVariables, 1e-12), (packed, 2e-6)])

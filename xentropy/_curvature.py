@@ -5,13 +5,15 @@ It only shapes the variables of a minimisation: so it may be of a sample, and le
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
-from scipy.linalg import get_blas_funcs
 
 from ._kernels._pointwise import softmax
+
+Factor = TypeVar("Factor")
 
 # A curvature of m coupled variables is taken from this many times m rows, where there are twice as many: it only shapes
 # the variables. Of 500 000 rows of 54 features and 7 classes, 5 m asked for 82 evaluations, 100 m for 25; all of them
@@ -202,32 +204,53 @@ class Curvature:
             hessian.flat[:: len(entries) + 1] += of_classes[output] * unseen[feature]
         return hessian
 
-    def hessians_of_classes(self, theta: np.ndarray, negligible: float, *, dtype: str) -> Iterator[np.ndarray]:
-        """The Hessian at theta for each class alone, (size, size), one after the other: where all of them, as `hessian`
-        returns them, would take too much memory. In new arrays, on and above the diagonal; summed in `dtype`.
+    def of_each_class(
+        self,
+        factor: Callable[[np.ndarray], Factor],
+        theta: np.ndarray,
+        negligible: float,
+        *,
+        dtype: str = "float64",
+        n_threads: int = 1,
+    ) -> list[Factor]:
+        """What `factor` makes of the Hessian at theta for each class alone, (size, size): where all of these, as
+        `hessian` returns them, would take too much memory. Summed in `dtype`; the same for any number of threads, which
+        share the classes.
 
         All rows are looked at. Those whose curvature for a class is below a negligible share of the mean one, over
         rows and classes, count as that much of the mean row's x x^T.
         """
+        gram = self.gram()
+
+        def factor_of(of_class: tuple[np.ndarray, np.ndarray, float]) -> Factor:
+            return factor(self._hessian_of_class(*of_class, gram, dtype))
+
+        of_classes = self._rows_of_classes(theta, negligible)
+        if n_threads == 1:
+            return list(map(factor_of, of_classes))
+        with ThreadPoolExecutor(n_threads) as pool:  # NumPy's products and factors do not hold the interpreter's lock
+            return list(pool.map(factor_of, of_classes))
+
+    def _hessian_of_class(
+        self, at: np.ndarray, weight: np.ndarray, left: float, gram: np.ndarray, dtype: str
+    ) -> np.ndarray:
         d, step = len(self._spread), self._block_length()
-        (syrk,) = get_blas_funcs(["syrk"], dtype=np.dtype(dtype))
-        for at, weight, left in self._rows_of_classes(theta, negligible):
-            root, products = np.sqrt(weight), np.zeros((d, d), dtype)
-            hessian = np.zeros((d + (self._mean is not None),) * 2)
-            for first in range(0, len(at), step):
-                block = slice(first, first + step)
-                rows = self._centred(at[block])
-                rows *= root[block, None]
-                syrk(1.0, rows.astype(dtype, copy=False).T, beta=1.0, c=products.T, lower=1, overwrite_c=1)
-                hessian[:d, d:] += (root[block] @ rows)[:, None]
-            if left:
-                np.multiply(self.gram(), left, out=hessian[:d, :d])
-            hessian[:d, :d] += products
-            hessian[d:, d:] = weight.sum() + left
-            yield hessian
+        root, products = np.sqrt(weight), np.zeros((d, d), dtype)
+        hessian = np.zeros((d + (self._mean is not None),) * 2)
+        for first in range(0, len(at), step):
+            block = slice(first, first + step)
+            rows = self._centred(at[block])
+            rows *= root[block, None]
+            hessian[:d, d:] += (root[block] @ rows)[:, None]
+            rows = rows.astype(dtype, copy=False)
+            products += rows.T @ rows
+        np.multiply(gram, left, out=hessian[:d, :d])
+        hessian[:d, :d] += products
+        hessian[d:, d:] = weight.sum() + left
+        return hessian
 
     def share_of_classes(self, theta: np.ndarray, negligible: float) -> float:
-        """About what share of the rows, class by class, `hessians_of_classes` takes."""
+        """About what share of the rows, class by class, `of_each_class` takes."""
         n_some = min(self._n, _ENOUGH_FOR_A_SHARE)
         some = self.of_rows(*self.sample(n_some))
         n_used = sum(len(at) for at, *_ in some._rows_of_classes(theta, negligible))

@@ -22,7 +22,7 @@ from ._kernels._moments import moments
 from ._kernels._threads import effective_n_threads
 from ._losses import CrossEntropy, Loss, check_loss
 from ._targets import Target
-from ._variables import ClassVariables, PackedClassVariables, Variables
+from ._variables import ClassVariables, PackedClassVariables, PackedFactor, Variables
 
 # Logits of features whose mean is this many times their spread lose three digits of sixteen to it
 _LARGE_OFFSET = 1e3
@@ -359,9 +359,7 @@ class LinearObjective:
         """Better variables than those in use: one step up the ladder, or of the Hessian at theta again."""
         self._knows = self._next_kind()
         if self._knows == "classes" and self._has_large_classes:
-            self._hessian, ridge = None, self._ridge()
-            hessians = self._curvature.hessians_of_classes(theta, _NEGLIGIBLE_IN_LARGE, dtype=self._last_computed)
-            self.last_variables = PackedClassVariables(_with_diagonal(hessian, ridge) for hessian in hessians)
+            self.last_variables = self._variables_of_large_classes(theta)
             return self.last_variables
         if self._knows in ("classes", "coupled"):
             self._find_hessian(theta)
@@ -508,6 +506,19 @@ class LinearObjective:
         ridge[: self.n_features] += self.l2_weight
         return ridge
 
+    def _variables_of_large_classes(self, theta: np.ndarray) -> PackedClassVariables:
+        self._hessian, ridge = None, self._ridge()
+
+        def factor(hessian: np.ndarray) -> PackedFactor:
+            hessian.flat[:: len(hessian) + 1] += ridge
+            return PackedFactor(hessian)
+
+        return PackedClassVariables(
+            self._curvature.of_each_class(
+                factor, theta, _NEGLIGIBLE_IN_LARGE, dtype=self._last_computed, n_threads=self._n_threads
+            )
+        )
+
     def _hessian_variables(self) -> Variables | ClassVariables:
         assert self._hessian is not None
         R, size = self.n_outputs, self.n_features + self.fit_intercept
@@ -566,11 +577,6 @@ class LinearObjective:
 
     def _views(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return split(theta, self.n_features, self.n_outputs)
-
-
-def _with_diagonal(matrix: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
-    matrix.flat[:: len(matrix) + 1] += diagonal
-    return matrix
 
 
 def _without_empty_columns(X: Any) -> tuple[Any, np.ndarray | slice]:

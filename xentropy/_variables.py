@@ -7,7 +7,7 @@ is above its minimum.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 from scipy.linalg import LinAlgError, cholesky
@@ -123,29 +123,39 @@ class ClassVariables:
         return _times(self._inverses.transpose(0, 2, 1) if transposed else self._inverses, x)
 
 
-class PackedClassVariables(ClassVariables):
-    """The same of large factors: of each only the triangle is kept, in float32, that of a curvature whose diagonal is
-    one. That is exact enough for variables; what is computed with them is in float64.
+class PackedFactor:
+    """The factor of a curvature, of which only the triangle is kept, in float32: L of that whose diagonal is one.
 
     Parameters
     ----------
-    curvatures : iterable of float64 ndarray of shape (m, m), C-ordered
-        One after the other. Entries on and above the diagonals are read; they are overwritten.
+    curvature : float64 ndarray of shape (m, m), C-ordered
+        Entries on and above the diagonal are read; it is overwritten.
+    """
+
+    def __init__(self, curvature: np.ndarray) -> None:
+        self.unit = np.sqrt(curvature.diagonal())
+        curvature /= self.unit
+        curvature /= self.unit[:, None]
+        factor = _factor(curvature)
+        self.inflation = _inflation(factor)
+        self.packed = dtrttp(factor, uplo="L")[0].astype(np.float32)
+
+
+class PackedClassVariables(ClassVariables):
+    """The same of large factors. Seven digits are exact enough for variables; what is computed with them is in float64.
+
+    Parameters
+    ----------
+    factors : list of PackedFactor
+        One for each class.
     """
 
     inflation = 1.0
 
-    def __init__(self, curvatures: Iterable[np.ndarray]) -> None:
-        self._packed, units = [], []
-        for curvature in curvatures:
-            unit = np.sqrt(curvature.diagonal())
-            curvature /= unit
-            curvature /= unit[:, None]
-            factor = _factor(curvature)
-            self.inflation = max(self.inflation, _inflation(factor))
-            self._packed.append(dtrttp(factor, uplo="L")[0].astype(np.float32))
-            units.append(unit)
-        self._units = np.array(units).T
+    def __init__(self, factors: list[PackedFactor]) -> None:
+        self.inflation = max(factor.inflation for factor in factors)
+        self._packed = [factor.packed for factor in factors]
+        self._units = np.array([factor.unit for factor in factors]).T
 
     def v(self, theta: np.ndarray) -> np.ndarray:
         return self._by_class(dtpmv, theta.reshape(self._units.shape) * self._units, transposed=True).ravel()
