@@ -89,6 +89,12 @@ def test_meson_installs_each_file(folder):
             assert path.with_suffix(".pyi").exists(), f"{path.name} has no stub"
 
 
+def test_the_readme_says_what_each_module_is():
+    layout = (ROOT / "README.md").read_text().split("\nxentropy/  ")[1].split("\ntests/")[0]
+    for path in PACKAGE.glob("*.py"):
+        assert f"{path.name} " in layout, f"README.md does not say what xentropy/{path.name} is"
+
+
 @pytest.mark.parametrize("name", COMPILED)
 def test_compiled_modules_declare_free_threading(name):
     module = importlib.import_module(name)
