@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import scipy.sparse as sp
@@ -132,14 +133,21 @@ def _images(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
     return np.rint(np.clip(90 * ink - 60, 0, 255)), y
 
 
-def _embeddings(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Like the output of a network: 512 features of unit length, correlated with a slowly falling spectrum, around the
-    centres of 100 classes."""
-    spectrum = np.arange(1, 513) ** -0.5
-    turned = np.linalg.qr(rng.standard_normal((512, 512)))[0]
-    y = rng.integers(0, 100, n)
-    X = ((rng.standard_normal((100, 512))[y] + 1.5 * rng.standard_normal((n, 512))) * spectrum) @ turned + 0.05
+def _embeddings(rng: np.random.Generator, n: int, d: int, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Like the output of a network: features of unit length, correlated with a slowly falling spectrum, around the
+    centres of the classes."""
+    spectrum = np.arange(1, d + 1) ** -0.5
+    turned = np.linalg.qr(rng.standard_normal((d, d)))[0]
+    y = rng.integers(0, n_classes, n)
+    X = ((rng.standard_normal((n_classes, d))[y] + 1.5 * rng.standard_normal((n, d))) * spectrum) @ turned + 0.05
     return X / np.linalg.norm(X, axis=1, keepdims=True), y
+
+
+def _sentiment(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings of 768 features, and what they tell of a label with two values."""
+    X, _ = _embeddings(rng, n, d=768, n_classes=100)
+    said = (X - X.mean(axis=0)) @ rng.standard_normal(768)
+    return X, _labels(rng, np.outer(3.0 * said / said.std(), [0.0, 1.0]))
 
 
 def _text(rng: np.random.Generator, n: int) -> tuple[sp.csr_matrix, np.ndarray]:
@@ -162,6 +170,7 @@ def _text(rng: np.random.Generator, n: int) -> tuple[sp.csr_matrix, np.ndarray]:
 LIKE: dict[str, tuple[Callable, int]] = {
     "land_cover_5e5x54_7": (_land_cover, 500_000),
     "images_6e4x784_10": (_images, 60_000),
-    "embeddings_2e4x512_100": (_embeddings, 20_000),
+    "embeddings_2e4x512_100": (partial(_embeddings, d=512, n_classes=100), 20_000),
+    "sentiment_2e4x768_2": (_sentiment, 20_000),
     "text_11300x130000_20": (_text, 11_300),
 }

@@ -167,6 +167,51 @@ def test_rows_without_curvature_are_left_out_of_the_hessian():
     compare(objective, theta, objective.renewed_variables(theta), rel=0.01)
 
 
+@pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_mean_squared_eigenvalue_of_correlations(weighted, storage):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((3000, 30)) @ rng.standard_normal((30, 30)) * np.logspace(-3, 3, 30) + 5.0
+    weight = rng.exponential(size=3000) if weighted else None
+    X[:, 7] = 2.0  # is nobody's relative
+    known = np.linalg.eigvalsh(np.corrcoef(np.delete(X, 7, axis=1), rowvar=False))
+    assert np.mean(known**2) > 1.5
+    objective = LinearObjective(storage(X), learn_target(np.arange(3000) % 2), sample_weight=weight)
+    assert objective._curvature.correlations()[0] == pytest.approx(np.mean(known**2), rel=0.2)
+    apart = LinearObjective(rng.standard_normal((3000, 30)), learn_target(np.arange(3000) % 2))
+    assert apart._curvature.correlations() == pytest.approx((1.0, 0.26), abs=0.1)
+    constant = LinearObjective(np.ones((2, 2)), learn_target(np.array([0, 1])))
+    assert constant._curvature.correlations() == (0.0, np.inf)
+
+
+def embeddings(n=4000, d=300):
+    """Of unit length, correlated with a falling spectrum."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, d)) * np.arange(1, d + 1) ** -0.6 @ np.linalg.qr(rng.standard_normal((d, d)))[0]
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    logits = X @ rng.standard_normal(d)
+    return X, (3.0 * logits / logits.std() + rng.logistic(size=n) > 0.0).astype(int)
+
+
+def test_correlated_features_start_with_a_gram_matrix_of_few_rows():
+    X, y = embeddings()
+    objective = LinearObjective(X, learn_target(y), C=100.0)
+    assert objective._cost_of("gram") > 16.0
+    start = objective.start()
+    objective(start)
+    assert not objective.variables(start).is_diagonal
+    assert 4 * 300 <= objective._curvature.n_rows_of_gram() < 2000
+    rng = np.random.default_rng(1)
+    apart = LinearObjective(rng.permuted(X, axis=0), learn_target(y), C=100.0)  # the same features, each on its own
+    assert apart.variables(start).is_diagonal
+    found = minimize_lbfgs(objective, start, tol=1e-4, max_iter=1000)
+    assert found.converged
+    assert found.n_evaluations < 30  # 220 with the diagonal
+    X[:, 5] *= rng.random(len(X)) < 0.003  # few rows show this one
+    rare = LinearObjective(X, learn_target(y), C=100.0)
+    assert rare.variables(start).is_diagonal
+
+
 def large(monkeypatch):
     """From here on the Hessians of three classes are too large to be kept."""
     monkeypatch.setattr(_objective, "_MOST_KEPT", 2)

@@ -27,6 +27,8 @@ _BLOCK_VALUES = 1 << 16
 _LARGEST_BLOCK_VALUES = 1 << 20
 # To leave rows out of a block takes longer than to multiply them, unless only this share is left
 _WORTH_PICKING = 0.75
+# Rows that tell how much features go together
+_ENOUGH_FOR_CORRELATIONS = 128
 # Rows that tell which share of them a Hessian is made of
 _ENOUGH_FOR_A_SHARE = 256
 
@@ -73,7 +75,7 @@ class Curvature:
         self._X, self._mean, self._spread, self._row_weight, self._rows = X, mean, spread, row_weight, rows
         self._n_outputs, self._offset = n_outputs, offset
         self._n = X.shape[0] if rows is None else len(rows)
-        self.rows_per_variable = ROWS_PER_VARIABLE
+        self.rows_per_variable = self.rows_per_feature = ROWS_PER_VARIABLE
         self._gram: np.ndarray | None = None
 
     def of_rows(self, rows: np.ndarray, row_weight: np.ndarray | None) -> Curvature:
@@ -90,8 +92,13 @@ class Curvature:
 
     def n_rows(self, n_coupled: int) -> int:
         """How many rows a curvature of so many variables is taken from."""
-        enough = self.rows_per_variable * n_coupled
-        return self._n if self._n < (2 if self._rows is None else 1) * enough else enough
+        return self._at_most(self.rows_per_variable * n_coupled)
+
+    def n_rows_of_gram(self) -> int:
+        return self._at_most(self.rows_per_feature * len(self._spread))
+
+    def _at_most(self, n_rows: int) -> int:
+        return self._n if self._n < (2 if self._rows is None else 1) * n_rows else n_rows
 
     def sample(self, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Indices of rows, in order, and their weights: those at so many equal steps of the sum of the weights, each at
@@ -110,18 +117,34 @@ class Curvature:
             seen.add(rows, weight)
         return seen.least_telling() >= _TOO_FEW_ROWS
 
+    def correlations(self) -> tuple[float, float]:
+        """The mean squared eigenvalue of the features' correlations, about, from some rows: one where there are none,
+        and up to as many as there are features. The trace of the squared correlations is the mean squared product of
+        two rows. And the share of these rows that make up what they tell of the feature that they tell least of: a
+        third for a normal one."""
+        rows = np.arange(self._n) if self._n < _ENOUGH_FOR_CORRELATIONS else self.sample(_ENOUGH_FOR_CORRELATIONS)[0]
+        varies = self._spread > 0.0
+        scaled = self._centred(rows if self._rows is None else self._rows[rows])[:, varies]
+        scaled /= np.sqrt(self._spread[varies])
+        seen = _Seen(np.ones(scaled.shape[1]), self._mean is not None)
+        seen.add(scaled, np.full(len(rows), 1.0 / len(rows)))
+        products = scaled @ scaled.T
+        np.fill_diagonal(products, 0.0)
+        n_products = len(rows) * (len(rows) - 1) * scaled.shape[1]
+        return float(np.vdot(products, products)) / max(1, n_products), seen.least_telling() / len(rows)
+
     def gram(self) -> np.ndarray:
         """Of the centred features, (d, d): their covariance."""
         if self._gram is None:
-            d = len(self._spread)
+            d, n_rows = len(self._spread), self.n_rows_of_gram()
             gram = np.zeros((d, d))
             seen = _Seen(self._spread, self._mean is not None)
-            for rows, weight in self._centred_blocks(d):
-                if self._is_sampled(d):
+            for rows, weight in self._centred_blocks(n_rows):
+                if n_rows < self._n:
                     seen.add(rows, weight)
                 rows *= np.sqrt(weight)[:, None]
                 gram += rows.T @ rows
-            if self._is_sampled(d):
+            if n_rows < self._n:
                 scale, _ = seen.against_all()
                 gram *= scale * scale[:, None]
                 gram.flat[:: d + 1] += np.where(scale == 0.0, self._spread, 0.0)
@@ -138,12 +161,13 @@ class Curvature:
         """
         d, R = len(self._spread), self._n_outputs
         size = d + (self._mean is not None)
+        n_rows = self.n_rows(R * size)
         blocks = np.zeros((R, size, size))
         coupled = np.zeros((size, R, size, R)) if is_coupled and R > 1 else None
         n_used = n_of_classes = 0
         of_classes, left, seen = np.zeros(R), np.zeros(R), self._seen()
-        for rows, weight, p in self._rows_and_probabilities(theta, R * size):
-            if self._is_sampled(R * size):
+        for rows, weight, p in self._rows_and_probabilities(theta, n_rows):
+            if n_rows < self._n:
                 seen.add(rows, weight)
             of_class = weight[:, None] * p * (1.0 - p)
             of_classes += of_class.sum(axis=0)[:R]
@@ -167,7 +191,7 @@ class Curvature:
         if left.any():  # centred features, and the intercept's column of ones
             blocks[:, :d, :d] += left[:, None, None] * self.gram()
             blocks[:, d:, d:] += left[:, None, None]
-        if self._is_sampled(R * size):
+        if n_rows < self._n:
             scale, unseen = seen.against_all()
             blocks *= scale * scale[:, None]
             blocks.reshape(R, -1)[:, :: size + 1] += np.outer(of_classes, unseen)
@@ -180,14 +204,14 @@ class Curvature:
 
     def hessian_of_entries(self, theta: np.ndarray, entries: np.ndarray) -> np.ndarray:
         """The Hessian at theta of theta[entries] alone."""
-        R = self._n_outputs
+        R, n_rows = self._n_outputs, self.n_rows(len(entries))
         feature, output = np.divmod(entries, R)
         of_output = [np.flatnonzero(output == k) for k in range(R)]
         hessian = np.zeros((len(entries), len(entries)))
         of_classes, seen = np.zeros(R), self._seen()
-        for rows, weight, p in self._rows_and_probabilities(theta, len(entries)):
+        for rows, weight, p in self._rows_and_probabilities(theta, n_rows):
             of_classes += (weight @ (p * (1.0 - p)))[:R]
-            if self._is_sampled(len(entries)):
+            if n_rows < self._n:
                 seen.add(rows, weight)
             columns = rows[:, feature]
             if R == 1:
@@ -198,7 +222,7 @@ class Curvature:
                 hessian[np.ix_(mine, mine)] += of_class.T @ (of_class * (weight * p[:, k])[:, None])
             columns *= p[:, output] * np.sqrt(weight)[:, None]
             hessian -= columns.T @ columns
-        if self._is_sampled(len(entries)):
+        if n_rows < self._n:
             scale, unseen = seen.against_all()
             hessian *= scale[feature] * scale[feature, None]
             hessian.flat[:: len(entries) + 1] += of_classes[output] * unseen[feature]
@@ -275,10 +299,10 @@ class Curvature:
             yield np.concatenate(rows[k]), np.concatenate(curvatures[k]), left[k]
 
     def _rows_and_probabilities(
-        self, theta: np.ndarray, n_coupled: int
+        self, theta: np.ndarray, n_rows: int
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Blocks of centred rows, with a one for the intercept, their weights, and the probabilities of the classes."""
-        for at, weight in self._blocks(n_coupled):
+        for at, weight in self._blocks(n_rows):
             rows = self._centred(at)
             yield self._with_one(rows), weight, self._probabilities(rows, theta)
 
@@ -289,16 +313,16 @@ class Curvature:
             logits += self._offset
         return softmax(np.hstack([np.zeros_like(logits), logits]) if self._n_outputs == 1 else logits)
 
-    def _centred_blocks(self, n_coupled: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Rows of weight > 0, centred, as new float64 arrays, with their weights, which sum to one over all blocks: as
-        many as a curvature of `n_coupled` variables needs."""
-        for at, weight in self._blocks(n_coupled):
+    def _centred_blocks(self, n_rows: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """So many of the rows of weight > 0, centred, as new float64 arrays, with their weights, which sum to one over
+        all blocks."""
+        for at, weight in self._blocks(n_rows):
             yield self._centred(at), weight
 
-    def _blocks(self, n_coupled: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _blocks(self, n_rows: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Where in X they are, and their weights."""
-        n, n_rows = self._n, self.n_rows(n_coupled)
-        at, weights = self.sample(n_rows) if self._is_sampled(n_coupled) else (None, self._row_weight)
+        n = self._n
+        at, weights = self.sample(n_rows) if n_rows < n else (None, self._row_weight)
         total = 0.0 if weights is None else weights.sum()
         step = self._block_length()
         for first in range(0, n if at is None else len(at), step):
@@ -328,9 +352,6 @@ class Curvature:
     def _block_length(self) -> int:
         d = len(self._spread)
         return max(1, min(_LARGEST_BLOCK_VALUES, max(_BLOCK_VALUES, 4 * d**2)) // max(1, d))
-
-    def _is_sampled(self, n_coupled: int) -> bool:
-        return self.n_rows(n_coupled) < self._n
 
     def _seen(self) -> _Seen:
         """Of the features, and of the intercept's column of ones."""
