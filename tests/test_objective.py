@@ -407,6 +407,17 @@ def test_coarse_values_resolve_what_they_say(n, offset, weighted):
     assert np.std(noise) < objective.coarse_resolution < 1e-6
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1e300])
+def test_coarse_values_of_extreme_weights_resolve_the_same(scale):
+    rng = np.random.default_rng(0)
+    X, target, weight = rng.standard_normal((9000, 30)), learn_target(np.arange(9000) % 8), rng.uniform(1, 2, 9000)
+    usual = LinearObjective(X, target, sample_weight=weight)
+    extreme = LinearObjective(X, target, sample_weight=weight * scale)
+    for objective in (usual, extreme):
+        objective(np.zeros(objective.n_theta))
+    assert extreme.coarse_resolution == pytest.approx(usual.coarse_resolution, rel=1e-9)
+
+
 def test_where_no_coarse_values_are():
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((70_000, 30)), rng.integers(8, size=70_000)

@@ -138,8 +138,10 @@ class LinearObjective:
             and label_smoothing == 0.0
             and (fit_intercept or offset is None)
         )
-        self._least_weight = 1.0
+        self._least_weight, self._n_alike = 1.0, float(self._n)  # rows of equal weight that would say as much
         if self._row_weight is not None:
+            share = self._row_weight / self._row_weight.sum()
+            self._n_alike = 1.0 / float(share @ share)
             self._least_weight = float(self._row_weight.min(initial=np.inf, where=self._row_weight > 0.0))
 
         if dense:
@@ -251,9 +253,8 @@ class LinearObjective:
     @property
     def coarse_resolution(self) -> float:
         """Decreases below this drown in the rounding of `coarse`, which is that of features with their offsets."""
-        weight = self._row_weight
-        n = self._n if weight is None else weight.sum() ** 2 / (weight @ weight)
-        return min(_COARSE_RESOLUTION * (1.0 + self._offsets) / np.sqrt(n), _COARSE_SHARE * self._last_loss)
+        rounding = _COARSE_RESOLUTION * (1.0 + self._offsets) / np.sqrt(self._n_alike)
+        return min(rounding, _COARSE_SHARE * self._last_loss)
 
     def _penalised(self, theta: np.ndarray, compute: str) -> tuple[float, np.ndarray]:
         loss, grad = self._loss_and_gradient(theta, compute)
@@ -411,7 +412,7 @@ class LinearObjective:
             return None
         rows, times = self._curvature.sample(n_few)
         few = copy(self)
-        few._n, few._row_weight, few._least_weight = len(rows), None, 1.0
+        few._n, few._row_weight, few._least_weight, few._n_alike = len(rows), None, 1.0, float(n_few)
         target = self._pass_with.keywords
         weight, mass = target["sample_weight"], float(self._n)
         if self._row_weight is not None:  # rows come in by their weight, which must not count again
