@@ -263,7 +263,8 @@ def test_negligible_rows_of_large_classes_count_as_mean_ones(dtype):
     near = curvature.of_each_class(np.copy, theta, 0.1, dtype=dtype, n_threads=2)
     alone = curvature.of_each_class(np.copy, theta, 0.1, dtype=dtype)
     np.testing.assert_array_equal(near, alone)
-    share = np.mean([len(at) for at, *_ in curvature._rows_of_classes(theta, 0.1)]) / len(X)
+    rows, *_ = curvature._rows_of_classes(theta, 0.1)
+    share = sum(len(at) for of_class in rows for at in of_class) / (8 * len(X))
     assert 0.5 < share < 0.9
     assert curvature.share_of_classes(theta, 0.1) == pytest.approx(share, rel=0.1)
     largest = 1.0
@@ -274,6 +275,47 @@ def test_negligible_rows_of_large_classes_count_as_mean_ones(dtype):
         largest = max(largest, ratios.max())
         np.testing.assert_allclose(hessian[-1, -1], want[-1, -1], rtol=1e-6)
     assert largest > 1.1  # something was neglected
+
+
+def test_when_large_classes_are_worth_it(monkeypatch):
+    monkeypatch.setattr(_objective, "_WORTH_A_SAMPLE", 1)
+    X, y = many_rows()
+    objective = LinearObjective(X, learn_target(y))
+    assert objective.few_rows() is not None
+    large(monkeypatch)
+    assert objective.few_rows() is None  # their Hessian would not be kept
+    monkeypatch.setattr(LinearObjective, "_hessian_kinds", lambda self: ("classes",))
+    start = objective.start()
+    objective(start)
+    objective._knows = "gram"
+    waits = []
+    for _ in range(4):
+        waits.append(objective.renewal_cost(0.5) - 4.0)
+        objective.renewed_variables(start)
+    np.testing.assert_allclose(np.array(waits) / waits[0], [1.0, 1.0, 2.0, 4.0])
+    objective.variables(start)
+    objective._knows = "gram"
+    assert objective.renewal_cost(0.5) == pytest.approx(waits[0] + 4.0)
+    for limit in ("_MOST_USED", "_MOST_PACKED"):
+        with monkeypatch.context() as only:
+            only.setattr(_objective, limit, 10)
+            assert objective.renewal_cost(0.5) == np.inf
+
+
+def test_large_classes_are_summed_like_the_evaluations(monkeypatch):
+    rng = np.random.default_rng(0)
+    X, target = rng.standard_normal((9000, 30)), learn_target(np.arange(9000) % 8)
+    objective, asked = LinearObjective(X, target), []
+    of_each_class = objective._curvature.of_each_class
+    monkeypatch.setattr(
+        objective._curvature, "of_each_class", lambda *a, **k: asked.append(k) or of_each_class(*a, **k)
+    )
+    objective._n_threads = 2
+    objective.coarse(np.zeros(objective.n_theta))
+    objective._variables_of_large_classes(np.zeros(objective.n_theta))
+    objective(np.ones(objective.n_theta))
+    objective._variables_of_large_classes(np.ones(objective.n_theta))
+    assert asked == [{"dtype": "float32", "n_threads": 2}, {"dtype": "float64", "n_threads": 2}]
 
 
 def test_hessians_of_large_classes_cost_what_their_rows_do():
@@ -405,6 +447,14 @@ def test_coarse_values_resolve_what_they_say(n, offset, weighted):
         theta = theta + 1e-6 * rng.standard_normal(len(theta))
         noise.append(objective.coarse(theta.copy())[0] - objective(theta.copy())[0])
     assert np.std(noise) < objective.coarse_resolution < 1e-6
+    if weighted and not offset:  # as fewer rows do
+        rows = weight > 1.0
+        assert objective.coarse_resolution > 1.2 * LinearObjective(X, learn_target(y)).coarse_resolution
+        equal = LinearObjective(X, learn_target(y), sample_weight=rows.astype(float))
+        fewer = LinearObjective(X[rows], learn_target(y[rows]))
+        for some in (equal, fewer):
+            some(np.zeros(some.n_theta))
+        assert equal.coarse_resolution == pytest.approx(fewer.coarse_resolution, rel=0.05)
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e300])

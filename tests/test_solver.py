@@ -134,29 +134,6 @@ def test_better_variables_pay(spread):
     np.testing.assert_allclose(fast.theta, best, atol=1e-6)
 
 
-def test_renewals_that_do_not_end_it_wait_longer(monkeypatch):
-    """Where the curvature keeps changing, L-BFGS gets time to learn of it."""
-
-    class Restless(Quadratic):
-        def __init__(self, *args, **options):
-            super().__init__(*args, **options)
-            self.renewed_at = []
-
-        def renewal_cost(self, decline):
-            return self.cost
-
-        def renewed_variables(self, theta):
-            self.renewed_at.append(self.n_evaluations)
-            return Variables(self.first)  # no better than before
-
-    problem = Restless(np.diag(np.logspace(-7, 7, 60)), np.ones(60), cost=10.0)
-    minimize_lbfgs(problem, np.zeros(60), tol=1e-12, max_iter=300)
-    waits = np.diff([0, *problem.renewed_at])
-    assert len(waits) >= 4
-    assert (waits[:4] >= [10, 10, 20, 40]).all()
-    assert (waits[:3] < [20, 20, 40]).all()
-
-
 def spanned(monkeypatch, n_axes):
     """From here on two variables are very many."""
     monkeypatch.setattr(_solver, "_VERY_MANY", 2)

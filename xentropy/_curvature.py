@@ -29,6 +29,8 @@ _LARGEST_BLOCK_VALUES = 1 << 20
 _WORTH_PICKING = 0.75
 # Rows that tell how much features go together
 _ENOUGH_FOR_CORRELATIONS = 128
+# Entries of the Hessians of classes that are worked on at once, each of which takes some five such arrays
+_MOST_AT_WORK = 1 << 21
 # Rows that tell which share of them a Hessian is made of
 _ENOUGH_FOR_A_SHARE = 256
 
@@ -242,23 +244,27 @@ class Curvature:
         share the classes.
 
         All rows are looked at. Those whose curvature for a class is below a negligible share of the mean one, over
-        rows and classes, count as that much of the mean row's x x^T.
+        the classes and a block of rows, count as that much of the mean row's x x^T.
         """
         gram = self.gram()
+        rows, curvatures, left = self._rows_of_classes(theta, negligible)
 
-        def factor_of(of_class: tuple[np.ndarray, np.ndarray, float]) -> Factor:
-            return factor(self._hessian_of_class(*of_class, gram, dtype))
+        def factor_of(k: int) -> Factor:
+            at, weight = np.concatenate(rows[k]), np.concatenate(curvatures[k])
+            rows[k], curvatures[k] = [], []
+            return factor(self._hessian_of_class(at, weight, left[k], gram, dtype))
 
-        of_classes = self._rows_of_classes(theta, negligible)
-        if n_threads == 1:
-            return list(map(factor_of, of_classes))
-        with ThreadPoolExecutor(n_threads) as pool:  # NumPy's products and factors do not hold the interpreter's lock
-            return list(pool.map(factor_of, of_classes))
+        n_workers = min(n_threads, max(1, _MOST_AT_WORK // gram.size))
+        if n_workers == 1:
+            return [factor_of(k) for k in range(len(rows))]
+        with ThreadPoolExecutor(n_workers) as pool:  # NumPy's products and factors do not hold the interpreter's lock
+            return list(pool.map(factor_of, range(len(rows))))
 
     def _hessian_of_class(
         self, at: np.ndarray, weight: np.ndarray, left: float, gram: np.ndarray, dtype: str
     ) -> np.ndarray:
         d, step = len(self._spread), self._block_length()
+        unit = np.sqrt(np.where(self._spread > 0.0, self._spread, 1.0))  # squares of any other may overflow float32
         root, products = np.sqrt(weight), np.zeros((d, d), dtype)
         hessian = np.zeros((d + (self._mean is not None),) * 2)
         for first in range(0, len(at), step):
@@ -266,10 +272,12 @@ class Curvature:
             rows = self._centred(at[block])
             rows *= root[block, None]
             hessian[:d, d:] += (root[block] @ rows)[:, None]
+            rows /= unit
             rows = rows.astype(dtype, copy=False)
             products += rows.T @ rows
-        np.multiply(gram, left, out=hessian[:d, :d])
-        hessian[:d, :d] += products
+        hessian[:d, :d] = products
+        hessian[:d, :d] *= unit * unit[:, None]
+        hessian[:d, :d] += left * gram
         hessian[d:, d:] = weight.sum() + left
         return hessian
 
@@ -277,11 +285,14 @@ class Curvature:
         """About what share of the rows, class by class, `of_each_class` takes."""
         n_some = min(self._n, _ENOUGH_FOR_A_SHARE)
         some = self.of_rows(*self.sample(n_some))
-        n_used = sum(len(at) for at, *_ in some._rows_of_classes(theta, negligible))
-        return n_used / (some._n * self._n_outputs)
+        rows, *_ = some._rows_of_classes(theta, negligible)
+        return sum(len(at) for of_class in rows for at in of_class) / (some._n * self._n_outputs)
 
-    def _rows_of_classes(self, theta: np.ndarray, negligible: float) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
-        """For each class the rows that are not negligible, their curvatures, and what the others sum to."""
+    def _rows_of_classes(
+        self, theta: np.ndarray, negligible: float
+    ) -> tuple[list[list[np.ndarray]], list[list[np.ndarray]], np.ndarray]:
+        """For each class, block by block, the rows that are not negligible, and their curvatures; and what those of the
+        others sum to."""
         R = self._n_outputs
         rows: list[list[np.ndarray]] = [[] for _ in range(R)]
         curvatures: list[list[np.ndarray]] = [[] for _ in range(R)]
@@ -293,10 +304,9 @@ class Curvature:
             left += of_class.sum(axis=1, where=~is_used)
             for k in range(R):
                 used = np.flatnonzero(is_used[k])
-                rows[k].append(at[used])
+                rows[k].append(at[used].astype(np.int32 if self._X.shape[0] < 1 << 31 else np.int64))
                 curvatures[k].append(of_class[k, used])
-        for k in range(R):
-            yield np.concatenate(rows[k]), np.concatenate(curvatures[k]), left[k]
+        return rows, curvatures, left
 
     def _rows_and_probabilities(
         self, theta: np.ndarray, n_rows: int

@@ -33,18 +33,24 @@ _MOST_KEPT = 1 << 22  # entries of the Hessians of all classes, which are then k
 _MOST_PACKED = 1 << 26  # ... and of larger ones, of which only the factors are, in 128 MB
 # Rows whose curvature is below this share of the mean one are left out of a Hessian
 _NEGLIGIBLE = 1e-3
-_NEGLIGIBLE_IN_LARGE = 1.0  # ... and below this share out of the many of a Hessian that is not kept
 _CHEAP = 4.0  # ... unless all of them take no more than so many evaluations
+_NEGLIGIBLE_IN_LARGE = 1.0  # ... and below this share out of the many of a Hessian that is not kept
+_MOST_USED = 1 << 23  # rows, over all classes, that such are made of: 12 bytes each
+_ITERATIONS_WITH_LARGE = 10  # to expect with them, each of which solves with all factors
+# The third such Hessian waits that many times longer, and so on: if two were not enough, the curvature changes on the
+# way, and what L-BFGS learns of it counts. 10 000 rows of 256 log-normal features, K = 150: 926 evaluations, not 1833.
+# Hessians that are kept do not: fits of heavy-tailed features with large C did not converge within 1000 iterations
+_LONGER = 2.0
 _RIDGE = 1e-12  # relative to the diagonal of a curvature: above what its factor rounds
 _SAME = 0.9999  # a value that declined to this share has about the same Hessian
 _NEARBY = 0.02  # ... and so has a loss that differs by this share, for another C
 _WORTH_COARSE = 1 << 21  # multiplications of an evaluation, some 0.2 ms, that float32 saves enough of
 _COARSE_OUTPUTS = 8  # so many save more than it takes to make floats of X, where it is not stored in them
 _LEAST_COARSE = 0.01  # a loss below this is of logits whose last digits tell in it
-# Rounding of float32 moves the mean loss of n rows by up to 8e-7 / sqrt(n) (standard deviation, over 28 problems of
+_MOST_COARSE = 100.0  # ... and so is one of logits whose terms cancel that far: line searches failed from 400 on
+# Rounding of float32 moves the mean loss of n rows by 1e-7 to 8e-7 / sqrt(n) (standard deviation, over 28 problems of
 # 1800 to 300 000 rows), and by less where the loss is small. Line searches of 1800 rows failed at a fifth of this share
 _COARSE_RESOLUTION, _COARSE_SHARE = 8e-6, 2e-7
-_MOST_COARSE = 100.0  # ... and so is one of logits whose terms cancel that far: line searches failed from 400 on
 _MANY_EMPTY = 0.1  # of the columns of CSR X, that are worth one more array of its indices
 # Where features go together (the mean squared eigenvalue of their correlations is one where they do not), a Gram matrix
 # of a few rows for each saves more than it takes; elsewhere it took up to twice the time. 20 000 embeddings of 768
@@ -187,7 +193,8 @@ class LinearObjective:
         )
         self._hessian: np.ndarray | None = None
         self._used = 1.0  # share of the rows that made the last Hessian of a class
-        self._used_at = np.inf  # the loss where that was estimated
+        self._used_by_large, self._used_at = 1.0, np.inf  # by large classes, and the loss where that was estimated
+        self._n_large = 0  # so many times since the start they were found
 
     @property
     def n_theta(self) -> int:
@@ -344,7 +351,7 @@ class LinearObjective:
         if self.l1_weights() is not None:
             return Variables(np.sqrt(self._diagonal()))
         if self._knows == "classes" and self._hessian is None:  # it was not kept
-            self._knows = "diagonal"
+            self._knows, self._n_large = "diagonal", 0
         if self._knows == "diagonal" and self._starts_with_gram():
             self._knows = "gram"
         if self._hessian is not None:
@@ -515,7 +522,8 @@ class LinearObjective:
         return ridge
 
     def _variables_of_large_classes(self, theta: np.ndarray) -> PackedClassVariables:
-        self._hessian, ridge = None, self._ridge()
+        ridge = self._ridge()
+        self._n_large += 1
 
         def factor(hessian: np.ndarray) -> PackedFactor:
             hessian.flat[:: len(hessian) + 1] += ridge
@@ -552,7 +560,7 @@ class LinearObjective:
         if n_factors * order**2 > (_MOST_PACKED if is_large else _MOST_COUPLED**2):
             return np.inf
         if is_large:
-            return self._evaluations(R * (1.7 * self._used_by_large() * self._n * size**2 + 1.5 * size**3))
+            return self._cost_of_large_classes()
         n = self._curvature.n_rows_of_gram() if kind == "gram" else self._curvature.n_rows(R * size)
         n_grams = R if kind == "classes" else 1
         if kind == "coupled":
@@ -578,13 +586,19 @@ class LinearObjective:
         """That many evaluations take as long as so many multiplications and additions."""
         return work / (4.0 * self._stored * max(_OUTPUTS_OF_A_READ, self.n_outputs) + 3e6)
 
-    def _used_by_large(self) -> float:
-        """Estimates the share of the rows, class by class, that the Hessians of large classes are made of, where the
-        last evaluation was."""
+    def _cost_of_large_classes(self) -> float:
+        """That of the Hessians of large classes, from the share of the rows that they are made of where the last
+        evaluation was; and of their factors, in what iterations may still be needed."""
         if abs(self._last_loss - self._used_at) > _NEARBY * self._last_loss:
-            self._used = self._curvature.share_of_classes(self._last[0], _NEGLIGIBLE_IN_LARGE)
+            self._used_by_large = self._curvature.share_of_classes(self._last[0], _NEGLIGIBLE_IN_LARGE)
             self._used_at = self._last_loss
-        return self._used
+        R, n, size = self.n_outputs, self._n, self.n_features + self.fit_intercept
+        n_used = self._used_by_large * n
+        if R * n_used > _MOST_USED:
+            return np.inf
+        hessians = R * (n_used * (1.3 * size**2 + 200.0 * size) + 2000.0 * n + 1.5 * size**3 + 5e6)
+        solves = _ITERATIONS_WITH_LARGE * R * 29.0 * size**2
+        return self._evaluations(hessians + solves) * _LONGER ** max(0, self._n_large - 1)
 
     @property
     def _has_large_classes(self) -> bool:

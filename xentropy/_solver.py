@@ -35,9 +35,6 @@ _MOST_REMEMBERED, _SHORTEST_MEMORY = 600_000, 3
 _VERY_MANY, _N_AXES = 200_000, 20
 # A stage shows its pace after this many evaluations
 _LEAST_EVALUATIONS = 8
-# ... and waits that many times longer from the third renewal on: if two were not enough, the curvature changes on the
-# way, and what L-BFGS learns of it counts. 10 000 rows of 256 log-normal features, K = 150: 926 evaluations, not 1833
-_LONGER = 2.0
 # Decreases below this share of the value, three times in a row, drown in its rounding
 _VISIBLE_DECREASE = 1e-12
 # ... as do differences below this one
@@ -203,7 +200,6 @@ class _Run:
         self.l1 = problem.l1_weights()
         self.coarse = problem.coarse if self.l1 is None else None
         self.most_pulled, self.steady = 1 << 30, _STEADY
-        self.n_renewed = 0
 
     def solved_on_sample(self, theta: np.ndarray) -> np.ndarray:
         """The minimum of a sample, from theta, or near to it; or theta, if there is no sample, or it has no minimum, or
@@ -319,7 +315,6 @@ class _Run:
     def _better_space(self) -> Smooth | Support:
         theta, problem = self.at.theta, self.problem
         if self.l1 is None:
-            self.n_renewed += 1
             return self._smooth(problem.renewed_variables(theta))
         return Support(problem, theta, self.grad, self.l1, self.most_pulled)
 
@@ -504,8 +499,7 @@ class _Stage:
         if self.n_evaluations < _LEAST_EVALUATIONS and not isinstance(self.space, Split):  # which counts iterations
             return False
         cost = self.space.renewal_cost(self.of.problem, self.theta, self.value / self.start_value)
-        wait = cost * _LONGER ** max(0, self.of.n_renewed - 1)
-        return self.n_evaluations >= max(_LEAST_EVALUATIONS, wait) and self._left(norm) > cost
+        return self.n_evaluations >= max(_LEAST_EVALUATIONS, cost) and self._left(norm) > cost
 
     def _left(self, norm: float) -> float:
         """Evaluations from here to `tol`, at the pace of this stage."""
