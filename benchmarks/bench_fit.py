@@ -96,6 +96,7 @@ class LargeFit:
     def objective(self, classifier) -> float:
         coef = classifier.coef_.astype(np.float64)
         z = self.X @ coef.T + classifier.intercept_.astype(np.float64)
+        z = np.hstack([np.zeros_like(z), z]) if z.shape[1] == 1 else z
         loss = logsumexp(z, axis=1) - z[np.arange(len(self.y)), self.y]
         return classifier.C * loss.sum() + 0.5 * np.sum(coef**2)
 

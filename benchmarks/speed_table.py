@@ -60,7 +60,7 @@ ENTRIES = (
         "`SoftmaxClassifier().fit`",
         "`LogisticRegression`: its fastest solver to the same objective, given up after 30 s",
         "bench_fit.LargeFit",
-        ("3e5x37_6", "6e4x700_10", "2e4x512_100", "csr_2e5x1e4_5", "text_11300x130000_20"),
+        ("3e5x37_6", "6e4x700_10", "2e4x512_100", "sentiment_2e4x768_2", "csr_2e5x1e4_5", "text_11300x130000_20"),
         columns=("float64",),
     ),
     Entry(
