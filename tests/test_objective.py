@@ -177,11 +177,20 @@ def test_the_mean_squared_eigenvalue_of_correlations(weighted, storage):
     known = np.linalg.eigvalsh(np.corrcoef(np.delete(X, 7, axis=1), rowvar=False))
     assert np.mean(known**2) > 1.5
     objective = LinearObjective(storage(X), learn_target(np.arange(3000) % 2), sample_weight=weight)
-    assert objective._curvature.correlations()[0] == pytest.approx(np.mean(known**2), rel=0.2)
+    assert objective._curvature.correlations[0] == pytest.approx(np.mean(known**2), rel=0.2)
     apart = LinearObjective(rng.standard_normal((3000, 30)), learn_target(np.arange(3000) % 2))
-    assert apart._curvature.correlations() == pytest.approx((1.0, 0.26), abs=0.1)
+    assert apart._curvature.correlations == pytest.approx((1.0, 0.26), abs=0.1)
     constant = LinearObjective(np.ones((2, 2)), learn_target(np.array([0, 1])))
-    assert constant._curvature.correlations() == (0.0, np.inf)
+    assert constant._curvature.correlations == (0.0, np.inf)
+
+
+def test_correlations_are_those_of_rows_with_weight():
+    rng = np.random.default_rng(0)
+    X, target, weight = rng.standard_normal((100, 30)), learn_target(np.arange(100) % 2), np.ones(100)
+    weight[:40] = 0.0
+    usual = LinearObjective(X, target, sample_weight=weight)._curvature.correlations
+    X[:40] = 1e6
+    assert LinearObjective(X, target, sample_weight=weight)._curvature.correlations == usual
 
 
 def embeddings(n=4000, d=300):

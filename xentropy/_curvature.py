@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -119,12 +120,13 @@ class Curvature:
             seen.add(rows, weight)
         return seen.least_telling() >= _TOO_FEW_ROWS
 
+    @cached_property
     def correlations(self) -> tuple[float, float]:
         """The mean squared eigenvalue of the features' correlations, about, from some rows: one where there are none,
         and up to as many as there are features. The trace of the squared correlations is the mean squared product of
         two rows. And the share of these rows that make up what they tell of the feature that they tell least of: a
         third for a normal one."""
-        rows = np.arange(self._n) if self._n < _ENOUGH_FOR_CORRELATIONS else self.sample(_ENOUGH_FOR_CORRELATIONS)[0]
+        rows, _ = self.sample(min(self._n, _ENOUGH_FOR_CORRELATIONS))
         varies = self._spread > 0.0
         scaled = self._centred(rows if self._rows is None else self._rows[rows])[:, varies]
         scaled /= np.sqrt(self._spread[varies])

@@ -575,7 +575,7 @@ class LinearObjective:
         cost = self._cost_of("gram")
         if cost <= _EVALUATIONS_FOR_GRAM or np.isinf(cost):
             return cost <= _EVALUATIONS_FOR_GRAM
-        correlated, telling = self._curvature.correlations()
+        correlated, telling = self._curvature.correlations
         if correlated < _CORRELATED or telling < _LEAST_TELLING / ROWS_PER_VARIABLE:
             return False
         affordable = _CHEAP / self._evaluations(1.4 * (self.n_features + self.fit_intercept) ** 3)

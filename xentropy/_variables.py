@@ -150,12 +150,13 @@ class PackedClassVariables(ClassVariables):
         One for each class.
     """
 
-    inflation = 1.0
-
     def __init__(self, factors: list[PackedFactor]) -> None:
-        self.inflation = max(factor.inflation for factor in factors)
-        self._packed = [factor.packed for factor in factors]
+        self._packed = factors
         self._units = np.array([factor.unit for factor in factors]).T
+
+    @property
+    def inflation(self) -> float:
+        return max(factor.inflation for factor in self._packed)
 
     def v(self, theta: np.ndarray) -> np.ndarray:
         return self._by_class(dtpmv, theta.reshape(self._units.shape) * self._units, transposed=True).ravel()
@@ -168,8 +169,9 @@ class PackedClassVariables(ClassVariables):
 
     def _by_class(self, blas: Callable[..., np.ndarray], x: np.ndarray, *, transposed: bool) -> np.ndarray:
         columns = x.T.copy()
-        for column, packed in zip(columns, self._packed, strict=True):
-            column[:] = blas(len(column), packed.astype(np.float64), column, lower=1, trans=int(transposed))
+        for column, factor in zip(columns, self._packed, strict=True):
+            packed = factor.packed.astype(np.float64)
+            column[:] = blas(len(column), packed, column, lower=1, trans=int(transposed))
         return columns.T.copy()
 
 
