@@ -105,7 +105,7 @@ HOT = {"few_logits": 80, "few_gradient": 100, "stream_two_blocks": 250, "one_log
        "sparse_logits": 300, "sparse_gradient": 80, "tile_logits": 40, "tile_gradient": 40, "sigmoid_losses": 100,
        "rows_are_fine": 10, "label_losses": 15, "label_loss": 12, "row_loss": 15, "mixed_sums": 8, "mixed_gradient": 8,
        "mix_columns": 20, "finish_mixed": 20, "scale_mixed": 8, "sigmoid_out": 20, "top_of_columns": 1,
-       "moments": 4}  # fmt: skip
+       "moments": 4, "gram_block": 60}  # fmt: skip
 OF_DOUBLES = {"label_losses", "label_loss"}  # whatever the type of the data
 REGISTER = {"avx512": "zmm", "avx2": "ymm", "baseline": "xmm"}
 # vectors of 32 bytes at most

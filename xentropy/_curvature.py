@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ._kernels._gram import add_grams
 from ._kernels._pointwise import softmax
 
 Factor = TypeVar("Factor")
@@ -26,8 +27,6 @@ _GOLDEN = 0.6180339887498949  # its multiples modulo one are spread evenly, and 
 # Of a block of rows: half a megabyte, and more only where the product of two blocks holds more
 _BLOCK_VALUES = 1 << 16
 _LARGEST_BLOCK_VALUES = 1 << 20
-# To leave rows out of a block takes longer than to multiply them, unless only this share is left
-_WORTH_PICKING = 0.75
 # Rows that tell how much features go together
 _ENOUGH_FOR_CORRELATIONS = 128
 # Entries of the Hessians of classes that are worked on at once, each of which takes some five such arrays
@@ -146,8 +145,7 @@ class Curvature:
             for rows, weight in self._centred_blocks(n_rows):
                 if n_rows < self._n:
                     seen.add(rows, weight)
-                rows *= np.sqrt(weight)[:, None]
-                gram += rows.T @ rows
+                add_grams(rows, weight[:, None], gram[None])
             if n_rows < self._n:
                 scale, _ = seen.against_all()
                 gram *= scale * scale[:, None]
@@ -155,9 +153,12 @@ class Curvature:
             self._gram = gram
         return self._gram
 
-    def hessian(self, theta: np.ndarray, *, is_coupled: bool, negligible: float) -> tuple[np.ndarray, float]:
+    def hessian(
+        self, theta: np.ndarray, *, is_coupled: bool, negligible: float, n_threads: int = 1
+    ) -> tuple[np.ndarray, float]:
         """The Hessian at theta, sum_i T_i (diag(p_i) - p_i p_i^T) (x) x_i x_i^T / S: for each class alone
-        (R, size, size), or coupled (size, R, size, R). And the share of the rows, class by class, that made it.
+        (R, size, size), or coupled (size, R, size, R). And the share of the rows, class by class, that made it. It is
+        the same for any number of threads.
 
         diag(p) - p p^T is the sum over pairs of classes of p_k p_l (e_k - e_l)(e_k - e_l)^T. Most rows matter to few
         pairs, if any: those whose curvature is below a negligible share of the mean one count as that much of the mean
@@ -178,20 +179,20 @@ class Curvature:
             floor = negligible * of_class.sum() / max(1, len(rows))
             n_used += int((of_class > floor).sum())
             n_of_classes += of_class.size
-            p *= np.sqrt(weight)[:, None]
-            for k in range(R):
-                if coupled is None:
-                    gram, not_used = _gram(rows, of_class[:, k], floor)
-                    left[k] += not_used
-                    blocks[k] += gram
-                    continue
-                for other in range(k + 1, R):
-                    gram, not_used = _gram(rows, p[:, k] * p[:, other], floor)
-                    left[[k, other]] += not_used
-                    blocks[k] += gram
-                    blocks[other] += gram
-                    coupled[:, k, :, other] -= gram
-                    coupled[:, other, :, k] -= gram
+            if coupled is None:
+                left += add_grams(rows, of_class[:, :R], blocks, floor=floor, n_threads=n_threads)
+                continue
+            weighted = weight[:, None] * p
+            for k in range(R - 1):
+                others = slice(k + 1, R)
+                grams = np.zeros((R - k - 1, size, size))
+                not_used = add_grams(rows, p[:, k, None] * weighted[:, others], grams, floor=floor, n_threads=n_threads)
+                left[k] += not_used.sum()
+                left[others] += not_used
+                blocks[k] += grams.sum(axis=0)
+                blocks[others] += grams
+                coupled[:, k, :, others] -= grams.transpose(1, 2, 0)
+                coupled[:, others, :, k] -= grams.transpose(1, 0, 2)
         if left.any():  # centred features, and the intercept's column of ones
             blocks[:, :d, :d] += left[:, None, None] * self.gram()
             blocks[:, d:, d:] += left[:, None, None]
@@ -217,15 +218,18 @@ class Curvature:
             of_classes += (weight @ (p * (1.0 - p)))[:R]
             if n_rows < self._n:
                 seen.add(rows, weight)
-            columns = rows[:, feature]
+            columns = rows.take(feature, axis=1)
             if R == 1:
-                hessian += columns.T @ (columns * (weight * p[:, 0] * p[:, 1])[:, None])
+                add_grams(columns, (weight * p[:, 0] * p[:, 1])[:, None], hessian[None])
                 continue
             for k, mine in enumerate(of_output):
-                of_class = columns[:, mine]
-                hessian[np.ix_(mine, mine)] += of_class.T @ (of_class * (weight * p[:, k])[:, None])
-            columns *= p[:, output] * np.sqrt(weight)[:, None]
-            hessian -= columns.T @ columns
+                of_class = np.zeros((1, len(mine), len(mine)))
+                add_grams(columns.take(mine, axis=1), (weight * p[:, k])[:, None], of_class)
+                hessian[np.ix_(mine, mine)] += of_class[0]
+            columns *= p[:, output]
+            common = np.zeros((1, *hessian.shape))
+            add_grams(columns, weight[:, None], common)
+            hessian -= common[0]
         if n_rows < self._n:
             scale, unseen = seen.against_all()
             hessian *= scale[feature] * scale[feature, None]
@@ -267,21 +271,18 @@ class Curvature:
     ) -> np.ndarray:
         d, step = len(self._spread), self._block_length()
         unit = np.sqrt(np.where(self._spread > 0.0, self._spread, 1.0))  # squares of any other may overflow float32
-        root, products = np.sqrt(weight), np.zeros((d, d), dtype)
-        hessian = np.zeros((d + (self._mean is not None),) * 2)
+        hessian = np.zeros((1, *(d + (self._mean is not None),) * 2))
         for first in range(0, len(at), step):
             block = slice(first, first + step)
             rows = self._centred(at[block])
-            rows *= root[block, None]
-            hessian[:d, d:] += (root[block] @ rows)[:, None]
             rows /= unit
-            rows = rows.astype(dtype, copy=False)
-            products += rows.T @ rows
-        hessian[:d, :d] = products
-        hessian[:d, :d] *= unit * unit[:, None]
-        hessian[:d, :d] += left * gram
-        hessian[d:, d:] = weight.sum() + left
-        return hessian
+            add_grams(self._with_one(rows), weight[block, None], hessian, compute=dtype)
+        of_class = hessian[0]
+        of_class[:d] *= unit[:, None]
+        of_class[:, :d] *= unit
+        of_class[:d, :d] += left * gram
+        of_class[d:, d:] += left
+        return of_class
 
     def share_of_classes(self, theta: np.ndarray, negligible: float) -> float:
         """About what share of the rows, class by class, `of_each_class` takes."""
@@ -407,13 +408,3 @@ class _Seen:
         scale = np.sqrt(np.divide(1.0, seen, out=np.zeros_like(seen), where=n_telling > 0.5))
         scale[n_telling >= _TOO_FEW_ROWS] = 1.0
         return scale, self._variance * np.maximum(0.0, 1.0 - n_telling / _TOO_FEW_ROWS)
-
-
-def _gram(rows: np.ndarray, weight: np.ndarray, floor: float) -> tuple[np.ndarray, float]:
-    """sum_i weight_i x_i x_i^T over the rows whose weight is above the floor, and what the others weigh together."""
-    used, left = weight > floor, 0.0
-    if np.count_nonzero(used) < _WORTH_PICKING * len(used):
-        left = float(weight[~used].sum())
-        rows, weight = rows[used], weight[used]
-    scaled = rows * np.sqrt(weight)[:, None]
-    return scaled.T @ scaled, left

@@ -188,6 +188,18 @@ XE_INLINE const char *XE(gradient_tile)(const int n_k, const int n_v, const REAL
     return ahead;
 }
 
+/* the same of a panel of n_v vectors, up to PANEL, and of adjacent outputs */
+XE_INLINE void XE(panel_gradient)(const int n_k, ptrdiff_t n_v, const REAL *x, ptrdiff_t x_stride, const REAL *g,
+                                  ptrdiff_t g_row, ptrdiff_t n_rows, double *to, ptrdiff_t to_stride)
+{
+    if (n_v == 3)
+        XE(gradient_tile)(n_k, 3, x, x_stride, 2 * VL, 0, g, g_row, 1, n_rows, to, to_stride, 0, NULL);
+    else if (n_v == 2)
+        XE(gradient_tile)(n_k, 2, x, x_stride, VL, 0, g, g_row, 1, n_rows, to, to_stride, 0, NULL);
+    else
+        XE(gradient_tile)(n_k, 1, x, x_stride, 0, 0, g, g_row, 1, n_rows, to, to_stride, 0, NULL);
+}
+
 /* to (R) += sum of g (R, g_stride) over the rows */
 static void XE(intercept_gradient)(ptrdiff_t R, ptrdiff_t n_rows, const REAL *g, ptrdiff_t g_stride, double *to)
 {

@@ -81,12 +81,7 @@ XE_HOT void XE(many_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, 
             double *to_k = to + k * stride + j;
             for (ptrdiff_t i = 0; i < N_K; i++) /* many outputs' gradient comes from far; the rows take long enough */
                 for (ptrdiff_t v = 0; v < width; v += 8) XE_PREFETCH_L1(to_k + i * stride + v);
-            if (n_v == 3)
-                XE(gradient_tile)(N_K, 3, x_tile, width, 2 * VL, 0, g_k, VL, 1, n_rows, to_k, stride, 0, NULL);
-            else if (n_v == 2)
-                XE(gradient_tile)(N_K, 2, x_tile, width, VL, 0, g_k, VL, 1, n_rows, to_k, stride, 0, NULL);
-            else
-                XE(gradient_tile)(N_K, 1, x_tile, width, 0, 0, g_k, VL, 1, n_rows, to_k, stride, 0, NULL);
+            XE(panel_gradient)(N_K, n_v, x_tile, width, g_k, VL, n_rows, to_k, stride);
         }
     }
     for (ptrdiff_t k = 0; k < columns; k += VL, g += g_tile) {

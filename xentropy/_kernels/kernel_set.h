@@ -15,6 +15,7 @@
 #include "dense_many.h"
 #include "sparse.h"
 
+#include "gram.h"
 #include "moments.h"
 #include "predict.h"
 #include "proba_rows.h"
@@ -167,8 +168,8 @@ static void XE(any_log1p)(const double *x, ptrdiff_t n, double *out)
 
 const xe_kernels XE(xe_kernels) = {
     XE(linear_packed),  XE(linear_pack),      XE(linear_scratch),    XE(linear_partial),   XE(linear_rows),
-    XE(linear_combine), XE(linear_predict),   XE(any_moments),       XE(any_softmax_rows), XE(any_sigmoid_rows),
-    XE(any_binary),
+    XE(linear_combine), XE(linear_predict),   XE(any_moments),       XE(gram_scratch),     XE(gram),
+    XE(any_softmax_rows), XE(any_sigmoid_rows), XE(any_binary),
     XE(any_softmax_hessian), XE(any_sigmoid_hessian), XE(any_softmax), XE(proba_rows),
     XE(any_bad_distribution), XE(any_distribution_mass), XE(any_in_unit_interval), XE(any_exp),
     XE(any_log), XE(any_log1p),
@@ -204,6 +205,9 @@ const xe_kernels XE(xe_kernels) = {
 #undef LANE
 #undef TURN
 #undef PANEL
+#undef BESIDE
+#undef GRAM_ROWS
+#undef MIRRORED
 #undef ASKING
 #undef HALF_LINES
 #undef MOST

@@ -134,6 +134,13 @@ typedef struct {
     void (*moments)(const void *x, const double *weight, const double *center, ptrdiff_t begin, ptrdiff_t end,
                     ptrdiff_t d, double *first, double *second);
 
+    /* Adds sum_i w_i x_i x_i^T over the rows of x (n, d) whose weight is above `floor`, which is not negative, to the
+     * symmetric matrix `to` (d, d); returns what the others weigh. They are not looked at. Weights lie weight_step apart.
+     * REAL is what is multiplied and, for some rows, summed. */
+    size_t (*gram_scratch)(ptrdiff_t d); /* bytes */
+    double (*gram)(const double *x, ptrdiff_t n_rows, ptrdiff_t d, const double *weight, ptrdiff_t weight_step,
+                   double floor, void *scratch, double *to);
+
     double (*softmax_rows)(XE_ROWS_ARGS(void));
     double (*sigmoid_rows)(XE_ROWS_ARGS(void));
     double (*binary)(XE_BINARY_ARGS(void));

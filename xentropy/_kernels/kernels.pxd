@@ -86,6 +86,9 @@ cdef extern from "kernels.h" nogil:
                               void *out) noexcept nogil
         void (*moments)(const void *x, const double *weight, const double *center, ptrdiff_t begin, ptrdiff_t end,
                         ptrdiff_t d, double *first, double *second) noexcept nogil
+        size_t (*gram_scratch)(ptrdiff_t d) noexcept nogil
+        double (*gram)(const double *x, ptrdiff_t n_rows, ptrdiff_t d, const double *weight, ptrdiff_t weight_step,
+                       double floor, void *scratch, double *to) noexcept nogil
         double (*softmax_rows)(const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const void *z, void *grad,
                                double *row_loss) noexcept nogil
         double (*binary)(const xe_binary_target *target, ptrdiff_t first, ptrdiff_t n, const void *z, void *grad,
