@@ -531,3 +531,23 @@ def test_a_second_fit_ends_at_once(name, l1_ratio):
     np.testing.assert_allclose(clf.objective_, kept, rtol=1e-6 if l1_ratio == 0.0 else 1e-5)
     clf.set_params(C=1.1)
     assert clf.fit(X, y).converged_
+
+
+@pytest.mark.parametrize("lightest", [1e-16, 1e-10])
+def test_a_first_row_of_next_to_no_weight_does_not_hide_directions(lightest):
+    """It is the only row that tells two nearly equal features apart as much: sampled whole, it stands for many."""
+    rng = np.random.default_rng(0)
+    n, d = 8000, 20
+    X = rng.standard_normal((n, d)) * np.arange(1, d + 1) ** -0.6 @ np.linalg.qr(rng.standard_normal((d, d)))[0]
+    X /= X.std(axis=0)
+    apart = rng.standard_normal(n)
+    X[:, -1] = X[:, 0] + 1e-6 * apart
+    y = (2.0 * apart + rng.logistic(size=n) > 0.0).astype(int)
+    X[0, -1] = -X[0, 0]
+    weight = np.ones(n)
+    weight[0] = 0.0
+    without = SoftmaxClassifier(C=np.inf).fit(X, y, sample_weight=weight)
+    weight[0] = lightest
+    model = SoftmaxClassifier(C=np.inf).fit(X, y, sample_weight=weight)
+    assert model.converged_
+    assert model.objective_ == pytest.approx(without.objective_, rel=1e-6)

@@ -202,6 +202,44 @@ def embeddings(n=4000, d=300):
     return X, (3.0 * logits / logits.std() + rng.logistic(size=n) > 0.0).astype(int)
 
 
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_a_gram_matrix_is_of_four_rows_or_more_for_each_feature(fit_intercept):
+    X, y = embeddings(6000, 300)
+    X = np.sign(X) if fit_intercept else X + 2.0 * np.abs(X).max()  # 128 rows tell all of each of these features
+    objective = LinearObjective(X, learn_target(y), fit_intercept=fit_intercept)
+    objective.variables(objective.start())
+    assert objective._knows == "gram" or not fit_intercept
+    assert objective._curvature.n_rows_of_gram() >= 4 * 300
+
+
+def test_features_that_vary_elsewhere_do_not_start_with_few_rows():
+    X, y = embeddings(20_000, 256)
+    sampled, _ = LinearObjective(X, learn_target(y))._curvature.sample(128)
+    far = np.setdiff1d(np.arange(len(X)), sampled)[::2400]
+    X[far, ::2] += 300.0 * X.std()
+    objective = LinearObjective(X, learn_target(y))
+    assert objective._curvature.correlations[0] > 2.5
+    assert objective._curvature.correlations[1] < 0.01
+    assert not objective._starts_with_gram()
+
+
+def test_a_matrix_that_would_not_pay_is_not_asked_for(monkeypatch):
+    X = sp.random_array((500, 2000), density=0.01, random_state=np.random.default_rng(0), format="csr")
+    objective = LinearObjective(X, learn_target(np.arange(500) % 2))
+    monkeypatch.setattr(objective._curvature, "_centred", None)
+    assert not objective._starts_with_gram()
+
+
+def test_rows_whose_fourth_powers_overflow_are_no_sign_of_anything():
+    X, y = embeddings(1500, 300)
+    weight = np.ones(len(X))
+    weight[[0, 700]] = 1e-160
+    X[[0, 700]] = 1e80
+    objective = LinearObjective(X, learn_target(y), sample_weight=weight)
+    objective._curvature.sample = lambda n_rows: (np.arange(650, 650 + n_rows), np.ones(n_rows))
+    assert not objective._starts_with_gram()
+
+
 def test_correlated_features_start_with_a_gram_matrix_of_few_rows():
     X, y = embeddings()
     objective = LinearObjective(X, learn_target(y), C=100.0)
@@ -570,8 +608,10 @@ def test_where_a_sample_is_no_start(monkeypatch):
     for value in (1.0, 1e4):  # an indicator of few rows, and a few that lie far from the others
         few_ones = X.copy()
         few_ones[:, 1] = 0.0 if value == 1.0 else X[:, 1]
-        few_ones[:8, 1] = value
-        assert LinearObjective(few_ones, target).few_rows() is None
+        for few in (slice(8), slice(-8, None), slice(3000, 3080, 10)):
+            these = few_ones.copy()
+            these[few, 1] = value
+            assert LinearObjective(these, target).few_rows() is None
     boundless = X.copy()
     boundless[:, 1] *= 1e200  # whose squares overflow: `variables` says so, and nothing warns before
     assert LinearObjective(boundless, target).few_rows() is None

@@ -106,6 +106,7 @@ class Curvature:
         """Indices of rows, in order, and their weights: those at so many equal steps of the sum of the weights, each at
         another place of its step. So each row comes in as often as it weighs, and the same rows every time."""
         place = (np.arange(n_rows) + np.arange(n_rows) * _GOLDEN % 1.0) / n_rows
+        place[:1] = 0.5 / n_rows  # not 0, where the first row comes in whatever it weighs
         if self._row_weight is None:
             return (place * self._n).astype(np.int64), np.ones(n_rows)
         until = np.cumsum(self._row_weight)
@@ -124,17 +125,18 @@ class Curvature:
         """The mean squared eigenvalue of the features' correlations, about, from some rows: one where there are none,
         and up to as many as there are features. The trace of the squared correlations is the mean squared product of
         two rows. And the share of these rows that make up what they tell of the feature that they tell least of: a
-        third for a normal one."""
+        third for a normal one. NaN where fourth powers overflow."""
         rows, _ = self.sample(min(self._n, _ENOUGH_FOR_CORRELATIONS))
         varies = self._spread > 0.0
         scaled = self._centred(rows if self._rows is None else self._rows[rows])[:, varies]
         scaled /= np.sqrt(self._spread[varies])
         seen = _Seen(np.ones(scaled.shape[1]), self._mean is not None)
-        seen.add(scaled, np.full(len(rows), 1.0 / len(rows)))
-        products = scaled @ scaled.T
-        np.fill_diagonal(products, 0.0)
-        n_products = len(rows) * (len(rows) - 1) * scaled.shape[1]
-        return float(np.vdot(products, products)) / max(1, n_products), seen.least_telling() / len(rows)
+        with np.errstate(over="ignore", invalid="ignore"):
+            seen.add(scaled, np.full(len(rows), 1.0 / len(rows)))
+            products = scaled @ scaled.T
+            np.fill_diagonal(products, 0.0)
+            n_products = len(rows) * (len(rows) - 1) * scaled.shape[1]
+            return float(np.vdot(products, products)) / max(1, n_products), seen.least_telling() / len(rows)
 
     def gram(self) -> np.ndarray:
         """Of the centred features, (d, d): their covariance."""
@@ -391,8 +393,10 @@ class _Seen:
         self._fourth += weight**2 @ squares
 
     def least_telling(self) -> float:
-        """How many rows, if they told alike, would tell as much of the feature that they tell least of."""
-        return float(self._counted()[1].min(initial=np.inf, where=self._variance > 0.0))
+        """How many rows, if they told alike and all of its variance, would tell as much of the feature that they tell
+        least of."""
+        seen, n_telling = self._counted()
+        return float((n_telling * np.minimum(1.0, seen)).min(initial=np.inf, where=self._variance > 0.0))
 
     def _counted(self) -> tuple[np.ndarray, np.ndarray]:
         """The share of each feature's variance that these rows show, and how many of them it takes to make that up."""

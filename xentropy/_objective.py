@@ -54,10 +54,10 @@ _COARSE_RESOLUTION, _COARSE_SHARE = 8e-6, 2e-7
 _MANY_EMPTY = 0.1  # of the columns of CSR X, that are worth one more array of its indices
 # Where features go together (the mean squared eigenvalue of their correlations is one where they do not), a Gram matrix
 # of a few rows for each saves more than it takes; elsewhere it took up to twice the time. 20 000 embeddings of 768
-# features, two classes, C=100: 354 evaluations without one, 35 with 2 rows for each, 21 with 4, 20 with 8, 16 with all.
-# Of 60 000 images, whose border few rows show, 207 without, 519 with 11, 200 with 30: so of the rows that tell of a
-# feature there must be enough, which 4 for each are where all features are normal
-_CORRELATED, _LEAST_TELLING, _EVALUATIONS_FOR_CORRELATED = 2.5, 0.9, 16.0
+# features, two classes, C=100: 354 evaluations without one, 35 with 2 rows for each, 21 with 4, 20 with 8, 16 with all;
+# of their signs, C=1, 52 without, 92 with one row for each, 16 with 4. Of 60 000 images, whose border few rows show, 207
+# without, 519 with 11, 200 with 30: so of the rows that tell of a feature there must be as many as 3 normal ones hold
+_CORRELATED, _LEAST_ROWS_PER_FEATURE, _LEAST_TELLING, _EVALUATIONS_FOR_CORRELATED = 2.5, 4, 0.9, 16.0
 _OUTPUTS_OF_A_READ = 3  # to read X takes as long as to multiply it for so many outputs
 _RESTART = 4.0  # evaluations that new variables cost L-BFGS
 # A start from a sample of one row in _FEW pays if it holds so many rows for each entry of theta, and so many of the
@@ -575,14 +575,19 @@ class LinearObjective:
 
     def _starts_with_gram(self) -> bool:
         """Whether the Gram matrix is cheap, or is so of few rows and needed."""
-        cost = self._cost_of("gram")
-        if cost <= _EVALUATIONS_FOR_GRAM or np.isinf(cost):
-            return cost <= _EVALUATIONS_FOR_GRAM
-        correlated, telling = self._curvature.correlations
-        if correlated < _CORRELATED or telling < _LEAST_TELLING / ROWS_PER_VARIABLE:
+        if self._cost_of("gram") <= _EVALUATIONS_FOR_GRAM:
+            return True
+        self._curvature.rows_per_feature = _LEAST_ROWS_PER_FEATURE
+        is_dear = self._cost_of("gram") > _EVALUATIONS_FOR_CORRELATED
+        self._curvature.rows_per_feature = ROWS_PER_VARIABLE
+        if is_dear:
             return False
-        affordable = _CHEAP / self._evaluations(1.4 * (self.n_features + self.fit_intercept) ** 3)
-        self._curvature.rows_per_feature = int(np.clip(affordable, _LEAST_TELLING / telling, ROWS_PER_VARIABLE))
+        correlated, telling = self._curvature.correlations
+        if not (correlated >= _CORRELATED and telling >= _LEAST_TELLING / ROWS_PER_VARIABLE):
+            return False
+        affordable = _CHEAP / self._evaluations(0.8 * (self.n_features + self.fit_intercept) ** 3)
+        least = max(_LEAST_ROWS_PER_FEATURE, _LEAST_TELLING / telling)
+        self._curvature.rows_per_feature = int(np.ceil(np.clip(affordable, least, ROWS_PER_VARIABLE)))
         return self._cost_of("gram") <= _EVALUATIONS_FOR_CORRELATED
 
     def _evaluations(self, work: float) -> float:
