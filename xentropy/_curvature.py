@@ -122,10 +122,10 @@ class Curvature:
 
     @cached_property
     def correlations(self) -> tuple[float, float]:
-        """The mean squared eigenvalue of the features' correlations, about, from some rows: one where there are none,
-        and up to as many as there are features. The trace of the squared correlations is the mean squared product of
-        two rows. And the share of these rows that make up what they tell of the feature that they tell least of: a
-        third for a normal one. NaN where fourth powers overflow."""
+        """The mean squared eigenvalue of the features' correlations, about, from some rows, but for the largest, whose
+        direction L-BFGS finds at once: one where there are none, and up to as many as there are features. The trace of
+        the squared correlations is the mean squared product of two rows. And the share of these rows that make up what
+        they tell of the feature that they tell least of: a third for a normal one. NaN where squares overflow."""
         rows, _ = self.sample(min(self._n, _ENOUGH_FOR_CORRELATIONS))
         varies = self._spread > 0.0
         scaled = self._centred(rows if self._rows is None else self._rows[rows])[:, varies]
@@ -135,8 +135,12 @@ class Curvature:
             seen.add(scaled, np.full(len(rows), 1.0 / len(rows)))
             products = scaled @ scaled.T
             np.fill_diagonal(products, 0.0)
-            n_products = len(rows) * (len(rows) - 1) * scaled.shape[1]
-            return float(np.vdot(products, products)) / max(1, n_products), seen.least_telling() / len(rows)
+            squares = float(np.vdot(products, products))
+            telling = seen.least_telling() / len(rows)
+        if not np.isfinite(squares):
+            return np.nan, telling
+        largest = float(np.linalg.eigvalsh(products)[-1])
+        return (squares - largest**2) / max(1, len(rows) * (len(rows) - 1) * scaled.shape[1]), telling
 
     def gram(self) -> np.ndarray:
         """Of the centred features, (d, d): their covariance."""

@@ -55,9 +55,11 @@ _MANY_EMPTY = 0.1  # of the columns of CSR X, that are worth one more array of i
 # Where features go together (the mean squared eigenvalue of their correlations is one where they do not), a Gram matrix
 # of a few rows for each saves more than it takes; elsewhere it took up to twice the time. 20 000 embeddings of 768
 # features, two classes, C=100: 354 evaluations without one, 35 with 2 rows for each, 21 with 4, 20 with 8, 16 with all;
-# of their signs, C=1, 52 without, 92 with one row for each, 16 with 4. Of 60 000 images, whose border few rows show, 207
-# without, 519 with 11, 200 with 30: so of the rows that tell of a feature there must be as many as 3 normal ones hold
+# of their signs, C=1, 52 without, 92 with one row for each, 16 with 4. Of 60 000 images, whose border few rows show,
+# 207 without, 519 with 11, 200 with 30: so of the rows that tell of a feature there must be enough, 0.9 for each
 _CORRELATED, _LEAST_ROWS_PER_FEATURE, _LEAST_TELLING, _EVALUATIONS_FOR_CORRELATED = 2.5, 4, 0.9, 16.0
+# ... but with a penalty of which the largest curvature is no more than so many times, some ten evaluations do without
+_ENOUGH_PENALTY = 20.0
 _OUTPUTS_OF_A_READ = 3  # to read X takes as long as to multiply it for so many outputs
 _RESTART = 4.0  # evaluations that new variables cost L-BFGS
 # A start from a sample of one row in _FEW pays if it holds so many rows for each entry of theta, and so many of the
@@ -584,6 +586,9 @@ class LinearObjective:
             return False
         correlated, telling = self._curvature.correlations
         if not (correlated >= _CORRELATED and telling >= _LEAST_TELLING / ROWS_PER_VARIABLE):
+            return False
+        largest = self._indicator_variance * self._spread.mean() * np.sqrt(correlated * self.n_features)
+        if largest < _ENOUGH_PENALTY * self.l2_weight:
             return False
         affordable = _CHEAP / self._evaluations(0.8 * (self.n_features + self.fit_intercept) ** 3)
         least = max(_LEAST_ROWS_PER_FEATURE, _LEAST_TELLING / telling)
