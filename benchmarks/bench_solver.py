@@ -106,5 +106,8 @@ class CrossValidation:
     def track_ratio_one_thread(self, name):
         return ratio(self.peer, self.ours, n_threads=1, rounds=3)
 
+    def track_ratio_two_threads(self, name):
+        return ratio(self.peer, self.ours, n_threads=2, rounds=3)
+
     def track_same_choice(self, name):
         return float(np.ravel(self.peer().C_)[0] == self.ours().C_)

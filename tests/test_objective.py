@@ -308,6 +308,23 @@ def test_large_classes_one_after_the_other(weighted, fit_intercept, storage, mon
         assert isinstance(objective.renewed_variables(theta), PackedClassVariables)
 
 
+def test_a_fit_starts_with_a_hessian_where_the_last_one_took_long():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(500, 20)), rng.integers(5, size=500)
+    for n_evaluations, kind in ((3, Variables), (60, ClassVariables)):
+        objective = LinearObjective(X, learn_target(y))
+        theta = objective.start()
+        for _ in range(n_evaluations):
+            objective(theta + 0.0)
+        assert objective.last_variables is None
+        assert type(objective.variables(theta)) is Variables  # nothing was minimised yet
+        for _ in range(n_evaluations):
+            objective(theta + 0.0)
+        objective.C = 10.0
+        assert type(objective.variables(theta)) is kind
+        assert type(objective.variables(theta)) is kind  # and stays with it
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_negligible_rows_of_large_classes_count_as_mean_ones(dtype):
     rng = np.random.default_rng(0)

@@ -90,7 +90,7 @@ def test_variables_of_each_class_leave_what_classes_share_alone(make, rtol, unit
     B = rng.standard_normal((K, m, m))
     units = np.array([1.0, unit, 1.0, 1.0 / unit])  # of the features
     A = (B @ B.transpose(0, 2, 1) + np.eye(m)) * units * units[:, None]
-    variables = make(A)
+    variables = make(A.copy())
     theta = rng.standard_normal((m, K))
     theta -= theta.mean(axis=1, keepdims=True)
     theta /= units[:, None]

@@ -35,13 +35,6 @@ _MOST_AT_WORK = 1 << 21
 _ENOUGH_FOR_A_SHARE = 256
 
 
-def split(theta: np.ndarray, n_features: int, n_outputs: int) -> tuple[np.ndarray, np.ndarray]:
-    """Views of the coefficients (d, R) and the intercepts (R,) in theta; zeros where it holds no intercepts."""
-    n_coef = n_features * n_outputs
-    intercept = theta[n_coef:] if len(theta) > n_coef else np.zeros(n_outputs)
-    return theta[:n_coef].reshape(n_features, n_outputs), intercept
-
-
 class Curvature:
     """Second derivatives of the mean loss of the rows of X, without the penalty.
 
@@ -280,9 +273,9 @@ class Curvature:
         hessian = np.zeros((1, *(d + (self._mean is not None),) * 2))
         for first in range(0, len(at), step):
             block = slice(first, first + step)
-            rows = self._centred(at[block])
-            rows /= unit
-            add_grams(self._with_one(rows), weight[block, None], hessian, compute=dtype)
+            rows = self._with_one(at[block])
+            rows[:, :d] /= unit
+            add_grams(rows, weight[block, None], hessian, compute=dtype)
         of_class = hessian[0]
         of_class[:d] *= unit[:, None]
         of_class[:, :d] *= unit
@@ -307,7 +300,7 @@ class Curvature:
         curvatures: list[list[np.ndarray]] = [[] for _ in range(R)]
         left = np.zeros(R)
         for at, weight in self._blocks(self._n):
-            p = self._probabilities(self._centred(at), theta)
+            p = self._probabilities(self._with_one(at), theta)
             of_class = (weight[:, None] * p * (1.0 - p)).T
             is_used = of_class > negligible * of_class.sum() / max(1, of_class.size)
             left += of_class.sum(axis=1, where=~is_used)
@@ -322,12 +315,12 @@ class Curvature:
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Blocks of centred rows, with a one for the intercept, their weights, and the probabilities of the classes."""
         for at, weight in self._blocks(n_rows):
-            rows = self._centred(at)
-            yield self._with_one(rows), weight, self._probabilities(rows, theta)
+            rows = self._with_one(at)
+            yield rows, weight, self._probabilities(rows, theta)
 
     def _probabilities(self, rows: np.ndarray, theta: np.ndarray) -> np.ndarray:
-        coef, intercept = split(theta, len(self._spread), self._n_outputs)
-        logits = rows @ coef + intercept
+        """Of rows with a one for the intercept."""
+        logits = rows @ theta.reshape(-1, self._n_outputs)
         if self._offset is not None:
             logits += self._offset
         return softmax(np.hstack([np.zeros_like(logits), logits]) if self._n_outputs == 1 else logits)
@@ -358,15 +351,24 @@ class Curvature:
 
     def _centred(self, at: np.ndarray) -> np.ndarray:
         """Those rows of X, as a new float64 array."""
-        found = self._X[at]
-        rows = (found if isinstance(found, np.ndarray) else found.toarray()).astype(np.float64, copy=False)
+        rows = self._stored(at).astype(np.float64, copy=False)
         if self._mean is not None:
             rows -= self._mean
         return rows
 
-    def _with_one(self, rows: np.ndarray) -> np.ndarray:
-        """And a one for the intercept."""
-        return rows if self._mean is None else np.hstack([rows, np.ones((len(rows), 1))])
+    def _with_one(self, at: np.ndarray) -> np.ndarray:
+        """The same, with a one for the intercept."""
+        if self._mean is None:
+            return self._centred(at)
+        rows = np.empty((len(at), len(self._mean) + 1))
+        np.subtract(self._stored(at), self._mean, out=rows[:, :-1])
+        rows[:, -1] = 1.0
+        return rows
+
+    def _stored(self, at: np.ndarray) -> np.ndarray:
+        """Those rows of X, dense, as a new array."""
+        found = self._X[at]
+        return found if isinstance(found, np.ndarray) else found.toarray()
 
     def _block_length(self) -> int:
         d = len(self._spread)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg.blas import daxpy, dger
 
-from ._curvature import ROWS_PER_VARIABLE, Curvature, split
+from ._curvature import ROWS_PER_VARIABLE, Curvature
 from ._kernels._linear import LinearPass
 from ._kernels._moments import moments
 from ._kernels._threads import effective_n_threads
@@ -61,6 +61,7 @@ _CORRELATED, _LEAST_ROWS_PER_FEATURE, _LEAST_TELLING, _EVALUATIONS_FOR_CORRELATE
 # ... but with a penalty of which the largest curvature is no more than so many times, some ten evaluations do without
 _ENOUGH_PENALTY = 20.0
 _OUTPUTS_OF_A_READ = 3  # to read X takes as long as to multiply it for so many outputs
+_LEAST_WITH_HESSIAN = 5.0  # ... and so many a fit for another C takes with a Hessian from its start
 _RESTART = 4.0  # evaluations that new variables cost L-BFGS
 # A start from a sample of one row in _FEW pays if it holds so many rows for each entry of theta, and so many of the
 # rarest class for each feature, and an evaluation of all rows takes some milliseconds
@@ -194,6 +195,7 @@ class LinearObjective:
             offset=offset,
         )
         self._hessian: np.ndarray | None = None
+        self._n_evaluations = 0  # with these variables
         self._used = 1.0  # share of the rows that made the last Hessian of a class
         self._used_by_large, self._used_at = 1.0, np.inf  # by large classes, and the loss where that was estimated
         self._n_large = 0  # so many times since the start they were found
@@ -283,6 +285,7 @@ class LinearObjective:
             and np.array_equal(theta, last_theta)
         ):
             return self._last_loss, last_grad.copy()
+        self._n_evaluations += 1
         if compute not in self._passes:
             self._passes.clear()  # the scratch of one is enough
             self._passes[compute] = self._pass_with(compute=compute)
@@ -344,7 +347,8 @@ class LinearObjective:
 
         There the Hessian is the Gram matrix of the centred features, times the variance of a class indicator, plus the
         penalty: one factor serves all classes. Where even that is dear, its diagonal serves. But where a minimisation
-        with another C has asked for the Hessian, this one does as well: for that at theta, if the loss is another.
+        with another C has asked for the Hessian, this one does as well: for that at theta, if the loss is another. And
+        if the last one took longer than a better Hessian would have, this one starts with it.
         """
         boundless = np.flatnonzero(~np.isfinite(self._spread))
         if len(boundless):
@@ -356,7 +360,10 @@ class LinearObjective:
             self._knows, self._n_large = "diagonal", 0
         if self._knows == "diagonal" and self._starts_with_gram():
             self._knows = "gram"
-        if self._hessian is not None:
+        if self.last_variables is not None and self._n_evaluations >= self._cost_of_better_hessian():
+            self._knows = self._next_kind()
+            self._find_hessian(theta)
+        elif self._hessian is not None:
             loss, _ = self._loss_and_gradient(theta, self._last_computed)
             if abs(loss - self._hessian_loss) > _NEARBY * self._hessian_loss:
                 self._find_hessian(theta)
@@ -464,7 +471,15 @@ class LinearObjective:
         affordable = [kind for kind in above if np.isfinite(self._cost_of(kind))]
         return min(affordable, key=self._cost_of, default=self._knows)
 
+    def _cost_of_better_hessian(self) -> float:
+        """Of starting with a Hessian that is kept and says more than the variables in use, in evaluations."""
+        kind = self._next_kind()
+        if kind in (self._knows, "gram") or self._has_large_classes or not self._loss["loss"].convex:
+            return np.inf
+        return _LEAST_WITH_HESSIAN + self._cost_of(kind)
+
     def _known_variables(self) -> Variables | ClassVariables:
+        self._n_evaluations = 0
         if self._knows == "diagonal":
             self.last_variables = Variables(np.sqrt(self._diagonal()))
         else:
@@ -573,7 +588,8 @@ class LinearObjective:
             used = self._used if kind == "coupled" else 1.0
         products = used * n * (0.75 * size**2 + 20.0 * size) + 250.0 * size**2
         work = 60.0 * n * size + n_grams * products + n_factors * (1.1 * order**3 / 3.0 + 300.0 * order**2 + 2e6)
-        return self._evaluations(work)
+        calls = 1e6 if kind == "gram" else 5e6 + (2e6 * R if kind == "coupled" and R > 1 else 0.0)
+        return self._evaluations(work + calls)
 
     def _starts_with_gram(self) -> bool:
         """Whether the Gram matrix is cheap, or is so of few rows and needed."""
@@ -624,7 +640,10 @@ class LinearObjective:
         return self._n * self.n_features if isinstance(self._X, np.ndarray) else int(self._X.nnz)
 
     def _views(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return split(theta, self.n_features, self.n_outputs)
+        """The coefficients (d, R) and the intercepts (R,) in theta; zeros where it holds no intercepts."""
+        n_coef = self.n_features * self.n_outputs
+        intercept = theta[n_coef:] if self.fit_intercept else np.zeros(self.n_outputs)
+        return theta[:n_coef].reshape(self.n_features, self.n_outputs), intercept
 
 
 def _without_empty_columns(X: Any) -> tuple[Any, np.ndarray | slice]:

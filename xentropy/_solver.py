@@ -363,9 +363,9 @@ class _Stage:
         # SciPy's first step has a length of one, whatever the gradient; where that is short, Newton's is as long as it
         self.unit = self.start_norm if self.start_norm < _SHORT else 1.0
         minimize(
-            self._evaluate,
+            self._value_at,
             self.x / self.unit,
-            jac=True,
+            jac=self._gradient_there,  # with jac=True SciPy compares each x with the last one, twice
             bounds=self.space.bounds,
             method="L-BFGS-B",
             callback=self._after_iteration,
@@ -391,7 +391,7 @@ class _Stage:
         with suppress(StopIteration):
             self._after_iteration(OptimizeResult())
 
-    def _evaluate(self, in_units: np.ndarray) -> tuple[float, np.ndarray]:
+    def _value_at(self, in_units: np.ndarray) -> float:
         x = in_units if self.unit == 1.0 else self.unit * in_units
         if self.evaluated:
             self.theta = self.space.theta(x)
@@ -407,9 +407,11 @@ class _Stage:
             value = self.value - self.start_value
             if abs(value) <= _BY_GRADIENT * abs(self.value):
                 value = 0.5 * float((self.gradient + self.start_gradient) @ (x - self.start_x))
-        if self.unit == 1.0:
-            return value, self.gradient
-        return value / self.unit**2, self.gradient / self.unit
+        return value / self.unit**2
+
+    def _gradient_there(self, _: np.ndarray) -> np.ndarray:
+        """SciPy asks for it after each value, at the same x."""
+        return self.gradient if self.unit == 1.0 else self.gradient / self.unit
 
     def _after_iteration(self, intermediate_result: OptimizeResult) -> None:
         """SciPy calls it where a line search has ended, which is at the point evaluated last."""

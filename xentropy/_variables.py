@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.linalg import LinAlgError, cholesky
 from scipy.linalg.blas import dtpmv, dtpsv, dtrsm, dtrsv
-from scipy.linalg.lapack import dtrtri, dtrttp
+from scipy.linalg.lapack import dpotrf, dtrtri, dtrttp
 
 
 class Variables:
@@ -36,10 +35,8 @@ class Variables:
         """From a curvature (m, m), C-ordered, of which the entries on and above the diagonal are read, and which is
         overwritten. Where it is not positive definite, its diagonal stands in."""
         diagonal = np.sqrt(curvature.diagonal())
-        try:
-            return cls(cholesky(curvature.T, lower=True, overwrite_a=True, check_finite=False))
-        except LinAlgError:
-            return cls(diagonal)
+        factor, failed = dpotrf(curvature.T, lower=1, clean=1, overwrite_a=1)
+        return cls(diagonal if failed else factor)
 
     @property
     def inflation(self) -> float:
@@ -85,13 +82,14 @@ class ClassVariables:
     Parameters
     ----------
     curvatures : float64 ndarray of shape (K, m, m), C-ordered
-        One for each column of theta, which is read as (m, K). Entries on and above the diagonals are read.
+        One for each column of theta, which is read as (m, K). Entries on and above the diagonals are read; they are
+        overwritten.
     """
 
     is_diagonal = False
 
     def __init__(self, curvatures: np.ndarray) -> None:
-        self._factors = np.array([_factor(curvature.copy()) for curvature in curvatures])
+        self._factors = np.array([_factor(curvature) for curvature in curvatures])
         self._inverses = np.array([dtrtri(factor, lower=1)[0] for factor in self._factors])
 
     @property
@@ -103,7 +101,7 @@ class ClassVariables:
         """theta = L^-T v, class by class, less what all classes have in common: unlike factors would bring it in, where
         nothing but a weak penalty drives it out again."""
         theta = self._solved(v, transposed=True)
-        theta -= theta.mean(axis=1, keepdims=True)
+        theta -= theta.sum(axis=1, keepdims=True) * (1.0 / theta.shape[1])
         return theta.ravel()
 
     def v(self, theta: np.ndarray) -> np.ndarray:
