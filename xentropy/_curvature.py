@@ -208,31 +208,36 @@ class Curvature:
 
     def hessian_of_entries(self, theta: np.ndarray, entries: np.ndarray) -> np.ndarray:
         """The Hessian at theta of theta[entries] alone."""
-        R, n_rows = self._n_outputs, self.n_rows(len(entries))
+        R, n_rows, m = self._n_outputs, self.n_rows(len(entries)), len(entries)
         feature, output = np.divmod(entries, R)
-        of_output = [np.flatnonzero(output == k) for k in range(R)]
-        hessian = np.zeros((len(entries), len(entries)))
+        by_output = np.argsort(output, kind="stable")
+        ends = np.searchsorted(output[by_output], np.arange(R + 1))
+        of_output = [by_output[begin:end] for begin, end in zip(ends[:-1], ends[1:], strict=True)]
+        own = [np.zeros((1, len(mine), len(mine))) for mine in of_output]
+        common = np.zeros((1, m, m))  # of all of them, in the order of the outputs
         of_classes, seen = np.zeros(R), self._seen()
         for rows, weight, p in self._rows_and_probabilities(theta, n_rows):
-            of_classes += (weight @ (p * (1.0 - p)))[:R]
+            of_class = weight[:, None] * p
+            of_classes += (of_class * (1.0 - p)).sum(axis=0)[:R]
             if n_rows < self._n:
                 seen.add(rows, weight)
-            columns = rows.take(feature, axis=1)
             if R == 1:
-                add_grams(columns, (weight * p[:, 0] * p[:, 1])[:, None], hessian[None])
+                add_grams(rows.take(feature, axis=1), of_class[:, :1] * p[:, 1:], own[0])
                 continue
+            scaled = np.empty((len(rows), m))
             for k, mine in enumerate(of_output):
-                of_class = np.zeros((1, len(mine), len(mine)))
-                add_grams(columns.take(mine, axis=1), (weight * p[:, k])[:, None], of_class)
-                hessian[np.ix_(mine, mine)] += of_class[0]
-            columns *= p[:, output]
-            common = np.zeros((1, *hessian.shape))
-            add_grams(columns, weight[:, None], common)
-            hessian -= common[0]
+                columns = rows.take(feature[mine], axis=1)
+                add_grams(columns, of_class[:, k : k + 1], own[k])
+                np.multiply(columns, p[:, k : k + 1], out=scaled[:, ends[k] : ends[k + 1]])
+            add_grams(scaled, weight[:, None], common)
+        hessian = np.empty((m, m))
+        hessian[np.ix_(by_output, by_output)] = -common[0]
+        for mine, of_these in zip(of_output, own, strict=True):
+            hessian[np.ix_(mine, mine)] += of_these[0]
         if n_rows < self._n:
             scale, unseen = seen.against_all()
             hessian *= scale[feature] * scale[feature, None]
-            hessian.flat[:: len(entries) + 1] += of_classes[output] * unseen[feature]
+            hessian.flat[:: m + 1] += of_classes[output] * unseen[feature]
         return hessian
 
     def of_each_class(

@@ -394,8 +394,8 @@ class LinearObjective:
         if not self._loss["loss"].convex or n_free > _MOST_COUPLED:
             return np.inf
         n = self._curvature.n_rows(n_free)
-        products = n * (1.4 * n_free**2 + 20.0 * (n_free + self.n_features))  # and the rows' blocks, which are dense
-        return _RESTART + self._evaluations(products + 0.4 * n_free**3 + 2e6)
+        products = n * (0.9 * n_free**2 + 150.0 * (n_free + self.n_features))  # and the rows' blocks, which are dense
+        return _RESTART + self._evaluations(products + 0.4 * n_free**3 + 5e6)
 
     def support_variables(self, theta: np.ndarray, free: np.ndarray) -> Variables:
         """Variables of theta[free], from their Hessian at theta."""
@@ -626,7 +626,7 @@ class LinearObjective:
         n_used = self._used_by_large * n
         if R * n_used > _MOST_USED:
             return np.inf
-        hessians = R * (n_used * (1.3 * size**2 + 200.0 * size) + 2000.0 * n + 1.5 * size**3 + 5e6)
+        hessians = R * (n_used * (0.6 * size**2 + 200.0 * size) + 2000.0 * n + 1.5 * size**3 + 5e6)
         solves = _ITERATIONS_WITH_LARGE * R * 29.0 * size**2
         return self._evaluations(hessians + solves) * _LONGER ** max(0, self._n_large - 1)
 
