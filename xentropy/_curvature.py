@@ -212,7 +212,7 @@ class Curvature:
         feature, output = np.divmod(entries, R)
         by_output = np.argsort(output, kind="stable")
         ends = np.searchsorted(output[by_output], np.arange(R + 1))
-        of_output = [by_output[begin:end] for begin, end in zip(ends[:-1], ends[1:], strict=True)]
+        of_output = [by_output[ends[k] : ends[k + 1]] for k in range(R)]
         own = [np.zeros((1, len(mine), len(mine))) for mine in of_output]
         common = np.zeros((1, m, m))  # of all of them, in the order of the outputs
         of_classes, seen = np.zeros(R), self._seen()
