@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from xentropy import SoftmaxClassifier, _objective, _solver, _variables
+from xentropy import SoftmaxClassifier, _conditioned, _objective, _solver, _variables
 from xentropy._objective import LinearObjective
 
 LOADERS = {"iris": load_iris, "wine": load_wine, "breast cancer": load_breast_cancer, "digits": load_digits}
@@ -279,12 +279,12 @@ def test_classes_too_large_to_be_kept_end_where_others_do(dtype, monkeypatch):
             super().__init__(factors)
             packed.append(self)
 
-    monkeypatch.setattr(_objective, "PackedClassVariables", Packed)
-    monkeypatch.setattr(_objective, "_MOST_KEPT", 1000)
+    monkeypatch.setattr(_conditioned, "PackedClassVariables", Packed)
+    monkeypatch.setattr(_conditioned, "_MOST_KEPT", 1000)
     large = SoftmaxClassifier(tol=1e-8).fit(X, y, weight)
     assert packed
     assert large.converged_
-    monkeypatch.setattr(_objective, "_MOST_PACKED", 0)
+    monkeypatch.setattr(_conditioned, "_MOST_PACKED", 0)
     without = SoftmaxClassifier(tol=1e-8).fit(X, y, weight)
     assert large.history_["n_evaluations"][-1] < 0.9 * without.history_["n_evaluations"][-1]
     np.testing.assert_allclose(large.coef_, kept.coef_, atol=1e-6)
@@ -293,7 +293,7 @@ def test_classes_too_large_to_be_kept_end_where_others_do(dtype, monkeypatch):
 
 @pytest.mark.parametrize(("column", "C"), [(1e22, 1.0), (1e30, 1.0), (1e-25, np.inf)])
 def test_large_classes_in_units_beyond_float32(column, C, monkeypatch):
-    monkeypatch.setattr(_objective, "_MOST_KEPT", 100)
+    monkeypatch.setattr(_conditioned, "_MOST_KEPT", 100)
     rng = np.random.default_rng(0)
     Z = rng.standard_normal((5000, 50))
     y = (Z @ rng.standard_normal((50, 12)) * 0.4 + rng.gumbel(size=(5000, 12))).argmax(axis=1)

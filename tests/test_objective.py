@@ -6,7 +6,7 @@ import reference
 import scipy.sparse as sp
 from scipy.linalg import eigvalsh
 
-from xentropy import _objective
+from xentropy import _conditioned, _objective
 from xentropy._objective import LinearObjective
 from xentropy._solver import minimize_lbfgs
 from xentropy._targets import learn_target
@@ -272,7 +272,7 @@ def test_correlated_features_start_with_a_gram_matrix_of_few_rows():
 
 def large(monkeypatch):
     """From here on the Hessians of three classes are too large to be kept."""
-    monkeypatch.setattr(_objective, "_MOST_KEPT", 2)
+    monkeypatch.setattr(_conditioned, "_MOST_KEPT", 2)
     monkeypatch.setattr("xentropy._curvature._BLOCK_VALUES", 60)  # ten rows and fewer
 
 
@@ -287,7 +287,7 @@ def test_large_classes_one_after_the_other(weighted, fit_intercept, storage, mon
         storage(X), learn_target(y), C=0.3, sample_weight=weights, fit_intercept=fit_intercept, offset=offset
     )
     theta = objective.pack(coef - coef.mean(axis=0), intercept)[: objective.n_theta]
-    monkeypatch.setattr(_objective, "_NEGLIGIBLE_IN_LARGE", 0.0)
+    monkeypatch.setattr(_conditioned, "_NEGLIGIBLE_IN_LARGE", 0.0)
     large(monkeypatch)
     objective(theta)
     objective._knows = "gram"
@@ -373,7 +373,7 @@ def test_when_large_classes_are_worth_it(monkeypatch):
     assert objective.renewal_cost(0.5) == pytest.approx(waits[0] + 4.0)
     for limit in ("_MOST_USED", "_MOST_PACKED"):
         with monkeypatch.context() as only:
-            only.setattr(_objective, limit, 10)
+            only.setattr(_conditioned, limit, 10)
             assert objective.renewal_cost(0.5) == np.inf
 
 
