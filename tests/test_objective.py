@@ -235,7 +235,8 @@ def test_features_that_vary_elsewhere_do_not_start_with_few_rows():
 
 
 def test_a_matrix_that_would_not_pay_is_not_asked_for(monkeypatch):
-    X = sp.random_array((500, 2000), density=0.01, random_state=np.random.default_rng(0), format="csr")
+    rng = np.random.default_rng(0)
+    X = sp.csr_matrix(rng.random((500, 2000)) * (rng.random((500, 2000)) < 0.01))
     objective = LinearObjective(X, learn_target(np.arange(500) % 2))
     monkeypatch.setattr(objective._curvature, "_centred", None)
     assert not objective._starts_with_gram()

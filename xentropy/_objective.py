@@ -345,7 +345,8 @@ class LinearObjective(Conditioned):
         few._start_with(self._curvature.of_rows(rows, few._row_weight))
         for rows_per_variable in (ROWS_PER_VARIABLE, 50, _LEAST_ROWS_PER_VARIABLE):
             few._curvature.rows_per_variable = rows_per_variable
-            cost = min(few._cost_of(kind) for kind in few._hessian_kinds()) * few._n / self._n
+            work = min(few._cost_of(kind) for kind in few._hessian_kinds()) / few._evaluations(1.0)
+            cost = self._evaluations(work)
             if cost < _ENOUGH_FOR_HESSIAN:
                 break
         return few if cost < _MOST_FOR_HESSIAN and few._curvature.shows_every_feature() else None
