@@ -69,6 +69,11 @@ def test_weights_as_they_lie_in_memory():
     add_grams(rows[::-1].copy(), weights[::-1], reversed_)
     np.testing.assert_array_equal(plain, columns)
     np.testing.assert_allclose(plain, reversed_, rtol=1e-12, atol=1e-12)
+    fields = np.zeros(100, [("weight", "f8"), ("other", "i4")])
+    fields["weight"] = weights[:, 0]
+    of_field = np.zeros((1, 10, 10))
+    add_grams(rows, fields["weight"][:, None], of_field)
+    np.testing.assert_array_equal(of_field[0], plain[0])
 
 
 @pytest.mark.parametrize("compute", UNIT)
@@ -99,4 +104,6 @@ def test_what_does_not_fit_is_refused():
     for floor in (-1.0, np.nan):
         with pytest.raises(ValueError, match=f"floor={floor}"):
             add_grams(rows, weights, to, floor=floor)
+    with pytest.raises(ValueError, match="compute='flaot32'"):
+        add_grams(rows, weights, to, compute="flaot32")
     np.testing.assert_array_equal(to, 0.0)

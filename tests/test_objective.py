@@ -312,18 +312,69 @@ def test_large_classes_one_after_the_other(weighted, fit_intercept, storage, mon
 def test_a_fit_starts_with_a_hessian_where_the_last_one_took_long():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(500, 20)), rng.integers(5, size=500)
+    theta = LinearObjective(X, learn_target(y)).start()
+
+    def minimised(objective, C, n_evaluations, l1_ratio=0.0):
+        objective.C, objective.l1_ratio = C, l1_ratio
+        variables = objective.variables(theta)
+        for _ in range(n_evaluations):
+            objective(theta + 0.0)
+        return type(variables)
+
     for n_evaluations, kind in ((3, Variables), (60, ClassVariables)):
         objective = LinearObjective(X, learn_target(y))
-        theta = objective.start()
-        for _ in range(n_evaluations):
-            objective(theta + 0.0)
-        assert objective.last_variables is None
-        assert type(objective.variables(theta)) is Variables  # nothing was minimised yet
-        for _ in range(n_evaluations):
-            objective(theta + 0.0)
+        assert minimised(objective, 0.1, n_evaluations) is Variables
+        assert minimised(objective, 1.0, n_evaluations) is Variables  # the first one says nothing of the others
+        assert minimised(objective, 10.0, 2) is kind
+        assert minimised(objective, 100.0, 2) is kind  # and stays with it
+    objective = LinearObjective(X, learn_target(y))
+    for l1_ratio, n_evaluations in ((0.0, 3), (0.0, 3), (0.5, 60)):
+        minimised(objective, 1.0, n_evaluations, l1_ratio)
+    assert minimised(objective, 1.0, 3) is Variables  # evaluations with an L1 penalty do not count
+
+
+def test_hessians_of_classes_are_found_again_where_the_loss_has_fallen():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 20))
+    y = (X @ rng.normal(size=(20, 5))).argmax(axis=1)
+    objective = LinearObjective(X, learn_target(y), C=10.0)
+    start = objective.start()
+    objective(start)
+    objective.variables(start)
+    assert isinstance(objective.renewed_variables(start), ClassVariables)
+    assert objective._next_kind() == "coupled"
+    there = minimize_lbfgs(LinearObjective(X, learn_target(y), C=10.0), start, tol=1e-2, max_iter=100).theta
+    objective(there)
+    assert objective._next_kind() == "classes"
+    before = objective._hessian
+    assert isinstance(objective.renewed_variables(there), ClassVariables)
+    assert np.abs(objective._hessian - before).max() > 1e-2
+    assert objective._next_kind() == "coupled"
+
+
+def test_a_kept_hessian_is_left_as_it_is():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(500, 8)), rng.integers(4, size=500)
+    for kind in ("classes", "coupled"):
+        objective = LinearObjective(X, learn_target(y))
+        objective._knows = kind
+        objective._find_hessian(objective.start())
+        kept = objective._hessian.copy()
         objective.C = 10.0
-        assert type(objective.variables(theta)) is kind
-        assert type(objective.variables(theta)) is kind  # and stays with it
+        objective.variables(objective.start())
+        np.testing.assert_array_equal(objective._hessian, kept)
+
+
+def test_what_a_coupled_hessian_leaves_out_keeps_its_weight():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(400, 3)), rng.integers(4, size=400)
+    objective = LinearObjective(X, learn_target(y))
+    theta = rng.normal(size=objective.n_theta)
+    exact, _ = objective._curvature.hessian(theta, is_coupled=True, negligible=0.0)
+    near, used = objective._curvature.hessian(theta, is_coupled=True, negligible=1.0)
+    assert used < 0.7
+    np.testing.assert_allclose(np.diag(near[3, :, 3, :]), np.diag(exact[3, :, 3, :]), rtol=1e-12)  # of the intercepts
+    assert np.abs(near - exact).max() > 1e-3
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

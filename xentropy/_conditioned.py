@@ -41,6 +41,7 @@ _CORRELATED, _LEAST_ROWS_PER_FEATURE, _LEAST_TELLING, _EVALUATIONS_FOR_CORRELATE
 # ... but with a penalty of which the largest curvature is no more than so many times, some ten evaluations do without
 _ENOUGH_PENALTY = 20.0
 _OUTPUTS_OF_A_READ = 3  # to read X takes as long as to multiply it for so many outputs
+_FALLEN = 0.8  # to this share, and Hessians of classes are found again rather than that of all together
 _LEAST_WITH_HESSIAN = 5.0  # ... and so many a fit for another C takes with a Hessian from its start
 _RESTART = 4.0  # evaluations that new variables cost L-BFGS
 
@@ -75,7 +76,8 @@ class Conditioned(ABC):
         self._used = 1.0  # share of the rows that made the last Hessian of a class
         self._used_by_large, self._used_at = 1.0, np.inf  # by large classes, and the loss where that was estimated
         self._n_large = 0  # so many times since the start they were found
-        self._n_evaluations = 0  # with these variables
+        self._n_starts = 0  # of minimisations without an L1 penalty
+        self._n_evaluations = 0.0  # since the last one started, or found better variables
 
     @property
     @abstractmethod
@@ -98,19 +100,23 @@ class Conditioned(ABC):
         There the Hessian is the Gram matrix of the centred features, times the variance of a class indicator, plus the
         penalty: one factor serves all classes. Where even that is dear, its diagonal serves. But where a minimisation
         with another C has asked for the Hessian, this one does as well: for that at theta, if the loss is another. And
-        if the last one took longer than a better Hessian would have, this one starts with it.
+        if the last one took longer than a better Hessian would have, this one starts with it; but for the first, which
+        had nothing to start with.
         """
         boundless = np.flatnonzero(~np.isfinite(self._spread))
         if len(boundless):
             column = np.arange(self.n_columns)[self._stored_columns][boundless[0]]
             raise ValueError(f"squares of column {column} of X overflow float64: divide it by its largest entry")
+        n_evaluations, self._n_evaluations = self._n_evaluations, 0.0
         if self.l1_weights() is not None:
+            self._n_evaluations = -np.inf  # those of a fit in other variables do not count
             return Variables(np.sqrt(self._diagonal()))
         if self._knows == "classes" and self._hessian is None:  # it was not kept
             self._knows, self._n_large = "diagonal", 0
         if self._knows == "diagonal" and self._starts_with_gram():
             self._knows = "gram"
-        if self.last_variables is not None and self._n_evaluations >= self._cost_of_better_hessian():
+        self._n_starts += 1
+        if self._n_starts > 2 and n_evaluations >= self._cost_of_better_hessian():
             self._knows = self._next_kind()
             self._find_hessian(theta)
         elif self._hessian is not None:
@@ -131,6 +137,7 @@ class Conditioned(ABC):
 
     def renewed_variables(self, theta: np.ndarray) -> Variables | ClassVariables:
         """Better variables than those in use: one step up the ladder, or of the Hessian at theta again."""
+        self._n_evaluations = 0.0
         self._knows = self._next_kind()
         if self._knows == "classes" and self._has_large_classes:
             self.last_variables = self._variables_of_large_classes(theta)
@@ -172,9 +179,12 @@ class Conditioned(ABC):
         return ("classes", "coupled") if self.n_outputs > 1 else ("coupled",)
 
     def _next_kind(self) -> str:
-        """Of the curvatures that say more than the one in use, the least dear; or the one in use, elsewhere."""
+        """Of the curvatures that say more than the one in use, the least dear; or the one in use, elsewhere. Hessians
+        of classes say more where the loss has fallen since they were found."""
         ladder = ("diagonal", "gram", *self._hessian_kinds())
         above = ladder[ladder.index(self._knows) + 1 :]
+        if self._knows == "classes" and self._last_loss < _FALLEN * self._hessian_loss < np.inf:
+            above = ("classes", *above)
         affordable = [kind for kind in above if np.isfinite(self._cost_of(kind))]
         return min(affordable, key=self._cost_of, default=self._knows)
 
@@ -206,7 +216,6 @@ class Conditioned(ABC):
         return _LEAST_WITH_HESSIAN + self._cost_of(kind)
 
     def _known_variables(self) -> Variables | ClassVariables:
-        self._n_evaluations = 0
         if self._knows == "diagonal":
             self.last_variables = Variables(np.sqrt(self._diagonal()))
         else:
@@ -320,8 +329,9 @@ class Conditioned(ABC):
 
     def _evaluations(self, work: float) -> float:
         """That many evaluations take as long as so many multiplications and additions. Each is followed by a step of
-        L-BFGS, 0.2 ms of SciPy and Python."""
-        return work / (4.0 * self._stored * max(_OUTPUTS_OF_A_READ, self.n_outputs) + 8e6)
+        L-BFGS: 0.2 ms of SciPy and Python, and what it remembers."""
+        remembered = min(30 * self.n_outputs * (self.n_features + self.fit_intercept), 600_000)
+        return work / (4.0 * self._stored * max(_OUTPUTS_OF_A_READ, self.n_outputs) + 8e6 + 60.0 * remembered)
 
     @property
     def _has_large_classes(self) -> bool:

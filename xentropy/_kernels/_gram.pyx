@@ -9,7 +9,7 @@ from .kernels cimport xe_kernels
 
 
 def add_grams(const double[:, ::1] rows, const double[:, :] weights, double[:, :, ::1] to, *, double floor=0.0,
-              compute="float64", int n_threads=1):
+              str compute="float64", int n_threads=1):
     """Add sum_i w_ik x_i x_i^T over the rows to to[k], for each column k of the weights.
 
     Parameters
@@ -38,6 +38,10 @@ def add_grams(const double[:, ::1] rows, const double[:, :] weights, double[:, :
             f"{to.shape[2]}): they must be (n, d), (n, m) and (m, d, d)")
     if not floor >= 0.0:
         raise ValueError(f"floor={floor} must be 0 or more")
+    if compute not in ("float32", "float64"):
+        raise ValueError(f"compute={compute!r} must be 'float32' or 'float64'")
+    if weights.strides[0] % 8 or weights.strides[1] % 8:  # a field of a structured array
+        weights = np.ascontiguousarray(weights)
     left = np.zeros(m)
     cdef double[::1] left_view = left
     cdef unsigned char[:, ::1] scratch

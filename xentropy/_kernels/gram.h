@@ -7,12 +7,14 @@
  */
 #define GRAM_ROWS ((ptrdiff_t)64) /* two panels of them lie in L1 */
 /* features beside PANEL vectors, as many as there are registers for; a panel is a multiple of them */
-#if defined(__aarch64__)
+#if defined(__aarch64__) && XE_BYTES
 #define BESIDE 6
 #else
 #define BESIDE (XE_BYTES == 64 ? 8 : XE_BYTES == 32 ? 4 : 3)
 #endif
 #define MIRRORED ((ptrdiff_t)8) /* numbers of a cache line, and lines, that are turned together */
+
+_Static_assert(PANEL * VL % BESIDE == 0, "a tile of the sum lies in one panel");
 
 static size_t XE(gram_scratch)(ptrdiff_t d)
 {
