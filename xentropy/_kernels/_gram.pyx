@@ -20,7 +20,7 @@ def add_grams(const double[:, ::1] rows, const double[:, :] weights, double[:, :
     to : float64 ndarray (m, d, d), C-ordered
         Symmetric matrices.
     floor : float, default=0.0
-        Rows whose weight in a column is not above this, and not negative, are left out there; they are not looked at.
+        Rows whose weight in a column is not above this are left out there, and not looked at. Not negative.
     compute : {"float64", "float32"}
         What is multiplied, and for 64 rows summed. sqrt(w_ik) x_i must not overflow it, nor their products.
     n_threads : int, default=1
@@ -36,7 +36,7 @@ def add_grams(const double[:, ::1] rows, const double[:, :] weights, double[:, :
         raise ValueError(
             f"rows of shape ({n}, {d}), weights ({weights.shape[0]}, {m}), sums ({to.shape[0]}, {to.shape[1]}, "
             f"{to.shape[2]}): they must be (n, d), (n, m) and (m, d, d)")
-    if not floor >= 0.0:
+    if floor < 0.0:
         raise ValueError(f"floor={floor} must be 0 or more")
     if compute not in ("float32", "float64"):
         raise ValueError(f"compute={compute!r} must be 'float32' or 'float64'")
