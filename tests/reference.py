@@ -122,3 +122,23 @@ class ExactLoss:
             z = [Decimal(float(zk)) for zk in z]
             corners = self._at(z, u, v) - self._at(z, u, -v) - self._at(z, -u, v) + self._at(z, -u, -v)
             return float(corners / (4 * self.step**2))
+
+
+N, D = 41, 7
+
+
+def problem(n_classes, *, soft, seed=0):
+    """N rows of D features, their labels or distributions, coefficients, intercepts, and a generator for more."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(N, D)) * (rng.random((N, D)) < 0.7)
+    y = rng.dirichlet(np.ones(n_classes), size=N) if soft else np.arange(N) % n_classes
+    n_outputs = 1 if n_classes == 2 else n_classes
+    coef = rng.normal(size=(n_outputs, D))
+    intercept = rng.normal(size=n_outputs)
+    return X, y, coef, intercept, rng
+
+
+def many_rows(K=3, n=40_000, d=4):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, d)) + 0.5
+    return X, (X @ rng.standard_normal((d, K)) + rng.gumbel(size=(n, K))).argmax(axis=1)
