@@ -23,7 +23,8 @@ COMPILED = sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for pat
 FLOORS = [
     {"_kernels"},
     {"_calibration", "_config", "_curvature", "_losses", "_read_csv", "_targets", "_variables"},
-    {"_conditioned", "_spaces"},
+    {"_spaces"},
+    {"_conditioned"},
     {"_objective", "_solver"},
     {"_watch"},
     {"_classifier", "_functional", "_metrics"},

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ._curvature import ROWS_PER_VARIABLE, Curvature
+from ._spaces import SAME, steps_remembered
 from ._variables import ClassVariables, PackedClassVariables, PackedFactor, Variables
 
 # A factor of the curvature must not cost more than this many evaluations where it may not be needed
@@ -30,8 +31,7 @@ _ITERATIONS_WITH_LARGE = 10  # to expect with them, each of which solves with al
 # Hessians that are kept do not: fits of heavy-tailed features with large C did not converge within 1000 iterations
 _LONGER = 2.0
 _RIDGE = 1e-12  # relative to the diagonal of a curvature: above what its factor rounds
-_SAME = 0.9999  # a value that declined to this share has about the same Hessian
-_NEARBY = 0.02  # ... and so has a loss that differs by this share, for another C
+_NEARBY = 0.02  # a loss that differs by this share, for another C, has about the same Hessian
 # Where features go together (the mean squared eigenvalue of their correlations is one where they do not), a Gram matrix
 # of a few rows for each saves more than it takes; elsewhere it took up to twice the time. 20 000 embeddings of 768
 # features, two classes, C=100: 354 evaluations without one, 35 with 2 rows for each, 21 with 4, 20 with 8, 16 with all;
@@ -107,10 +107,10 @@ class Conditioned(ABC):
         if len(boundless):
             column = np.arange(self.n_columns)[self._stored_columns][boundless[0]]
             raise ValueError(f"squares of column {column} of X overflow float64: divide it by its largest entry")
-        n_evaluations, self._n_evaluations = self._n_evaluations, 0.0
         if self.l1_weights() is not None:
             self._n_evaluations = -np.inf  # those of a fit in other variables do not count
             return Variables(np.sqrt(self._diagonal()))
+        n_evaluations, self._n_evaluations = self._n_evaluations, 0.0
         if self._knows == "classes" and self._hessian is None:  # it was not kept
             self._knows, self._n_large = "diagonal", 0
         if self._knows == "diagonal" and self._starts_with_gram():
@@ -131,7 +131,7 @@ class Conditioned(ABC):
         if self.l1_weights() is not None or not self._loss["loss"].convex:
             return np.inf  # the Hessian of the cross-entropy, which is all there is, says nothing there
         kind = self._next_kind()
-        if kind == self._knows and (kind in ("diagonal", "gram") or decline > _SAME):
+        if kind == self._knows and (kind in ("diagonal", "gram") or decline > SAME):
             return np.inf
         return _RESTART + self._cost_of(kind)
 
@@ -185,8 +185,8 @@ class Conditioned(ABC):
         above = ladder[ladder.index(self._knows) + 1 :]
         if self._knows == "classes" and self._last_loss < _FALLEN * self._hessian_loss < np.inf:
             above = ("classes", *above)
-        affordable = [kind for kind in above if np.isfinite(self._cost_of(kind))]
-        return min(affordable, key=self._cost_of, default=self._knows)
+        costs = {kind: self._cost_of(kind) for kind in above}
+        return min((kind for kind in above if np.isfinite(costs[kind])), key=costs.__getitem__, default=self._knows)
 
     def _starts_with_gram(self) -> bool:
         """Whether the Gram matrix is cheap, or is so of few rows and needed."""
@@ -330,8 +330,9 @@ class Conditioned(ABC):
     def _evaluations(self, work: float) -> float:
         """That many evaluations take as long as so many multiplications and additions. Each is followed by a step of
         L-BFGS: 0.2 ms of SciPy and Python, and what it remembers."""
-        remembered = min(30 * self.n_outputs * (self.n_features + self.fit_intercept), 600_000)
-        return work / (4.0 * self._stored * max(_OUTPUTS_OF_A_READ, self.n_outputs) + 8e6 + 60.0 * remembered)
+        n_theta = self.n_outputs * (self.n_features + self.fit_intercept)
+        step = 8e6 + 60.0 * n_theta * steps_remembered(n_theta)
+        return work / (4.0 * self._stored * max(_OUTPUTS_OF_A_READ, self.n_outputs) + step)
 
     @property
     def _has_large_classes(self) -> bool:

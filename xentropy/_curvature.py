@@ -356,7 +356,7 @@ class Curvature:
 
     def _centred(self, at: np.ndarray) -> np.ndarray:
         """Those rows of X, as a new float64 array."""
-        rows = self._stored(at).astype(np.float64, copy=False)
+        rows = self._dense(at).astype(np.float64, copy=False)
         if self._mean is not None:
             rows -= self._mean
         return rows
@@ -366,11 +366,11 @@ class Curvature:
         if self._mean is None:
             return self._centred(at)
         rows = np.empty((len(at), len(self._mean) + 1))
-        np.subtract(self._stored(at), self._mean, out=rows[:, :-1])
+        np.subtract(self._dense(at), self._mean, out=rows[:, :-1])
         rows[:, -1] = 1.0
         return rows
 
-    def _stored(self, at: np.ndarray) -> np.ndarray:
+    def _dense(self, at: np.ndarray) -> np.ndarray:
         """Those rows of X, dense, as a new array."""
         found = self._X[at]
         return found if isinstance(found, np.ndarray) else found.toarray()

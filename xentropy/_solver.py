@@ -20,15 +20,9 @@ from scipy.optimize import OptimizeResult, minimize
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import ThreadpoolController
 
-from ._spaces import Problem, Smooth, Spanned, Split, Support
+from ._spaces import Problem, Smooth, Spanned, Split, Support, steps_remembered
 from ._variables import ClassVariables, Variables
 
-# The steps that L-BFGS remembers; fewer where to remember takes more time than to evaluate
-_MEMORY = 30
-# ... as it does with many variables: so many numbers in all, but never fewer steps than that. With 3 steps rather than
-# 5, 2e5 to 2.3e6 variables took 6 to 20 % less time, in up to a fifth more iterations; 51 200 of them took a tenth less
-# with 11 than with 30
-_MOST_REMEMBERED, _SHORTEST_MEMORY = 600_000, 3
 # Of so many variables a step takes SciPy longer than it takes to evaluate them: so they start in the span of that many
 # gradients. TF-IDF of 11 300 rows, 2.3e6 variables, 15 iterations: 1.8 s and 640 MB without, 0.9 s and 430 MB with
 # them. Where they are not enough, L-BFGS begins anew, which costs some 4 iterations
@@ -370,7 +364,7 @@ class _Stage:
             method="L-BFGS-B",
             callback=self._after_iteration,
             options={
-                "maxcor": max(_SHORTEST_MEMORY, min(_MEMORY, _MOST_REMEMBERED // max(1, len(self.x)))),
+                "maxcor": steps_remembered(len(self.x)),
                 "maxiter": run.max_iter + 1,
                 "maxfun": 10**9,
                 "gtol": 0.0,

@@ -3,6 +3,8 @@
 
 import numpy as np
 
+from ._linear import _aligned
+
 from ._linear cimport kernels_of
 from ._threads cimport run_parts
 from .kernels cimport xe_kernels
@@ -51,9 +53,7 @@ def add_grams(const double[:, ::1] rows, const double[:, :] weights, double[:, :
     used = max(1, min(n_threads, m))
     work.kernels = kernels_of(compute == "float32")
     work.scratch_size = (work.kernels.gram_scratch(d) // 64 + 1) * 64  # whole cache lines: threads share none
-    buffer = np.empty(used * work.scratch_size + 64, dtype=np.uint8)
-    at = -buffer.ctypes.data % 64
-    scratch = buffer[at : at + used * work.scratch_size].reshape(used, work.scratch_size)
+    scratch = _aligned(used * work.scratch_size).reshape(used, work.scratch_size)
     work.scratch = &scratch[0, 0]
     work.rows, work.weights, work.to, work.left = &rows[0, 0], &weights[0, 0], &to[0, 0, 0], &left_view[0]
     work.n_rows, work.n_columns, work.floor = n, d, floor
