@@ -42,6 +42,7 @@ class Problem:
     X: np.ndarray | sp.csr_matrix
     y: np.ndarray
     n_classes: int
+    weight: np.ndarray | None = None  # of each row; None where all rows count alike
 
 
 def save(names: list[str]) -> None:
@@ -51,7 +52,7 @@ def save(names: list[str]) -> None:
     in their time nor in their peak of memory.
     """
     for name in names:
-        problem = _draw(name)
+        problem = draw(name)
         for dtype in DTYPES:
             X = problem.X.astype(dtype)
             if sp.issparse(X):
@@ -59,6 +60,8 @@ def save(names: list[str]) -> None:
             else:
                 np.save(f"{name}-{dtype}-X.npy", X)
         np.save(f"{name}-y.npy", problem.y)
+        if problem.weight is not None:
+            np.save(f"{name}-weight.npy", problem.weight)
 
 
 def load(name: str, dtype: str) -> Problem:
@@ -66,23 +69,27 @@ def load(name: str, dtype: str) -> Problem:
     sparse = f"{name}-{dtype}-X.npz"
     X = sp.load_npz(sparse) if os.path.exists(sparse) else np.load(f"{name}-{dtype}-X.npy")
     y = np.load(f"{name}-y.npy")
-    return Problem(X, y, SHAPES[name][2] if name in SHAPES else len(np.unique(y)))
+    weight = f"{name}-weight.npy"
+    n_classes = SHAPES[name][2] if name in SHAPES else len(np.unique(y))
+    return Problem(X, y, n_classes, np.load(weight) if os.path.exists(weight) else None)
 
 
-def _draw(name: str) -> Problem:
-    if name in REAL:
+def draw(name: str, share: float = ROWS) -> Problem:
+    """A problem with this share of its rows. The real ones have all their rows always, and features of variance one
+    unless their name ends in "_raw"."""
+    if name.removesuffix("_raw") in REAL:
         return _real(name)
     if name in SHAPES:
-        return _shape(name)
-    draw, n = LIKE[name]
-    X, y = draw(np.random.default_rng(0), max(1, round(n * ROWS)))
-    return Problem(X, y, len(np.unique(y)))
+        return _shape(name, share)
+    draw_rows, n = (LIKE | UNEVEN)[name]
+    X, y, *weight = draw_rows(np.random.default_rng(0), max(1, round(n * share)))
+    return Problem(X, y, len(np.unique(y)), *weight)
 
 
-def _shape(name: str) -> Problem:
+def _shape(name: str, share: float) -> Problem:
     """Labels drawn from a softmax model of the features, so that fits have work to do."""
     n, d, n_classes, *density = SHAPES[name]
-    n = max(1, round(n * ROWS))
+    n = max(1, round(n * share))
     rng = np.random.default_rng(0)
     X = _zipf_csr(rng, n, d, density[0]) if density else rng.standard_normal((n, d))
     coef = rng.standard_normal((d, n_classes)) * (0.5 if density else 2 / np.sqrt(d))
@@ -91,9 +98,10 @@ def _shape(name: str) -> Problem:
 
 
 def _real(name: str) -> Problem:
-    """A data set of scikit-learn's, its features standardised."""
-    X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
-    return Problem(np.ascontiguousarray(StandardScaler().fit_transform(X)), y, len(np.unique(y)))
+    """A data set of scikit-learn's."""
+    X, y = getattr(datasets, f"load_{name.removesuffix('_raw')}")(return_X_y=True)
+    X = X if name.endswith("_raw") else StandardScaler().fit_transform(X)
+    return Problem(np.ascontiguousarray(X), y, len(np.unique(y)))
 
 
 def _zipf_csr(rng: np.random.Generator, n: int, d: int, density: float) -> sp.csr_matrix:
@@ -166,11 +174,45 @@ def _text(rng: np.random.Generator, n: int) -> tuple[sp.csr_matrix, np.ndarray]:
     return sp.csr_matrix(TfidfTransformer(sublinear_tf=True).fit_transform(counts)), y
 
 
-# How they are drawn, with labels that depend on the features, and how many rows
+def _heavy_tails(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Like amounts and counts: log-normal features, of which few rows hold most of the sum, and labels that depend on
+    their logarithms."""
+    logs = 1.5 * rng.standard_normal((n, 40))
+    return np.exp(logs), _labels(rng, logs @ rng.standard_normal((40, 5)) / 3)
+
+
+def _weighted(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Like a survey: weights of the rows over six decades."""
+    X = rng.standard_normal((n, 40))
+    y = _labels(rng, X @ rng.standard_normal((40, 5)) / 3)
+    return X, y, 10.0 ** rng.uniform(-3, 3, n)
+
+
+def _one_hot(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Like a table of categories, dense: indicators of 12 categories with Zipf's shares, which sum to one for each, and
+    thermometers of 8 numbers, whose columns say which of 7 thresholds the number is above."""
+    columns = []
+    for n_values in (2, 3, 3, 4, 5, 6, 8, 10, 12, 15, 20, 40):
+        share = 1 / np.arange(1, n_values + 1)
+        columns.append(np.eye(n_values)[rng.choice(n_values, n, p=share / share.sum())])
+    numbers = rng.standard_normal((n, 8)) + rng.standard_normal((n, 1))
+    columns.append((numbers[:, :, None] > np.linspace(-2, 3, 7)).reshape(n, 56).astype(float))
+    X = np.hstack(columns)
+    return X, _labels(rng, X @ rng.standard_normal((X.shape[1], 4)) / 2)
+
+
+# How problems are drawn, with labels that depend on the features, and how many rows they have
 LIKE: dict[str, tuple[Callable, int]] = {
     "land_cover_5e5x54_7": (_land_cover, 500_000),
     "images_6e4x784_10": (_images, 60_000),
     "embeddings_2e4x512_100": (partial(_embeddings, d=512, n_classes=100), 20_000),
     "sentiment_2e4x768_2": (_sentiment, 20_000),
     "text_11300x130000_20": (_text, 11_300),
+}
+
+# The same for problems whose rows or columns count very unequally
+UNEVEN: dict[str, tuple[Callable, int]] = {
+    "heavy_tails_1e5x40_5": (_heavy_tails, 100_000),
+    "weighted_1e5x40_5": (_weighted, 100_000),
+    "one_hot_1e5x184_4": (_one_hot, 100_000),
 }
