@@ -41,25 +41,47 @@ MANY_EVALUATIONS, MUCH_TIME, WORSE = 1.15, 1.10, 1e-6  # what is listed at the e
 
 Figures = dict[str, float]
 
-# Name here -> name in problems.py and share of its rows, so that a fit takes some seconds at most
-PROBLEMS = {
+# Name here -> name in problems.py and share of its rows. A fit of SMALL ones takes much less than a second with any
+# penalty, of MEDIUM ones with an L1 penalty that is not too weak. With the L2 penalty a fit of LARGE ones takes some
+# seconds at most, and of the LARGEST if the penalty is not too weak.
+SMALL = {
     **{name: (name, 1.0) for real in problems.REAL for name in (real, f"{real}_raw")},
+    "heavy_tails_1e3x40_5": ("heavy_tails_1e5x40_5", 0.01),
     "heavy_tails_1e4x40_5": ("heavy_tails_1e5x40_5", 0.1),
-    "heavy_tails_1e5x40_5": ("heavy_tails_1e5x40_5", 1.0),
+    "weighted_1e3x40_5": ("weighted_1e5x40_5", 0.01),
     "weighted_1e4x40_5": ("weighted_1e5x40_5", 0.1),
+    "land_cover_1e4x54_7": ("land_cover_5e5x54_7", 0.02),
+    "3e4x37_6": ("3e5x37_6", 0.1),
+}
+MEDIUM = {
     "one_hot_1e4x184_4": ("one_hot_1e5x184_4", 0.1),
-    "land_cover_5e4x54_7": ("land_cover_5e5x54_7", 0.1),
-    "images_6e3x784_10": ("images_6e4x784_10", 0.1),
-    "embeddings_5e3x512_100": ("embeddings_2e4x512_100", 0.25),
+    "images_1200x784_10": ("images_6e4x784_10", 0.02),
+    "embeddings_2e3x512_100": ("embeddings_2e4x512_100", 0.1),
+    "sentiment_2e3x768_2": ("sentiment_2e4x768_2", 0.1),
+    "text_1130x130000_20": ("text_11300x130000_20", 0.1),
+    "csr_1e4x1e4_5": ("csr_2e5x1e4_5", 0.05),
+}
+LARGE = {
+    "heavy_tails_1e5x40_5": ("heavy_tails_1e5x40_5", 1.0),
+    "weighted_1e5x40_5": ("weighted_1e5x40_5", 1.0),
+    "one_hot_1e5x184_4": ("one_hot_1e5x184_4", 1.0),
+    "land_cover_5e5x54_7": ("land_cover_5e5x54_7", 1.0),
+    "embeddings_2e4x512_100": ("embeddings_2e4x512_100", 1.0),
     "sentiment_2e4x768_2": ("sentiment_2e4x768_2", 1.0),
-    "text_2260x130000_20": ("text_11300x130000_20", 0.2),
     "3e5x37_6": ("3e5x37_6", 1.0),
     "6e4x700_10": ("6e4x700_10", 1.0),
     "2e4x512_100": ("2e4x512_100", 1.0),
     "3e5x64_10": ("3e5x64_10", 1.0),
     "1e6x50_2": ("1e6x50_2", 1.0),
+    "csr_5e4x1e4_5": ("csr_2e5x1e4_5", 0.25),
+}
+LARGEST = {
+    "images_6e4x784_10": ("images_6e4x784_10", 1.0),
+    "text_11300x130000_20": ("text_11300x130000_20", 1.0),
     "csr_2e5x1e4_5": ("csr_2e5x1e4_5", 1.0),
 }
+PROBLEMS = SMALL | MEDIUM | LARGE | LARGEST
+SEARCHED = ("breast_cancer", "breast_cancer_raw", "digits", "digits_raw")
 CS = (0.01, 1.0, 100.0, 1e4)
 L2, ELASTIC, L1 = 0.0, 0.5, 1.0
 
@@ -86,14 +108,20 @@ def _grid(names: Iterable[str], Cs=CS, l1_ratios=(L2,), dtypes=("float64",)) -> 
 
 
 def cells() -> list[Cell]:
-    """All cells, those of a problem one after the other."""
+    """All cells, those of a problem and a dtype one after the other."""
     found = [
-        *_grid(PROBLEMS),
-        *_grid(problems.REAL, l1_ratios=(ELASTIC, L1)),
+        *_grid(SMALL | MEDIUM | LARGE),
+        *_grid(LARGEST, Cs=(0.01, 1.0)),
+        *_grid(SMALL, l1_ratios=(ELASTIC, L1)),
+        *_grid(MEDIUM, Cs=(0.01, 1.0), l1_ratios=(ELASTIC, L1)),
+        *_grid(set(MEDIUM) - {"images_1200x784_10"}, Cs=(100.0,), l1_ratios=(ELASTIC,)),
+        *_grid(PROBLEMS, Cs=(1.0,), dtypes=("float32",)),
+        *_grid(SMALL, Cs=(1e4,), dtypes=("float32",)),
+        *_grid(SMALL, Cs=(1.0,), l1_ratios=(L1,), dtypes=("float32",)),
+        *(Cell(name, None) for name in SEARCHED),
     ]
-    found += [Cell(name, None) for name in ("breast_cancer", "breast_cancer_raw", "digits", "digits_raw")]
     order = list(PROBLEMS)
-    return sorted(found, key=lambda cell: order.index(cell.problem))
+    return sorted(found, key=lambda cell: (order.index(cell.problem), cell.dtype != "float64", cell.l1_ratio))
 
 
 def draw(name: str) -> problems.Problem:
@@ -174,7 +202,7 @@ def built(ref: str) -> Build:
             _output(*pip, "install", "-q", "--no-deps", "--no-index", "--target", f"{scratch}/built", str(wheel))
             BUILDS.mkdir(parents=True, exist_ok=True)
             _output("cp", "-r", f"{scratch}/built", str(folder))
-    borrowed = [path for path in sys.path if path.endswith("-packages")]
+    borrowed = [path for path in sys.path if Path(path).resolve() != HERE.parent]
     return Build([sys.executable, "-S"], os.pathsep.join([str(folder), *borrowed]))
 
 
@@ -203,7 +231,8 @@ def measure(cell: Cell, builds: dict[str, Build], folder: str, rounds: int | Non
 def _middle(runs: list[list[Figures]]) -> Figures:
     """The figures of the first fit, with the median of the times; and the evaluations of all fits, if they differ."""
     every = [figures for run in runs for figures in run]
-    found = {**every[0], "seconds": median(figures["seconds"] for figures in every)}
+    seconds = median(figures["seconds"] for figures in every)
+    found = {**every[0], "seconds": float(f"{seconds:.4g}")}
     differing = {figures["evaluations"] for figures in every}
     return {**found, "varies": sorted(differing)} if len(differing) > 1 else found
 
@@ -283,8 +312,9 @@ def report(found: dict[str, dict]) -> bool:
         if figures["base"]["converged"] != figures["head"]["converged"]
     ]
     _list("converged in one build only", differing)
-    _list("converged in neither", [name for name, f in found.items() if not any(b["converged"] for b in f.values())])
-    varying = [f"{name} {label} {f[label]['varies']}" for name, f in found.items() for label in f if "varies" in f[label]]
+    _list("converged in no build", [name for name, f in found.items() if not any(b["converged"] for b in f.values())])
+    runs = [(name, label, run) for name, figures in found.items() for label, run in figures.items()]
+    varying = [f"{name} {label} {run['varies']}" for name, label, run in runs if "varies" in run]
     _list("evaluations differ from run to run", varying)
     return fine and not worse and not differing
 
