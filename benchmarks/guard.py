@@ -217,7 +217,7 @@ def measure(cell: Cell, builds: dict[str, Build], folder: str, rounds: int | Non
     """Figures of each build, whose fits take turns. A number of rounds that is None depends on the time of a fit."""
     first = {label: build.fit(cell, folder, 1)[0] for label, build in builds.items()}
     if rounds == 1:
-        return first
+        return {label: _middle([[figures]]) for label, figures in first.items()}
     seconds = max(figures["seconds"] for figures in first.values())
     rounds = rounds or (5 if seconds < SLOW else 3)
     times = 1 + int(LEAST / max(seconds, LEAST / 20))
@@ -231,8 +231,7 @@ def measure(cell: Cell, builds: dict[str, Build], folder: str, rounds: int | Non
 def _middle(runs: list[list[Figures]]) -> Figures:
     """The figures of the first fit, with the median of the times; and the evaluations of all fits, if they differ."""
     every = [figures for run in runs for figures in run]
-    seconds = median(figures["seconds"] for figures in every)
-    found = {**every[0], "seconds": float(f"{seconds:.4g}")}
+    found = {**every[0], "seconds": round(median(figures["seconds"] for figures in every), 6)}
     differing = {figures["evaluations"] for figures in every}
     return {**found, "varies": sorted(differing)} if len(differing) > 1 else found
 
