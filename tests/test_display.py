@@ -25,13 +25,10 @@ from xentropy import (
     LossCurveDisplay,
     ReliabilityDisplay,
     SoftmaxClassifier,
-    _drawing,
-    _loss_by_class,
-    _loss_curve,
-    _reliability,
     cross_entropy_report,
     log_loss_samples,
 )
+from xentropy._diagnostics import drawing, loss_by_class, loss_curve, reliability
 
 
 @pytest.fixture(autouse=True)
@@ -336,7 +333,7 @@ def test_colours_stay_apart_without_colour():
         linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
         return linear @ [0.2126, 0.7152, 0.0722]
 
-    for a, b in (*pairwise(_drawing.CURVES[:2]), (_drawing.BLUE, _drawing.ORANGE)):
+    for a, b in (*pairwise(drawing.CURVES[:2]), (drawing.BLUE, drawing.ORANGE)):
         light, dark = sorted((luminance(a), luminance(b)), reverse=True)
         assert (light + 0.05) / (dark + 0.05) > 1.3
 
@@ -355,6 +352,6 @@ def test_without_matplotlib_the_error_names_the_extra(monkeypatch):
         LossCurveDisplay([1.0]).plot()
 
 
-@pytest.mark.parametrize("module", [_loss_by_class, _loss_curve, _reliability], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [loss_by_class, loss_curve, reliability], ids=lambda module: module.__name__)
 def test_examples_of_the_docstrings_run(module):
     assert doctest.testmod(module).failed == 0

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import importlib.util
 import inspect
 import os
 import re
@@ -22,52 +23,80 @@ COMPILED = sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for pat
 # Each module stands on a floor, and imports from the floors below only.
 FLOORS = [
     {"_kernels"},
-    {"_calibration", "_config", "_curvature", "_losses", "_read_csv", "_targets", "_variables"},
+    {"_config", "_curvature", "_diagnostics.calibration", "_losses", "_read_csv", "_targets", "_variables"},
     {"_spaces"},
     {"_conditioned"},
     {"_objective", "_solver"},
     {"_watch"},
     {"_classifier", "_functional", "_metrics"},
-    {"_classifier_cv", "_scored"},
-    {"_drawing", "_findings"},
-    {"_loss_by_class", "_loss_curve", "_reliability", "_report"},
+    {"_classifier_cv", "_diagnostics.scored"},
+    {"_diagnostics.drawing", "_diagnostics.findings"},
+    {f"_diagnostics.{name}" for name in ("loss_by_class", "loss_curve", "reliability", "report")},
     {"__init__"},
     {"__main__"},
 ]
 
 
+def module_name(path: Path) -> str:
+    """The name of a module below xentropy: "_metrics", "_diagnostics.report"."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+MODULES = {module_name(path): path for path in SOURCES if path.name != "__init__.py" or path.parent == PACKAGE}
+MODULES = {name: path for name, path in MODULES.items() if not name.startswith("_kernels.")}
+
+
 def floor(module: str) -> int:
     found = [i for i, modules in enumerate(FLOORS) if module in modules]
-    assert found, f"xentropy/{module}.py stands on no floor: give it one in FLOORS"
+    assert found, f"module {module} stands on no floor: give it one in FLOORS"
     return found[0]
 
 
-def imported_modules(path: Path) -> set[str]:
-    """The modules of ours that a file in xentropy/ imports, at any depth of its code."""
-    modules = set()
+def our_module(name: str) -> str:
+    """The module of ours that an absolute name such as "xentropy._metrics.log_loss" stands for or belongs to."""
+    parts = name.split(".")[1:]
+    if parts[:1] == ["_kernels"]:
+        return "_kernels"
+    for n in range(len(parts), 0, -1):
+        if ".".join(parts[:n]) in MODULES:
+            return ".".join(parts[:n])
+    return "__init__"
+
+
+def imported_modules(path: Path, package: str = "xentropy") -> set[str]:
+    """The modules of ours that a file of this package imports, at any depth of its code."""
+    names = []
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == "xentropy"):
-            inside = (node.module or "").split(".")[0 if node.level else 1 :]
-            names = [inside[0]] if inside and inside[0] else [alias.name for alias in node.names]
-            ours = {path.stem for path in PACKAGE.iterdir()}
-            modules.update(name if name in ours else "__init__" for name in names)
+        if isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if node.level:
+                module = importlib.util.resolve_name("." * node.level + module, package)
+            names += [f"{module}.{alias.name}" for alias in node.names]
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                parts = alias.name.split(".")
-                if parts[0] == "xentropy":
-                    modules.add(parts[1] if len(parts) > 1 else "__init__")
-    return modules
+            names += [alias.name for alias in node.names]
+    return {our_module(name) for name in names if name.split(".")[0] == "xentropy"}
 
 
-@pytest.mark.parametrize("path", [p for p in SOURCES if p.parent == PACKAGE], ids=lambda path: path.name)
-def test_imports_go_down(path):
-    for imported in imported_modules(path):
-        assert floor(imported) < floor(path.stem), f"{path.name} imports {imported}, which is not on a floor below"
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down(module):
+    path = MODULES[module]
+    package = ".".join(path.parent.relative_to(ROOT).parts)
+    for imported in imported_modules(path, package):
+        assert floor(imported) < floor(module), f"{module} imports {imported}, which is not on a floor below"
+
+
+def test_each_module_on_a_floor_exists():
+    assert set().union(*FLOORS) == {*MODULES, "_kernels"}
 
 
 def test_kernels_import_nothing_of_ours_from_above():
     for path in (PACKAGE / "_kernels").glob("*.py*"):
         assert not re.search(r"^\s*(from|import)\s+(\.\.|xentropy)", path.read_text(), flags=re.MULTILINE), path.name
+
+
+def test_the_package_of_diagnostics_holds_no_logic():
+    (docstring,) = ast.parse((PACKAGE / "_diagnostics" / "__init__.py").read_text()).body
+    assert isinstance(docstring, ast.Expr)
 
 
 def test_imported_modules_sees_every_form(tmp_path):
@@ -77,9 +106,12 @@ def test_imported_modules_sees_every_form(tmp_path):
         "def f():\n    from xentropy._metrics import log_loss\n    import numpy\n"
     )
     assert imported_modules(path) == {"_targets", "__init__", "_kernels", "_solver", "_metrics"}
+    path.write_text("from . import drawing\nfrom .scored import score_rows\nfrom .._targets import encode\n")
+    expected = {"_diagnostics.drawing", "_diagnostics.scored", "_targets"}
+    assert imported_modules(path, "xentropy._diagnostics") == expected
 
 
-@pytest.mark.parametrize("folder", [PACKAGE, PACKAGE / "_kernels"], ids=lambda path: path.name)
+@pytest.mark.parametrize("folder", sorted({path.parent for path in SOURCES}), ids=lambda path: path.name)
 def test_meson_installs_each_file(folder):
     build = (folder / "meson.build").read_text()
     for path in folder.iterdir():
@@ -88,12 +120,14 @@ def test_meson_installs_each_file(folder):
         elif path.suffix == ".pyx":
             assert f"'{path.stem}'" in build, f"{folder.name}/meson.build does not compile {path.name}"
             assert path.with_suffix(".pyi").exists(), f"{path.name} has no stub"
+        elif (path / "meson.build").exists():
+            assert f"subdir('{path.name}')" in build, f"{folder.name}/meson.build leaves out {path.name}"
 
 
 def test_the_readme_says_what_each_module_is():
     layout = (ROOT / "README.md").read_text().split("\nxentropy/  ")[1].split("\ntests/")[0]
-    for path in PACKAGE.glob("*.py"):
-        assert f"{path.name} " in layout, f"README.md does not say what xentropy/{path.name} is"
+    for path in MODULES.values():
+        assert re.search(rf"(?<!\w){path.name} ", layout), f"README.md does not say what {path.relative_to(ROOT)} is"
 
 
 @pytest.mark.parametrize("name", COMPILED)

@@ -12,7 +12,9 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.tree import DecisionTreeClassifier
 
-from xentropy import SoftmaxClassifier, _calibration, _report, cross_entropy_report
+from xentropy import SoftmaxClassifier, cross_entropy_report
+from xentropy._diagnostics import calibration
+from xentropy._diagnostics import report as report_module
 
 NAMES = ["bird", "cat", "dog", "eel"]
 
@@ -117,11 +119,11 @@ def test_decomposition_adds_up_and_recalibrates_as_isotonic_regression_does():
 
 def test_decomposition_of_perfect_and_of_constant_probabilities():
     hit = np.array([False, True, True, False])
-    perfect = _calibration.decompose(hit.astype(float), hit, None, 1e-12)
+    perfect = calibration.decompose(hit.astype(float), hit, None, 1e-12)
     assert perfect.as_dict() == pytest.approx(
         {"log_loss": 0, "miscalibration": 0, "discrimination": np.log(2), "uncertainty": np.log(2)}, abs=1e-11
     )
-    constant = _calibration.decompose(np.full(4, 0.5), hit, None, 1e-12)
+    constant = calibration.decompose(np.full(4, 0.5), hit, None, 1e-12)
     assert constant.as_dict() == pytest.approx(
         {"log_loss": np.log(2), "miscalibration": 0, "discrimination": 0, "uncertainty": np.log(2)}, abs=1e-15
     )
@@ -135,9 +137,9 @@ def test_bins_have_equal_mass_whatever_the_order_of_the_rows(ties, weighted):
     hit = rng.random(600) < p
     weight = rng.integers(1, 5, 600).astype(float) if weighted else None
     w = np.ones(600) if weight is None else weight
-    bins = _calibration.equal_mass_bins(p, hit, weight, 7)
+    bins = calibration.equal_mass_bins(p, hit, weight, 7)
     shuffled = rng.permutation(600)
-    again = _calibration.equal_mass_bins(
+    again = calibration.equal_mass_bins(
         p[shuffled], hit[shuffled], None if weight is None else weight[shuffled], 7
     )
     for field in ("mean_p", "mean_hit", "mass", "size"):
@@ -153,17 +155,17 @@ def test_bins_have_equal_mass_whatever_the_order_of_the_rows(ties, weighted):
 def test_bins_of_three_distinct_values_keep_ties_together():
     p = np.repeat([0.1, 0.5, 0.9], [3, 50, 7])
     hit = np.arange(60) % 2 == 0
-    bins = _calibration.equal_mass_bins(p, hit, None, 6)
+    bins = calibration.equal_mass_bins(p, hit, None, 6)
     np.testing.assert_allclose(bins.mean_p * bins.size, np.array([bins.mean_p * bins.size])[0])
     assert set(bins.mean_p.round(12)) <= {0.1, 0.5, 0.9, round((3 * 0.1 + 50 * 0.5) / 53, 12)}
-    assert _calibration.equal_mass_bins(np.full(9, 0.3), np.ones(9, bool), None, 4).mass.tolist() == [1.0]
+    assert calibration.equal_mass_bins(np.full(9, 0.3), np.ones(9, bool), None, 4).mass.tolist() == [1.0]
 
 
 def test_calibration_error_of_planted_bias():
     rng = np.random.default_rng(0)
     p = rng.uniform(0.6, 0.9, size=200_000)
     hit = rng.random(200_000) < p - 0.1
-    assert _calibration.equal_mass_bins(p, hit, None, 20).calibration_error == pytest.approx(0.1, abs=0.01)
+    assert calibration.equal_mass_bins(p, hit, None, 20).calibration_error == pytest.approx(0.1, abs=0.01)
 
 
 @pytest.mark.parametrize("soft", [False, True])
@@ -182,16 +184,16 @@ def test_temperature_is_the_minimum(sharpen, soft):
         return np.average(np.log(np.exp(z).sum(axis=1)) - (distribution * z).sum(axis=1), weights=weight)
 
     best = minimize_scalar(loss, bounds=(0.05, 20), method="bounded", options={"xatol": 1e-8})
-    found = _calibration.best_temperature(log_p, target, weight)
+    found = calibration.best_temperature(log_p, target, weight)
     assert found.value == pytest.approx(best.x, rel=1e-3)
     assert found.log_loss_before == pytest.approx(loss(1.0), abs=1e-12)
     assert found.log_loss_after == pytest.approx(best.fun, abs=1e-7)
 
 
 def test_temperature_of_separated_rows_stays_finite():
-    found = _calibration.best_temperature(np.log([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1]), None)
+    found = calibration.best_temperature(np.log([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1]), None)
     assert found.value == pytest.approx(1 / 32)
-    turned = _calibration.best_temperature(np.log([[0.9, 0.1], [0.2, 0.8]]), np.array([1, 0]), None)
+    turned = calibration.best_temperature(np.log([[0.9, 0.1], [0.2, 0.8]]), np.array([1, 0]), None)
     assert turned.value == pytest.approx(32)
 
 
@@ -444,4 +446,4 @@ def test_text_is_aligned_and_short(n_classes):
 
 
 def test_examples_of_the_docstrings_run():
-    assert doctest.testmod(_report).failed == 0
+    assert doctest.testmod(report_module).failed == 0

@@ -5,13 +5,13 @@ from importlib.metadata import version as _version
 from ._classifier import SoftmaxClassifier
 from ._classifier_cv import SoftmaxClassifierCV
 from ._config import show_config
+from ._diagnostics.loss_by_class import LossByClassDisplay
+from ._diagnostics.loss_curve import LossCurveDisplay
+from ._diagnostics.reliability import ReliabilityDisplay
+from ._diagnostics.report import cross_entropy_report
 from ._functional import binary_cross_entropy, cross_entropy, linear_cross_entropy, log_softmax, softmax
-from ._loss_by_class import LossByClassDisplay
-from ._loss_curve import LossCurveDisplay
 from ._losses import CrossEntropy, FocalLoss, GeneralizedCrossEntropy, PolyLoss, SymmetricCrossEntropy
 from ._metrics import log_loss, log_loss_samples, make_log_loss_scorer, neg_log_loss_scorer
-from ._reliability import ReliabilityDisplay
-from ._report import cross_entropy_report
 
 __version__ = _version("xentropy")
 

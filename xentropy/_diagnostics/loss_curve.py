@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._drawing import CURVES, axes_for, count_lines, tidy
+from .drawing import CURVES, axes_for, count_lines, tidy
 
 
 class LossCurveDisplay:

@@ -12,8 +12,8 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import xlogy
 
-from ._kernels._isotonic import pool_adjacent
-from ._kernels._pointwise import softmax
+from .._kernels._isotonic import pool_adjacent
+from .._kernels._pointwise import softmax
 
 # A finer curve shows noise where rows are few and nothing new where they are many.
 _MAX_BINS = 20

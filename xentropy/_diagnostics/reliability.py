@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
-from ._calibration import Bins
-from ._drawing import CURVES, GREY, as_label, axes_for, count_lines, tidy
-from ._scored import ScoredRows, score_estimator, score_rows
+from .calibration import Bins
+from .drawing import CURVES, GREY, as_label, axes_for, count_lines, tidy
+from .scored import ScoredRows, score_estimator, score_rows
 
 _LEVEL = 0.95
 

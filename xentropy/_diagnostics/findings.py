@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaln
 
-from ._scored import ScoredRows
+from .scored import ScoredRows
 
 _CHANCE = 1e-3
 _SURPRISE = -np.log(_CHANCE)

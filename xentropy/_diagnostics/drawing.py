@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._scored import short_name
+from .scored import short_name
 
 # Okabe & Ito (2008), Color universal design: told apart by all kinds of colour vision.
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7"

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ._calibration import (
+from .._metrics import evaluate, predict_proba
+from .._targets import CodedLabels, check_distribution
+from .calibration import (
     Bins,
     Decomposition,
     Temperature,
@@ -19,8 +21,6 @@ from ._calibration import (
     effective_size,
     equal_mass_bins,
 )
-from ._metrics import evaluate, predict_proba
-from ._targets import CodedLabels, check_distribution
 
 _BLOCK = 1 << 16  # probabilities of a block of rows: what a pass over all columns holds at a time
 _TEMPERATURE_SAMPLE = 1 << 18  # probabilities that the temperature is fitted to

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ._findings import find
-from ._scored import ScoredRows, score_rows, short_name
+from .findings import find
+from .scored import ScoredRows, score_rows, short_name
 
 _N_COSTLIEST = 5
 _MAX_CLASSES = 20  # of the text's table; with more, those that carry the most of the loss

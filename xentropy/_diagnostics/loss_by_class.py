@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._drawing import BLUE, GREY, ORANGE, VERMILLION, as_label, axes_for, tidy
-from ._scored import ScoredRows, score_estimator, score_rows
+from .drawing import BLUE, GREY, ORANGE, VERMILLION, as_label, axes_for, tidy
+from .scored import ScoredRows, score_estimator, score_rows
 
 _MAX_CLASSES = 20
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

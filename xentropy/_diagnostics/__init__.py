@@ -1,0 +1,1 @@
+"""Where a log loss comes from: the report, its findings, and the displays."""
