@@ -2,22 +2,24 @@
 A weather forecaster with three outcomes
 ========================================
 
-A forecast of dry 70 %, rain 20 %, snow 10 % is a distribution, and what happens is one of the three. The
-cross-entropy of the forecast is minus the logarithm of the probability that it gave to what happened: the surprise.
+A forecast of dry 70 %, rain 20 %, snow 10 % is a distribution over three outcomes, and one of them occurs. The
+cross-entropy of the forecast, also called surprise, is minus the logarithm of the probability that it gave to this
+outcome.
 """
 
 # %%
 # Surprise
 # --------
-# Nothing else of the forecast counts, and the surprise has no bound: what was called impossible costs without end.
-# Natural logarithms give it in *nats*; half a chance costs ln 2 = 0.69, one in three ln 3 = 1.10.
+# The surprise depends on no other part of the forecast, and it has no bound: it is infinite for an outcome with
+# probability 0. With natural logarithms it is measured in *nats*: a probability of 1/2 costs ln 2 = 0.69, and one of
+# 1/3 costs ln 3 = 1.10.
 
 import numpy as np
 from matplotlib import pyplot as plt
 
 import xentropy as xe
 
-outcomes = ["dry", "rain", "snow"]  # sorted: the columns of the forecasts
+outcomes = ["dry", "rain", "snow"]  # sorted, as the columns of the forecasts are
 forecast = [0.7, 0.2, 0.1]
 for outcome in outcomes:
     surprise = xe.log_loss([outcome], [forecast], labels=outcomes)
@@ -26,8 +28,8 @@ for outcome in outcomes:
 # %%
 # A year of forecasts
 # -------------------
-# Each day has its true chances. An honest forecaster says them; a bold one exaggerates; a timid one hedges; and one
-# only knows the climate, that is the frequencies of the year.
+# Each day has true probabilities. An honest forecaster states them, a bold one exaggerates, and a timid one hedges. The
+# last one states the climate, which is the frequencies over the year.
 
 rng = np.random.default_rng(0)
 chances = rng.dirichlet([2.0, 1.0, 0.4], size=365)
@@ -50,17 +52,17 @@ for name, proba in forecasters.items():
     print(f"{name:>8}: {xe.log_loss(weather, proba):.3f} nats")
 
 # %%
-# Honesty pays: the expected loss is least where the forecast is the true chance, so no trick beats it (the
-# logarithmic score is *proper*). The loss of the climate is the entropy of the frequencies; a forecaster above that
-# would do better to stop looking at the sky. The *skill* says how far between that and perfection a forecaster is.
+# The expected loss is least for the true probabilities, so no other forecast can do better on average: the logarithmic
+# score is *proper*. The loss of the climate is the entropy of the frequencies. A forecaster with a larger loss is worse
+# than the climate. The *skill* is 0 for the climate and 1 for a perfect forecast.
 
 print(xe.cross_entropy_report(weather, forecasters["bold"], digits=3))
 
 # %%
-# What honesty costs, and what exaggeration costs
-# -----------------------------------------------
-# If the true chance of rain is 30 %, the expected surprise of someone who says q is least at q = 0.3, and what the
-# others pay on top is the Kullback-Leibler divergence.
+# The cost of a wrong probability
+# -------------------------------
+# If the true probability of rain is 30 %, the expected surprise of a forecast q is least at q = 0.3. For any other q,
+# the additional loss is the Kullback-Leibler divergence.
 
 q = np.linspace(0.005, 0.995, 400)
 chance = 0.3

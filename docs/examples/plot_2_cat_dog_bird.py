@@ -2,8 +2,8 @@
 Cat, dog, bird: a loss falls from 1.11 to 0.05
 ==============================================
 
-One picture, of a cat. A network gives each of three classes a logit, the softmax makes them probabilities, and the
-cross-entropy is minus the logarithm of what the cat got.
+A picture shows a cat. A network gives each of three classes a logit, the softmax turns the logits into probabilities,
+and the cross-entropy is minus the logarithm of the probability of the cat.
 """
 
 import numpy as np
@@ -25,8 +25,8 @@ for name, proba in snapshots.items():
 # %%
 # The gradient is the error
 # -------------------------
-# With respect to the logits the gradient is p - t: what the model says minus what is true. It pulls the cat up by
-# what it lacks, and pushes each other animal down by what it has.
+# The gradient with respect to the logits is p - t, the predicted minus the target probability. A step against it
+# raises the logit of the cat in proportion to 1 - p, and lowers the logit of each other animal in proportion to p.
 
 logits = np.log([snapshots["untrained"]])
 loss, grad = xe.cross_entropy([1], logits, return_grad=True)
@@ -34,7 +34,7 @@ for name, p, g in zip(animals, xe.softmax(logits)[0], grad[0], strict=True):
     print(f"{name:>4}: p = {p:.2f}, gradient {g:+.2f}")
 
 # %%
-# So descend.
+# Gradient descent lowers the loss:
 
 path = []
 for _ in range(600):
@@ -72,9 +72,9 @@ plt.show()
 # %%
 # A thousand pictures
 # -------------------
-# A model learns what pictures have in common, and pictures that it did not see tell when
-# to stop. Here each has 40 measurements. The solver takes long steps: after a few of
-# them the model learns its 200 pictures by heart, and the loss of the others rises.
+# The loss of pictures that the model was not trained on shows when to stop. Here each
+# picture has 40 measurements. The solver takes long steps, so the model begins to
+# overfit its 200 pictures after a few of them, and the loss of the others rises.
 
 X, kind = make_blobs(1000, 40, centers=3, cluster_std=14.0, random_state=0)
 y = np.array(animals)[kind]

@@ -2,8 +2,8 @@
 Spam: one class in fifty
 ========================
 
-Where a class is rare its few rows carry much of the loss. Is that a fault? The report tells what it sees; what to
-do depends on what the probabilities are for.
+The few rows of a rare class often have much of the loss. The report says so, but it is not always a fault: what to do
+about it depends on how the probabilities are used.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 import xentropy as xe
 
 # %%
-# Messages with 30 features, of which 2 % are spam.
+# The messages have 30 features, and 2 % of them are spam.
 
 rng = np.random.default_rng(0)
 n, d = 20_000, 30
@@ -25,16 +25,16 @@ plain = xe.SoftmaxClassifier().fit(X_train, y_train)
 print(xe.cross_entropy_report(y_test, plain.predict_proba(X_test), digits=3))
 
 # %%
-# The one finding is no error of the probabilities, and the calibration error is small. The spam carries most of the
-# loss because its rows are given little probability: rightly so, seldom is a message spam.
+# The only finding is not an error of the probabilities, and the calibration error is small. The spam has most of the
+# loss because its rows have low probabilities of spam. These are correct, because spam is rare.
 
 xe.LossByClassDisplay.from_estimator(plain, X_test, y_test)
 
 # %%
 # Class weights
 # -------------
-# ``class_weight="balanced"`` trains as if there were as much spam as ham. The classes then share the loss, and the
-# probabilities are those of a world with half spam: the wrong ones for this one.
+# ``class_weight="balanced"`` trains as if half of the messages were spam. The classes then share the loss, but the
+# probabilities are wrong for these data, in which 2 % are spam.
 
 balanced = xe.SoftmaxClassifier(class_weight="balanced").fit(X_train, y_train)
 fig, axes = plt.subplots(1, 2, figsize=(10, 5.2), layout="constrained")
@@ -51,8 +51,8 @@ for name, model in {"plain": plain, "balanced": balanced}.items():
 # %%
 # A threshold instead
 # -------------------
-# If to miss spam costs ten times what it costs to lose a good message, right probabilities say what to do without
-# any weights: act where the expected cost is least, that is where p > 1 / (1 + 10).
+# Suppose that a missed spam costs ten times as much as a lost good message. With correct probabilities no weights are
+# needed: the expected cost is least if messages with p > 1 / (1 + 10) are treated as spam.
 
 p_spam = plain.predict_proba(X_test)[:, 1]
 is_spam = y_test == "spam"

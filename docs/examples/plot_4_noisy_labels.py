@@ -2,8 +2,8 @@
 Noisy labels: which rows are wrong?
 ===================================
 
-A wrong label costs a good model dearly: it is sure, and the label says otherwise. So the rows that cost most are
-where to look first.
+A good model is confident, so it has a large loss on a row whose label is wrong. Look for wrong labels among the rows
+with the largest loss.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from sklearn.model_selection import cross_val_predict
 import xentropy as xe
 
 # %%
-# Handwritten digits, and 36 labels (2 %) that someone got wrong.
+# In these handwritten digits, 36 labels (2 %) are replaced with wrong ones.
 
 X, y = load_digits(return_X_y=True)
 X /= 16
@@ -24,14 +24,14 @@ y_noisy = y.copy()
 y_noisy[wrong] = (y[wrong] + rng.integers(1, 10, size=len(wrong))) % 10
 
 # %%
-# Probabilities of rows that the model was not trained on: those of its own rows it could learn by heart.
+# The probabilities must be those of rows that the model was not trained on, because it may overfit its own rows.
 
 clf = xe.SoftmaxClassifier(C=1.0)
 proba = cross_val_predict(clf, X, y_noisy, method="predict_proba", cv=5)
 print(xe.cross_entropy_report(y_noisy, proba, digits=3))
 
 # %%
-# The report finds confidently wrong rows. Are they the planted ones?
+# The report finds confidently wrong rows. Are they the mislabelled ones?
 
 losses = xe.log_loss_samples(y_noisy, proba)
 costliest = np.argsort(-losses)
@@ -48,15 +48,16 @@ for ax, i in zip(axes.ravel(), costliest, strict=False):
 plt.show()
 
 # %%
-# Two ways out: mend the rows that cost most, here with what the model thinks; or leave
-# the labels as they are, and bound what one row can cost.
+# There are two ways out. One is to fix the labels of the rows with the largest loss, here
+# with the predictions of the model. The other is to keep the labels, and to use a loss that
+# is bounded.
 
-y_mended = y_noisy.copy()
-y_mended[costliest[:36]] = proba[costliest[:36]].argmax(axis=1)
+y_fixed = y_noisy.copy()
+y_fixed[costliest[:36]] = proba[costliest[:36]].argmax(axis=1)
 robust = xe.SoftmaxClassifier(C=1.0, loss="generalized")
 each = {
     "noisy labels": proba,
-    "mended labels": cross_val_predict(clf, X, y_mended, method="predict_proba", cv=5),
+    "fixed labels": cross_val_predict(clf, X, y_fixed, method="predict_proba", cv=5),
     "bounded loss": cross_val_predict(robust, X, y_noisy, method="predict_proba", cv=5),
 }
 for name, p in each.items():

@@ -1,9 +1,9 @@
 """
-Soft labels: what the annotators could not agree on
-===================================================
+Soft labels: training on the votes of annotators
+================================================
 
-Five people label each picture, and often they disagree. A vote of 3 to 2 is not the same as 5 to 0: train on the
-votes, not on the majority.
+Five people label each picture, and they often disagree. A vote of 3 to 2 holds different information than a vote of
+5 to 0, so a model should be trained on the votes, not on the majority.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 import xentropy as xe
 
 # %%
-# Each picture has a true distribution over three classes: what people would say of it. Five of them are asked.
+# Each picture has a true distribution over three classes, from which the five labels are drawn.
 
 rng = np.random.default_rng(0)
 n, d, k = 3000, 20, 3
@@ -24,7 +24,7 @@ majority = votes.argmax(axis=1)
 train, test = slice(0, 300), slice(300, None)
 
 # %%
-# ``fit`` takes a distribution in each row as it takes labels.
+# ``fit`` takes labels, or a distribution in each row.
 
 hard = xe.SoftmaxClassifier().fit(X[train], majority[train])
 soft = xe.SoftmaxClassifier().fit(X[train], share[train])
@@ -33,13 +33,13 @@ for name, model in {"majority": hard, "votes": soft}.items():
     print(f"trained on the {name:>8}: log loss {loss:.3f}")
 
 # %%
-# The majority hides doubt, so the model that learnt from it is too sure of itself.
+# The majority hides the disagreement, so the model that was trained on it is overconfident.
 
 print(xe.cross_entropy_report(share[test], hard.predict_proba(X[test]), digits=3))
 
 # %%
-# Targets that disagree with themselves have a floor: not even their own distribution has less loss than its
-# entropy. What is above the floor is the divergence, and that is all that a model can save.
+# The least possible loss of soft targets is their mean entropy. The rest of the loss is the divergence of the model
+# from the targets, and a model can only reduce this part.
 
 floor = xe.log_loss(share[test], share[test])
 print(f"floor {floor:.3f}")

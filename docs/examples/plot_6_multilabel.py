@@ -2,8 +2,8 @@
 Several labels at once
 ======================
 
-An article may be about sport *and* money. Then the classes do not compete: each label is a yes or no of its own,
-with a sigmoid and the binary cross-entropy, and the loss is their sum.
+An article can be about sport *and* money. Each label is then a separate yes-or-no question with a sigmoid and a binary
+cross-entropy, and the loss is the sum over the labels.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 import xentropy as xe
 
 # %%
-# Articles of 50 words, and four labels, of which each holds for some of them and the last is rare.
+# The articles are counts of 50 words. Each of four labels applies to some of them, and the last label is rare.
 
 rng = np.random.default_rng(0)
 labels = ["politics", "sport", "money", "chess"]
@@ -26,10 +26,10 @@ for name, share in zip(labels, Y.mean(axis=0), strict=True):
     print(f"{name:>8}: {share:.1%} of the articles")
 
 # %%
-# A model of one's own
-# --------------------
-# ``binary_cross_entropy`` gives the loss of any array of logits and its gradient from the same pass. The chain rule
-# takes it to the coefficients, and an optimiser does the rest.
+# A custom model
+# --------------
+# ``binary_cross_entropy`` computes the loss of an array of logits and its gradient in one pass. The chain rule gives
+# the gradient with respect to the coefficients, and an optimiser finds the minimum.
 
 
 def objective(theta, penalty=1.0):
@@ -47,7 +47,7 @@ theta = minimize(objective, np.zeros(4 * d + 4), jac=True, method="L-BFGS-B").x
 logits = X[test] @ theta[:-4].reshape(d, 4) + theta[-4:]
 
 # %%
-# The loss of each label, beside that of its frequency alone:
+# The loss of each label can be compared with the loss of predicting its frequency:
 
 each = xe.binary_cross_entropy(Y[test], logits, reduction="none").mean(axis=0)
 rate = Y[test].mean(axis=0)
@@ -59,7 +59,7 @@ for name, loss, prior in zip(labels, each, guess, strict=True):
     )
 
 # %%
-# Each label has its own report and its own reliability.
+# Each label has its own report and its own reliability diagram.
 
 proba = 1 / (1 + np.exp(-logits))
 print(

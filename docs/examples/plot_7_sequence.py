@@ -2,8 +2,8 @@
 Sequences with padding
 ======================
 
-Sentences differ in length; a batch is padded to the longest. What a model says of the padding is of no interest,
-and must count neither in the loss nor in its mean.
+Sentences differ in length, so the sentences of a batch are padded to the longest one. Predictions for the padding must
+count neither in the loss nor in its mean.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 import xentropy as xe
 
 # %%
-# Words of a small language, letter by letter: from each letter, which comes next? ``.`` ends a word.
+# The model predicts the next letter of a word from the letter before it. ``.`` ends a word.
 
 words = """anna banana nan ban an cab bacca nab bean been bee ace cane acne dance deed bead
 cede need dean candace decade abbe ebb bed add dad dead baba dada nana canna annex axe"""
@@ -27,9 +27,9 @@ x, y = batch[:, :-1], batch[:, 1:]
 print(f"{batch.shape[0]} words, {np.mean(y == PADDING):.0%} of the places are padding")
 
 # %%
-# A table of logits, next letter by letter, is the simplest language model. ``cross_entropy`` takes logits (batch,
-# time, K) as they are; rows whose label is `ignore_index` have loss 0 and gradient exactly 0, and the mean is over
-# the others.
+# The simplest language model is a table of logits of the next letter for each letter. ``cross_entropy`` takes logits
+# of the shape (batch, time, K). Rows with the label `ignore_index` have a loss of 0 and a gradient of exactly 0, and
+# the mean is over the other rows.
 
 k = len(alphabet)
 table = np.zeros((k, k))
@@ -43,7 +43,8 @@ for _ in range(200):
 assert not grad[y == PADDING].any()
 
 # %%
-# The *perplexity*, exp of the mean loss, says among how many letters the model is as good as lost: of all at first.
+# The *perplexity* is the exponential of the mean loss. It is the number of equally likely letters with the same
+# uncertainty; at first it is the number of all letters.
 
 fig, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
 ax.plot(perplexity, color="#0072B2", linewidth=2)
@@ -54,15 +55,15 @@ ax.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %%
-# What goes wrong without it: a mean over all places counts the padding as predicted for free, and the more there
-# is, the better the model seems.
+# Without `ignore_index` in the mean, the loss of 0 for the padding counts too. The model then seems better the more
+# padding there is.
 
 per_place = xe.cross_entropy(y, table[x], ignore_index=PADDING, reduction="none")
 print(f"over the letters   {per_place.sum() / np.sum(y != PADDING):.3f} nats")
 print(f"over all places    {per_place.mean():.3f} nats")
 
 # %%
-# Which letters are hard to foresee?
+# Which letters are hard to predict?
 
 real = y != PADDING
 proba = xe.softmax(table[x[real]])

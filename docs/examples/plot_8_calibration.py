@@ -2,8 +2,8 @@
 Calibration before and after
 ============================
 
-A model may be right about the order of things and wrong about their size. The decomposition of the loss tells the
-two apart, and one number, a temperature, often mends the second.
+Probabilities can have the right order and the wrong size. The decomposition of the loss separates the two errors, and
+one parameter, the temperature, often corrects the size.
 """
 
 import numpy as np
@@ -15,8 +15,8 @@ from sklearn.model_selection import train_test_split
 import xentropy as xe
 
 # %%
-# Handwritten digits with noise, and a model that is hardly regularised: it separates the 400 rows that it is
-# trained on, and is much too sure of the others.
+# The data are handwritten digits with noise. A model with almost no regularisation separates its 400 training rows, and
+# is overconfident on the other rows.
 
 X, y = load_digits(return_X_y=True)
 X = X / 16 + np.random.default_rng(0).normal(scale=0.3, size=X.shape)
@@ -29,7 +29,7 @@ before = xe.SoftmaxClassifier(C=1e4).fit(X_train, y_train)
 print(xe.cross_entropy_report(y_test, before.predict_proba(X_test), digits=3))
 
 # %%
-# The report advises a temperature. scikit-learn fits it to rows that training did not see.
+# The report advises a temperature. scikit-learn fits it to rows that were not used for training.
 
 after = CalibratedClassifierCV(FrozenEstimator(before), method="temperature").fit(
     X_cal, y_cal
@@ -40,8 +40,8 @@ xe.ReliabilityDisplay.from_estimator(
 )
 
 # %%
-# Miscalibration falls; discrimination, which is what the order of the probabilities is worth, stays what it was: a
-# temperature turns no prediction around.
+# The miscalibration falls. The discrimination measures the order of the probabilities and hardly changes, because a
+# temperature changes no prediction.
 
 for name, model in {"before": before, "after": after}.items():
     report = xe.cross_entropy_report(
@@ -55,7 +55,7 @@ for name, model in {"before": before, "after": after}.items():
         print(f"{part:>22} {d[part]:.3f}")
 
 # %%
-# To regularise helps as well, and needs no rows to be set aside.
+# Stronger regularisation helps as well, and needs no separate rows.
 
 regularised = xe.SoftmaxClassifier(C=1).fit(X_train, y_train)
 print(f"C=1: log loss {xe.log_loss(y_test, regularised.predict_proba(X_test)):.3f}")

@@ -2,8 +2,8 @@
 Cross-entropy, squared error and hinge loss
 ===========================================
 
-Why not minimise the squared error of the probabilities, or the margin? Look at what each asks of a row: its
-gradient.
+Why not minimise the squared error of the probabilities, or the hinge loss of the margin? The gradients of the losses
+show the difference.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 import xentropy as xe
 
 # %%
-# One row of two classes, with the margin z: the logit of its true class. Each loss and its slope.
+# For a row of two classes, the margin z is the logit of the true class. Each loss is a function of z:
 
 z = np.linspace(-6, 6, 601)
 ones = np.ones_like(z)
@@ -45,11 +45,12 @@ for ax in axes:
 plt.show()
 
 # %%
-# - **Squared error** gives up where it matters: a row that is confidently wrong (z = -6) has almost no gradient, so
-#   it is never learnt. It is not convex in z, either.
-# - **Hinge** pulls at each wrong row alike and forgets a right one at margin 1: good decisions, no probabilities.
-# - **Cross-entropy** pulls by 1 - p, the error itself: hard where wrong, gently where right, never to nothing. It is
-#   convex, and least where p is the true probability.
+# - The **squared error** has almost no gradient on a row that is confidently wrong (z = -6), so the model does not
+#   learn such a row. It is not convex in z either.
+# - The **hinge loss** has the same gradient on each wrong row, and none beyond a margin of 1. It gives good decisions,
+#   but no probabilities.
+# - The gradient of the **cross-entropy** is the error 1 - p. It is large on wrong rows, small on correct ones, and
+#   never 0. The loss is convex, and its expectation is least where p is the true probability.
 
 for margin in (-6, 0, 6):
     at = np.argmin(np.abs(z - margin))
@@ -59,11 +60,11 @@ for margin in (-6, 0, 6):
     )
 
 # %%
-# The family in between
-# ---------------------
-# That cross-entropy has no bound is a weakness where labels are wrong. The generalized cross-entropy goes from
-# cross-entropy (q to 0) to the absolute error of p (q = 1), which bounds what one row can cost; the focal loss
-# instead turns away from rows that are right already.
+# Losses in between
+# -----------------
+# The cross-entropy has no bound, which is a weakness if labels are wrong. The generalized cross-entropy lies between
+# the cross-entropy (q near 0) and the absolute error of p (q = 1), and is bounded. The focal loss gives less weight to
+# rows that are already correct.
 
 fig, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
 logits = np.column_stack([np.zeros_like(z), z])
