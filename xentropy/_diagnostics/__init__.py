@@ -1,1 +1,1 @@
-"""Where a log loss comes from: the report, its findings, and the displays."""
+"""The report of a log loss, its findings, and the displays."""

@@ -1,7 +1,7 @@
-"""Do probabilities come true? Bins, decomposition and temperature of arrays that are known to be sound.
+"""Calibration of probabilities: bins, decomposition and temperature, of arrays that were checked before.
 
-`p` is the probability of an event in each row, `hit` how far it came true: 0 or 1, or its own probability where the
-target is soft.
+`p` is the predicted probability of an event in each row. `hit` is its outcome, 0 or 1, or its probability if the target
+is soft.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from scipy.special import xlogy
 from .._kernels._isotonic import pool_adjacent
 from .._kernels._pointwise import softmax
 
-# A finer curve shows noise where rows are few and nothing new where they are many.
+# More bins show noise if there are few rows, and nothing new if there are many.
 _MAX_BINS = 20
 
-# Temperatures beyond these say "no signal" and "separated": the exact value says no more.
+# Temperatures beyond this number and its inverse mean "no signal" and "separated"; their exact value adds nothing.
 _MAX_TEMPERATURE = 32.0
 
 
 @dataclass(frozen=True)
 class Bins:
-    """Rows in the order of their p, in bins of equal mass: arrays of shape (n_bins,)."""
+    """Bins of equal mass, in the order of p. Each array has the shape (n_bins,)."""
 
     mean_p: np.ndarray
     mean_hit: np.ndarray
-    mass: np.ndarray  # share of all rows; they sum to one
-    size: np.ndarray  # effective number of rows
+    mass: np.ndarray  # share of all rows; the shares sum to one
+    size: np.ndarray  # effective sample size
 
     @property
     def calibration_error(self) -> float:
@@ -38,7 +38,7 @@ class Bins:
 
 @dataclass(frozen=True)
 class Decomposition:
-    """log_loss = miscalibration - discrimination + uncertainty, each 0 or more."""
+    """The terms of log_loss = miscalibration - discrimination + uncertainty. Each of them is 0 or more."""
 
     log_loss: float
     miscalibration: float
@@ -51,7 +51,7 @@ class Decomposition:
 
 @dataclass(frozen=True)
 class Temperature:
-    """The T whose softmax(log p / T) has the least log loss, and the mean losses before and after, in nats."""
+    """The T for which softmax(log p / T) has the least log loss, and the mean losses before and after it, in nats."""
 
     value: float
     log_loss_before: float
@@ -60,20 +60,20 @@ class Temperature:
 
 
 def effective_size(weight: np.ndarray | None, n: int) -> float:
-    """Rows of equal weight that would be as informative (Kish): (sum w)^2 / sum w^2."""
+    """Kish's effective sample size (sum w)^2 / sum w^2."""
     if weight is None:
         return float(n)
-    weight = weight / weight.max()  # no square overflows
+    weight = weight / weight.max()  # so that no square overflows
     return float(weight.sum() ** 2 / (weight @ weight))
 
 
 def auto_bins(n_effective: float) -> int:
-    """n^(1/3), the rate at which bias and variance of a histogram balance, and at most 20."""
+    """n^(1/3) bins, which balances the bias and the variance of a histogram, and at most 20."""
     return int(np.clip(round(n_effective ** (1 / 3)), 1, _MAX_BINS))
 
 
 def equal_mass_bins(p: np.ndarray, hit: np.ndarray, weight: np.ndarray | None, n_bins: int) -> Bins:
-    """Bins of equal mass. Rows of the same p share a bin, so the order of the rows does not matter; bins may be fewer.
+    """At most `n_bins` bins of equal mass. Rows with the same p share a bin, so the order of the rows does not matter.
 
     References
     ----------
@@ -87,7 +87,7 @@ def equal_mass_bins(p: np.ndarray, hit: np.ndarray, weight: np.ndarray | None, n
     cuts = total * np.arange(1, n_bins) / n_bins
     cut_p = p[np.minimum(np.searchsorted(mass_before, cuts, side="right") - 1, len(p) - 1)]
     first, last = np.searchsorted(p, cut_p, side="left"), np.searchsorted(p, cut_p, side="right")
-    # a cut through rows of the same p moves to the nearer end of them
+    # a cut through rows with the same p moves to the closer end of these rows
     starts = np.where(cuts - mass_before[first] <= mass_before[last] - cuts, first, last)
     starts = np.unique(np.concatenate(([0], starts[starts < len(p)])))
     mass = np.add.reduceat(w, starts)
@@ -100,11 +100,11 @@ def equal_mass_bins(p: np.ndarray, hit: np.ndarray, weight: np.ndarray | None, n
 
 
 def decompose(p: np.ndarray, hit: np.ndarray, weight: np.ndarray | None, eps: float) -> Decomposition:
-    """The log loss of `p` for the event, against p recalibrated by isotonic regression and against the event's rate.
+    """Decompose the log loss of `p`, with p recalibrated by isotonic regression and with the frequency of the event.
 
-    Miscalibration is what recalibration would save, discrimination what the recalibrated p saves over the rate,
-    uncertainty the loss of the rate itself. Isotonic regression is the recalibration of least loss among all that keep
-    the order of p, so neither can be negative. `p` is clipped to [eps, 1 - eps].
+    Miscalibration is the loss that the recalibration saves. Discrimination is the loss that the recalibrated p saves
+    over the frequency. Uncertainty is the loss of the frequency itself. Among the recalibrations that keep the order of
+    p, isotonic regression has the least loss, so no term can be negative. `p` is clipped to [eps, 1 - eps].
 
     References
     ----------
@@ -120,16 +120,16 @@ def decompose(p: np.ndarray, hit: np.ndarray, weight: np.ndarray | None, eps: fl
     uncertainty = float(_entropy(hits.sum() / total))
     return Decomposition(
         log_loss=log_loss,
-        miscalibration=max(log_loss - recalibrated, 0.0),  # rounding may make -1e-17 of 0
+        miscalibration=max(log_loss - recalibrated, 0.0),  # rounding can give -1e-17 instead of 0
         discrimination=max(uncertainty - recalibrated, 0.0),
         uncertainty=uncertainty,
     )
 
 
 def best_temperature(log_p: np.ndarray, target: np.ndarray, weight: np.ndarray | None) -> Temperature:
-    """The temperature of least log loss for rows of log-probabilities (n, K).
+    """The temperature with the least log loss, for log-probabilities of the shape (n, K).
 
-    `target` is the index of the class, or the distribution over classes, of each row. The loss is convex in 1 / T.
+    `target` holds the class index, or the distribution over the classes, of each row. The loss is convex in 1 / T.
 
     References
     ----------
@@ -140,7 +140,7 @@ def best_temperature(log_p: np.ndarray, target: np.ndarray, weight: np.ndarray |
     at_target = log_p[rows, target] if target.ndim == 1 else np.einsum("ik,ik->i", target, log_p)
 
     def slope(log_beta: float) -> float:
-        """The derivative of the loss by beta = 1 / T."""
+        """The derivative of the loss with respect to beta = 1 / T."""
         return float(w @ (np.einsum("ik,ik->i", softmax(np.exp(log_beta) * log_p), log_p) - at_target))
 
     bound = np.copysign(np.log(_MAX_TEMPERATURE), -slope(0.0))
@@ -159,10 +159,10 @@ def best_temperature(log_p: np.ndarray, target: np.ndarray, weight: np.ndarray |
 def _in_order(
     p: np.ndarray, hit: np.ndarray, weight: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Rows in ascending order of p, in float64; the largest weight is 1, so that no product overflows."""
+    """The rows in ascending order of p, in float64. The largest weight becomes 1, so that no product overflows."""
     p = np.asarray(p, dtype=np.float64)
     if weight is None and hit.dtype.kind == "b":
-        # p is not negative, so its sign bit is free for the hit: sorting numbers takes a third of the time of argsort
+        # p is not negative, so its sign bit can hold the hit. Sorting numbers takes a third of the time of argsort.
         key = (np.abs(p).view(np.uint64) << np.uint64(1)) | hit
         key.sort()
         return (key >> np.uint64(1)).view(np.float64), (key & np.uint64(1)).astype(np.float64), None
@@ -171,6 +171,6 @@ def _in_order(
 
 
 def _entropy(rate: np.ndarray) -> np.ndarray:
-    """Entropy of an event of this rate, in nats."""
+    """Entropy, in nats, of an event with this frequency."""
     rate = np.clip(rate, 0.0, 1.0)
     return 0.0 - (xlogy(rate, rate) + xlogy(1 - rate, 1 - rate))

@@ -1,4 +1,4 @@
-"""What the displays share: axes, colours and labels. matplotlib is imported where something is drawn, not before."""
+"""Axes, colours and labels for all displays. matplotlib is imported only when something is drawn."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 from .scored import short_name
 
-# Okabe & Ito (2008), Color universal design: told apart by all kinds of colour vision.
+# Okabe & Ito (2008), Color universal design: these colours can be distinguished with any colour vision.
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7"
 CURVES = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE)
 GREY, PALE = "#595959", "#D0D0D0"
 
 
 def axes_for(ax, caller: str, size: tuple[float, float]):
-    """The figure and axes to draw on: new ones without `ax`."""
+    """The figure and axes to draw on. They are new if `ax` is None."""
     try:
         from matplotlib import pyplot
     except ImportError as error:
@@ -31,10 +31,10 @@ def tidy(ax, *, grid: str | None) -> None:
 
 
 def count_lines(ax, gid: str) -> int:
-    """How many lines of that kind these axes hold: the next curve takes the next colour."""
+    """The number of lines of this kind in the axes, which selects the colour of the next curve."""
     return sum(line.get_gid() == gid for line in ax.get_lines())
 
 
 def as_label(name: Any) -> str:
-    """A name as a label: a dollar sign is itself, not the start of a formula."""
+    """A name as a label, in which a dollar sign does not start a formula."""
     return short_name(str(name)).replace("$", r"\$")

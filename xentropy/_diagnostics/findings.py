@@ -1,7 +1,8 @@
-"""Rules that speak where the probabilities cannot be right, or where one class bears the loss.
+"""Rules that find probabilities that cannot be right, and classes that have most of the loss.
 
-A rule has two parts: what was seen has a chance below `_CHANCE` if the probabilities are right, by a bound that holds
-for any number of rows; and it is large enough to matter. :func:`~xentropy.cross_entropy_report` documents them all.
+A rule has two parts. The observation has a probability below `_CHANCE` if the predicted probabilities are right, by a
+bound that holds for any number of rows, and it is large enough to matter. The docstring of
+:func:`~xentropy.cross_entropy_report` describes every rule.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ _CHANCE = 1e-3
 _SURPRISE = -np.log(_CHANCE)
 _IMPROBABLE = f"with a chance below {_CHANCE:g}"
 
-_LIMITS = (0.0, 1e-2, 1e-3, 1e-4, 1e-6)  # of what counts as wrong; the first needs no test
-_OUTLIERS = 0.05  # of the rows: more are no exceptions
+_LIMITS = (0.0, 1e-2, 1e-3, 1e-4, 1e-6)  # probabilities of a wrong row; p = 0 is reported without a test
+_OUTLIERS = 0.05  # the largest share of the rows that can be outliers
 _SATURATED = 1e-6
-_LEAST_SHARE = 0.01  # of rows that are saturated, and of those that are wrong among them
-_LEAST_SAVING = 0.02  # of the loss, by a temperature
-_LEAST_SUPPORT = 10.0  # of a neglected class: fewer are rows, not a class
+_LEAST_SHARE = 0.01  # of the rows that are saturated, and of the wrong ones among them
+_LEAST_SAVING = 0.02  # share of the loss that a temperature saves
+_LEAST_SUPPORT = 10.0  # of a neglected class; fewer rows do not make a class
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that the loss says: what was seen, the rule that it broke, and a way out."""
+    """A finding: the observation, the rule that it breaks, and advice."""
 
     name: str
     message: str
@@ -41,12 +42,12 @@ def find(rows: ScoredRows) -> list[Finding]:
 
 
 def _surprise(times: float, expected: float) -> float:
-    """-log of Chernoff's bound on the chance that independent events, `expected` of them, occur that many times.
+    """-log of Chernoff's bound on the probability of this many independent events, if `expected` are expected.
 
     References
     ----------
     Boucheron, Lugosi & Massart (2013), Concentration Inequalities, section 2.2 (Poisson tails bound sums of Bernoulli
-    variables, and of any in [0, 1]).
+    variables, and of any variables in [0, 1]).
     """
     if times <= expected:
         return 0.0

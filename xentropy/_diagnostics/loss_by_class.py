@@ -1,4 +1,4 @@
-"""Which classes carry the loss, as a picture."""
+"""The display of the loss by class."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from .scored import ScoredRows, score_estimator, score_rows
 
 _MAX_CLASSES = 20
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-_LEAST_LOSS = 1e-3  # nats, on the logarithmic axis: p = 0.999
+_LEAST_LOSS = 1e-3  # in nats, the start of the logarithmic axis; it is the loss of p = 0.999
 
 
 class LossByClassDisplay:
-    """Which classes carry the loss, and how the losses of their rows are distributed.
+    """Plot of the share of the loss, or of the distribution of the losses, by class.
 
-    Make one with :meth:`from_estimator` or :meth:`from_predictions`.
+    Create a display with :meth:`from_estimator` or :meth:`from_predictions`.
 
     Parameters
     ----------
     names : sequence of K strings
-        The classes.
+        Names of the classes.
 
     loss_share : array-like of shape (K,)
-        Share of the total loss that each class brings.
+        Share of each class in the total loss.
 
     support_share : array-like of shape (K,)
-        Share of the rows.
+        Share of each class in the rows.
 
     mean_loss : array-like of shape (K,)
-        Mean loss of the rows of each class, in nats; NaN without rows.
+        Mean loss of the rows of each class, in nats; NaN if it has none.
 
     quantiles : array-like of shape (K, 5)
         The 5, 25, 50, 75 and 95 % quantiles of these losses.
@@ -37,7 +37,7 @@ class LossByClassDisplay:
     Attributes
     ----------
     bars_ : matplotlib BarContainer or None
-        Shares of the loss, where they are drawn.
+        Shares of the loss, if they are drawn.
 
     ax_ : matplotlib Axes
 
@@ -45,7 +45,7 @@ class LossByClassDisplay:
 
     See Also
     --------
-    cross_entropy_report : The same in numbers and words.
+    cross_entropy_report : The same information as text.
 
     Examples
     --------
@@ -64,20 +64,20 @@ class LossByClassDisplay:
         self.quantiles = np.asarray(quantiles)
 
     def plot(self, ax=None, *, kind="share", max_classes=_MAX_CLASSES, **kwargs):
-        """Draw the classes, those that carry the most of the loss on top.
+        """Draw the classes, with the largest share of the loss on top.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; by default a new figure.
+            Axes to draw on; None creates a new figure.
 
         kind : {"share", "distribution"}, default="share"
-            ``"share"``: the share of the loss of each class, beside its share of the rows: what sticks out beyond it is
-            a class that is hard. ``"distribution"``: the losses of its rows: median, half of them, nine in ten, and the
-            mean.
+            ``"share"`` draws the share of each class in the loss and in the rows. A class whose bar extends beyond its
+            mark is hard. ``"distribution"`` draws the losses of its rows: the median, the central 50 % and 90 %, and
+            the mean.
 
         max_classes : int, default=20
-            The others are told in a line. Classes without rows are left out.
+            The largest number of classes to draw. One line sums up the others. Classes without rows are omitted.
 
         **kwargs : dict
             Passed to `matplotlib.axes.Axes.barh` (``"share"``).
@@ -152,12 +152,12 @@ class LossByClassDisplay:
     def from_estimator(
         cls, estimator, X, y, *, target_names=None, sample_weight=None, kind="share", ax=None, **kwargs
     ):
-        """Draw which classes carry a classifier's loss.
+        """Draw the loss of a classifier by class.
 
         Parameters
         ----------
         estimator : classifier
-            Fitted, with `predict_proba`.
+            A fitted classifier with `predict_proba`.
 
         X : array-like of shape (n, n_features)
 
@@ -165,15 +165,15 @@ class LossByClassDisplay:
             Labels, or distributions over `estimator.classes_`.
 
         target_names : sequence of K strings, default=None
-            What to call the classes.
+            Names of the classes.
 
         sample_weight : array-like of shape (n,), default=None
 
         kind : {"share", "distribution"}, default="share"
-            What to draw: see :meth:`plot`.
+            What to draw; see :meth:`plot`.
 
         ax : matplotlib Axes, default=None
-            Where to draw; by default a new figure.
+            Axes to draw on; None creates a new figure.
 
         **kwargs : dict
             Passed to :meth:`plot`.
@@ -198,7 +198,7 @@ class LossByClassDisplay:
         ax=None,
         **kwargs,
     ):
-        """Draw which classes carry the loss of probabilities.
+        """Draw the loss of probabilities by class.
 
         Parameters
         ----------
@@ -206,21 +206,21 @@ class LossByClassDisplay:
             Labels, or distributions.
 
         y_proba : array-like of shape (n, K), (n, 1) or (n,)
-            Probabilities; the columns in the order of the sorted classes.
+            Probabilities, with columns in the order of the sorted classes.
 
         labels : array-like of shape (K,), default=None
-            All the classes, where `y_true` may not hold each of them.
+            All the classes, if `y_true` may lack some of them.
 
         target_names : sequence of K strings, default=None
-            What to call the classes.
+            Names of the classes.
 
         sample_weight : array-like of shape (n,), default=None
 
         kind : {"share", "distribution"}, default="share"
-            What to draw: see :meth:`plot`.
+            What to draw; see :meth:`plot`.
 
         ax : matplotlib Axes, default=None
-            Where to draw; by default a new figure.
+            Axes to draw on; None creates a new figure.
 
         **kwargs : dict
             Passed to :meth:`plot`.

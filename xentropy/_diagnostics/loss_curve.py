@@ -1,4 +1,4 @@
-"""The loss by iteration, as a picture."""
+"""The display of the loss by iteration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .drawing import CURVES, axes_for, count_lines, tidy
 class LossCurveDisplay:
     """Training and validation loss by iteration.
 
-    Make one with :meth:`from_estimator`.
+    Create a display with :meth:`from_estimator`.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ class LossCurveDisplay:
         Mean validation loss after each iteration.
 
     name : str, default=None
-        What to call the curves' estimator in the legend.
+        Name of the estimator in the legend.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class LossCurveDisplay:
         Validation loss.
 
     best_point_ : matplotlib Line2D or None
-        The iteration of least validation loss.
+        The iteration with the least validation loss.
 
     ax_ : matplotlib Axes
 
@@ -40,8 +40,8 @@ class LossCurveDisplay:
 
     See Also
     --------
-    ReliabilityDisplay : Whether probabilities come true.
-    LossByClassDisplay : Which classes carry the loss.
+    ReliabilityDisplay : Plot of the calibration.
+    LossByClassDisplay : Plot of the losses of the classes.
 
     Examples
     --------
@@ -67,7 +67,7 @@ class LossCurveDisplay:
 
     @property
     def best_iteration(self) -> int | None:
-        """The iteration of least validation loss, counted from 1; None without validation."""
+        """The iteration with the least validation loss, counted from 1, or None without validation."""
         if self.validation_loss is None or np.isnan(self.validation_loss).all():
             return None
         return int(np.nanargmin(self.validation_loss)) + 1
@@ -78,10 +78,10 @@ class LossCurveDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; by default a new figure.
+            Axes to draw on; None creates a new figure.
 
         name : str, default=None
-            What to call the curves' estimator in the legend; by default the display's `name`.
+            Name of the estimator in the legend; None means the `name` of the display.
 
         **kwargs : dict
             Passed to `matplotlib.axes.Axes.plot` for both curves.
@@ -97,7 +97,7 @@ class LossCurveDisplay:
         iteration = np.arange(1, len(self.loss) + 1)
         color = CURVES[count_lines(self.ax_, "loss curve") % len(CURVES)]
         style = {"color": color, "linewidth": 1.8, **({"marker": "o"} if len(self.loss) == 1 else {}), **kwargs}
-        # with validation the training loss steps back: dashed, in the same colour
+        # with validation the training loss is less important, so it is dashed, in the same colour
         training = style if self.validation_loss is None else {"linestyle": (0, (4, 2)), **style}
         (self.line_,) = self.ax_.plot(iteration, self.loss, label=f"{prefix}training", gid="loss curve", **training)
         self.validation_line_ = self.best_point_ = None
@@ -128,18 +128,18 @@ class LossCurveDisplay:
 
     @classmethod
     def from_estimator(cls, estimator, *, name=None, ax=None, **kwargs):
-        """Draw what an estimator recorded while it was fitted.
+        """Draw the losses that an estimator recorded during its fit.
 
         Parameters
         ----------
         estimator : SoftmaxClassifier, or a Pipeline that ends in one
-            Fitted; its `history_` holds ``"loss"`` and, where there were validation rows, ``"validation_loss"``.
+            A fitted estimator whose `history_` holds ``"loss"``, and ``"validation_loss"`` if it had validation rows.
 
         name : str, default=None
-            What to call the estimator in the legend.
+            Name of the estimator in the legend.
 
         ax : matplotlib Axes, default=None
-            Where to draw; by default a new figure.
+            Axes to draw on; None creates a new figure.
 
         **kwargs : dict
             Passed to `matplotlib.axes.Axes.plot` for both curves.

@@ -1,4 +1,4 @@
-"""How often what was given a probability came true, as a picture."""
+"""The reliability diagram."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _LEVEL = 0.95
 
 
 class ReliabilityDisplay:
-    """Reliability diagram: how often what was given a probability came true.
+    """Reliability diagram: predicted probabilities against observed frequencies.
 
-    Make one with :meth:`from_estimator` or :meth:`from_predictions`. Rows are put in bins of equal mass by their
-    probability, so that each point rests on as many rows as the next; bars are Wilson's 95 % intervals. Where a bar
-    misses the diagonal the probabilities are off: below it they are too high.
+    Create a display with :meth:`from_estimator` or :meth:`from_predictions`. Rows are grouped by their
+    probability in bins of equal mass, so each point is based on the same number of rows. Bars are Wilson's 95 %
+    intervals. If a bar does not meet the diagonal, the probabilities are wrong; below the diagonal they are too high.
 
     Parameters
     ----------
@@ -27,22 +27,22 @@ class ReliabilityDisplay:
         Mean probability in each bin.
 
     prob_true : array-like of shape (n_bins,)
-        Share of its rows in which it came true.
+        Frequency of the event in each bin.
 
     interval : array-like of shape (2, n_bins)
-        Lower and upper ends of the intervals of `prob_true`.
+        Lower and upper bounds of the intervals for `prob_true`.
 
     histogram : array-like of shape (n_bars,), default=None
-        Share of the rows by probability, in bars of equal width from 0 to 1.
+        Shares of the rows in bars of equal width, from probability 0 to 1.
 
     calibration_error : float, default=None
-        Mean distance between the two, as :func:`cross_entropy_report` gives it.
+        Mean distance between `prob_pred` and `prob_true`, as in :func:`cross_entropy_report`.
 
     pos_label : default=None
-        The class whose probability it is; None for that of the most probable class.
+        The class whose probability is shown; None means the most probable class of each row.
 
     name : str, default=None
-        What to call the curve in the legend.
+        Name of the curve in the legend.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class ReliabilityDisplay:
         The curve.
 
     errorbar_ : matplotlib ErrorbarContainer
-        Its intervals.
+        The intervals.
 
     ax_ : matplotlib Axes
 
@@ -61,8 +61,8 @@ class ReliabilityDisplay:
 
     See Also
     --------
-    cross_entropy_report : The same in numbers and words.
-    sklearn.calibration.CalibrationDisplay : For two classes, in bins of equal width.
+    cross_entropy_report : The same information as text.
+    sklearn.calibration.CalibrationDisplay : The diagram for two classes, in bins of equal width.
 
     References
     ----------
@@ -90,15 +90,15 @@ class ReliabilityDisplay:
         self.name = name
 
     def plot(self, ax=None, *, name=None, ref_line=True, histogram=True, **kwargs):
-        """Draw the diagram; into the `ax_` of another to compare the two.
+        """Draw the diagram. Pass the `ax_` of another display to compare the two.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; by default a new figure. The histogram takes the upper part of it.
+            Axes to draw on; None creates a new figure. The histogram takes their upper part.
 
         name : str, default=None
-            What to call the curve in the legend; by default the display's `name`.
+            Name of the curve in the legend; None means the `name` of the display.
 
         ref_line : bool, default=True
             Whether to draw the diagonal.
@@ -156,7 +156,7 @@ class ReliabilityDisplay:
         Parameters
         ----------
         estimator : classifier
-            Fitted, with `predict_proba`.
+            A fitted classifier with `predict_proba`.
 
         X : array-like of shape (n, n_features)
 
@@ -164,18 +164,18 @@ class ReliabilityDisplay:
             Labels, or distributions over `estimator.classes_`.
 
         pos_label : default=None
-            The class whose probabilities to look at, against the rest; None for the most probable class of each row.
+            The class whose probabilities are shown, against the rest; None means the most probable class of each row.
 
         sample_weight : array-like of shape (n,), default=None
 
         n_bins : int, default=None
-            Number of bins; by default n^(1/3) and at most 20.
+            Number of bins; None means n^(1/3), and at most 20.
 
         name : str, default=None
-            What to call the curve in the legend; by default the estimator's class.
+            Name of the curve in the legend; None means the class of the estimator.
 
         ax : matplotlib Axes, default=None
-            Where to draw; by default a new figure.
+            Axes to draw on; None creates a new figure.
 
         **kwargs : dict
             Passed to :meth:`plot`.
@@ -210,24 +210,24 @@ class ReliabilityDisplay:
             Labels, or distributions.
 
         y_proba : array-like of shape (n, K), (n, 1) or (n,)
-            Probabilities; the columns in the order of the sorted classes.
+            Probabilities, with columns in the order of the sorted classes.
 
         labels : array-like of shape (K,), default=None
-            All the classes, where `y_true` may not hold each of them.
+            All the classes, if `y_true` may lack some of them.
 
         pos_label : default=None
-            The class whose probabilities to look at, against the rest; None for the most probable class of each row.
+            The class whose probabilities are shown, against the rest; None means the most probable class of each row.
 
         sample_weight : array-like of shape (n,), default=None
 
         n_bins : int, default=None
-            Number of bins; by default n^(1/3) and at most 20.
+            Number of bins; None means n^(1/3), and at most 20.
 
         name : str, default=None
-            What to call the curve in the legend.
+            Name of the curve in the legend.
 
         ax : matplotlib Axes, default=None
-            Where to draw; by default a new figure.
+            Axes to draw on; None creates a new figure.
 
         **kwargs : dict
             Passed to :meth:`plot`.
@@ -261,7 +261,7 @@ class ReliabilityDisplay:
 
 
 def _axes_above(ax):
-    """Axes for the histogram above `ax`, from the room of `ax`; those of an earlier curve where there are."""
+    """Axes for the histogram, split from the top of `ax`, or the axes that an earlier curve split from it."""
     from mpl_toolkits.axes_grid1 import make_axes_locatable
 
     for other in ax.figure.axes:
@@ -283,7 +283,7 @@ def _class_index(rows: ScoredRows, label: Any) -> int:
 
 
 def _wilson(bins: Bins) -> np.ndarray:
-    """Wilson's interval of the rate of each bin: shape (2, n_bins)."""
+    """Wilson's interval for the frequency in each bin, with the shape (2, n_bins)."""
     z2 = ndtri(0.5 + _LEVEL / 2) ** 2
     n, rate = bins.size, bins.mean_hit
     centre = (rate + z2 / (2 * n)) / (1 + z2 / n)

@@ -1,4 +1,4 @@
-"""What the loss says: a report for people and the same as a dict for programs."""
+"""The report of a log loss, as text and as a dict."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .findings import find
 from .scored import ScoredRows, score_rows, short_name
 
 _N_COSTLIEST = 5
-_MAX_CLASSES = 20  # of the text's table; with more, those that carry the most of the loss
+_MAX_CLASSES = 20  # in the table of the text, which shows the classes with the largest share of the loss
 _WIDTH = 100
 
 def cross_entropy_report(
@@ -25,34 +25,34 @@ def cross_entropy_report(
     digits: int = 4,
     output_dict: bool = False,
 ) -> str | dict[str, Any]:
-    r"""Report which classes and rows the log loss comes from, whether probabilities come true, and what to do.
+    r"""Report which classes and rows the log loss comes from, how well probabilities are calibrated, and what to do.
 
-    Of probabilities p, targets t (one-hot for labels) and weights s it gives, in nats,
+    For probabilities p, targets t (one-hot for labels) and weights s, the report gives the losses in nats,
 
     .. math::
         L = \frac{\sum_i s_i \ell_i}{\sum_i s_i}, \quad \ell_i = -\sum_k t_{ik} \log p_{ik}, \qquad
         L_k = \frac{-\sum_i s_i t_{ik} \log p_{ik}}{\sum_i s_i t_{ik}}
 
-    and with the class frequencies :math:`\pi_k` the entropy of the prior :math:`H = -\sum_k \pi_k \log \pi_k`, which is
-    the loss of someone who knows the frequencies and nothing of the rows.
+    It also gives the entropy of the prior :math:`H = -\sum_k \pi_k \log \pi_k`, which is the loss of predicting the
+    class frequencies :math:`\pi_k` for each row.
 
     Parameters
     ----------
     y_true : array-like of shape (n,) or (n, K)
-        Class labels of any kind; or a distribution over the classes in each row, one-hot or soft.
+        Class labels of any kind, or a distribution over the classes in each row, one-hot or soft.
 
     y_proba : array-like of shape (n, K), (n, 1) or (n,)
-        Predicted probabilities, the columns in the order of the sorted classes. One column holds the probabilities of
+        Predicted probabilities, with columns in the order of the sorted classes. One column holds the probabilities of
         the second of two classes.
 
     labels : array-like of shape (K,), default=None
-        All the classes, where `y_true` may not hold each of them.
+        All the classes, if `y_true` may lack some of them.
 
     target_names : sequence of K strings, default=None
-        What to call the classes, in their sorted order.
+        Names of the classes, in their sorted order.
 
     sample_weight : array-like of shape (n,), default=None
-        Weights of the rows, 0 or more; a row of weight 0 counts for nothing.
+        Weights of the rows, 0 or more. A row of weight 0 is ignored.
 
     digits : int, default=4
         Digits after the decimal point in the text.
@@ -63,59 +63,61 @@ def cross_entropy_report(
     Returns
     -------
     str or dict
-        The text; or a dict that `json.dumps` takes, with None for what is not defined (the mean loss of a class without
-        support, the skill where only one class occurs):
+        The text, or a dict that `json.dumps` accepts. Undefined values are None: the mean loss of a class without
+        support, and the skill if only one class occurs. The keys are:
 
         ``log_loss``, ``prior_entropy``, ``target_entropy`` (the least possible loss: 0 for labels), ``skill``
         (1 - log_loss / prior_entropy), ``perplexity`` (exp of the loss), ``brier_score`` (the squared errors summed
         over the classes: 0 to 2), ``calibration_error`` (of the top label, in ``n_bins`` bins of equal mass),
         ``accuracy``, ``mean_confidence``, ``temperature`` (best value, and the log loss with it), ``support``;
 
-        ``classes``: for each name ``support`` (sum of weights; of soft targets, their mass), ``mean_loss``,
+        ``classes``: for each name ``support`` (the sum of the weights, or of the mass of soft targets), ``mean_loss``,
         ``loss_share``, ``mean_proba`` (of the class, where it is true) and ``decomposition``;
 
-        ``decomposition``: of the log loss of the event "the top label is right", and for a class of "it is this class",
-        into ``miscalibration - discrimination + uncertainty``, recalibrating with isotonic regression;
+        ``decomposition``: the log loss of the event "the top label is right", or for a class of "it is this class", as
+        ``miscalibration - discrimination + uncertainty``, recalibrated by isotonic regression;
 
-        ``costliest_rows``: the rows of greatest weighted loss;
+        ``costliest_rows``: the rows with the largest weighted loss;
 
-        ``findings``: ``name``, ``message``, ``rule`` and ``advice`` of each.
+        ``findings``: the ``name``, ``message``, ``rule`` and ``advice`` of each finding.
 
     Raises
     ------
     ValueError
-        As :func:`log_loss`; if `target_names` are not K different names; if `digits` is negative.
+        For the reasons that :func:`log_loss` gives, if `target_names` are not K different names, or if `digits` is
+        negative.
 
     See Also
     --------
     log_loss : The loss alone.
-    ReliabilityDisplay : Calibration as a picture.
-    LossByClassDisplay : Losses of the classes as a picture.
+    ReliabilityDisplay : Plot of the calibration.
+    LossByClassDisplay : Plot of the losses of the classes.
 
     Notes
     -----
-    Each finding has a rule of two parts: what was seen must be improbable, with a chance below 0.001, if the
-    probabilities are right, and it must be large enough to matter. The first is a bound, not an approximation, so that
-    it holds for few rows too; n is the effective number of rows, :math:`(\sum s)^2 / \sum s^2`.
+    The rule of each finding has two parts. The observation must have a probability below 0.001 if the predicted
+    probabilities are right, and it must be large enough to matter. The first part is a bound, not an approximation, so
+    it holds for few rows too. In the rules n is the effective sample size, :math:`(\sum s)^2 / \sum s^2`.
 
     *confidently wrong*
-        The number of rows whose true class was given p <= q is above its expectation :math:`\lambda = \sum_{ik} p_{ik}
-        [p_{ik} \le q]` by Chernoff's bound :math:`N \log(N / \lambda) - N + \lambda`, for a q of 0.01, 0.001, 1e-4 or
-        1e-6, and at least twice that. A true class with p = 0 is always told.
+        The number N of rows whose true class has p <= q is at least twice its expectation :math:`\lambda = \sum_{ik}
+        p_{ik} [p_{ik} \le q]`, for a q of 0.01, 0.001, 1e-4 or 1e-6. Chernoff's bound :math:`N \log(N / \lambda) - N +
+        \lambda` shows that it is improbable. A true class with p = 0 is always reported.
     *saturated*
-        The same bound for the errors among rows whose top probability is within 1e-6 of 1, which promises next to none;
-        they are at least 1 % of the rows, and at least 1 % of them are wrong.
+        The same bound applies to the errors among the rows whose top probability is within 1e-6 of 1, where almost
+        none are expected. These rows are at least 1 % of all rows, and at least 1 % of them are wrong.
     *overconfident*, *underconfident*
-        A temperature T (above, below 1) saves :math:`n \Delta` nats in all; if the probabilities are right the chance
-        of that is at most :math:`2 e^{-n \Delta}` (Chernoff's bound again: its exponent is this saving). It matters
-        from 2 % of the loss. Where there are many rows, T and n are those of a random sample of them.
+        A temperature T (above or below 1) saves :math:`n \Delta` nats in total. If the probabilities are right, this
+        has a probability of at most :math:`2 e^{-n \Delta}` by Chernoff's bound, whose exponent is the saving. The
+        saving must be at least 2 % of the loss. If there are many rows, T and n are those of a random sample.
     *worse than guessing*
-        The loss is above H by more than :math:`\log 1000 + \log \binom{n + K - 1}{K - 1}` nats in all: a likelihood
-        ratio, and the number of frequencies that n rows can have (Cover & Thomas 2006, section 11.1).
+        The total loss is above n H by more than :math:`\log 1000 + \log \binom{n + K - 1}{K - 1}` nats. This is a
+        likelihood ratio, corrected for the number of frequencies that n rows can have (Cover & Thomas 2006, section
+        11.1).
     *neglected class*
-        A class carries most of the loss, at least twice its share of the rows, with a mean loss above log K, that of
-        no knowledge; its support is at least 10. This is no error of the probabilities: it is what imbalance looks
-        like.
+        A class has most of the loss, and at least twice its share of the rows. Its mean loss is above log K, the loss
+        of uniform probabilities, and its support is at least 10. This is not an error of the probabilities, but an
+        effect of imbalanced classes.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Predictions beside what came true: checked once, and the sums over rows that the report and the displays draw on."""
+"""Checked predictions and targets, and the sums over their rows that the report and the displays use."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from .calibration import (
     equal_mass_bins,
 )
 
-_BLOCK = 1 << 16  # probabilities of a block of rows: what a pass over all columns holds at a time
-_TEMPERATURE_SAMPLE = 1 << 18  # probabilities that the temperature is fitted to
+_BLOCK = 1 << 16  # probabilities in a block of rows of a pass over all columns
+_TEMPERATURE_SAMPLE = 1 << 18  # probabilities to which the temperature is fitted
 
 
 @dataclass(frozen=True)
 class ScoredRows:
-    """n rows of positive weight: exactly one of `labels` and `distribution` is not None.
+    """n rows of positive weight. Exactly one of `labels` and `distribution` is not None.
 
     Attributes
     ----------
     names : list of str
-        The K classes in words.
+        Names of the K classes.
     classes : ndarray of shape (K,)
     proba : float32 or float64 ndarray of shape (n, K), C-ordered
     eps : float
-        Losses are of probabilities clipped to [eps, 1 - eps].
+        Losses are computed from probabilities clipped to [eps, 1 - eps].
     labels : int32 ndarray of shape (n,) or None
     distribution : float32 or float64 ndarray of shape (n, K) or None
     loss : ndarray of shape (n,)
-        Cross-entropy of each row in nats.
+        Cross-entropy of each row, in nats.
     weight : float64 ndarray of shape (n,) or None
-        None where all weigh the same.
+        None if all weights are equal.
     row : ndarray of shape (n,) or None
-        Where each row stood in the data, None where all are here.
+        Position of each row in the data, or None if no row was dropped.
     """
 
     classes: np.ndarray
@@ -66,7 +66,7 @@ class ScoredRows:
         return len(self.classes)
 
     def mean(self, values: np.ndarray) -> float:
-        """Weighted mean over the rows."""
+        """The weighted mean over the rows."""
         return float(np.average(values.astype(np.float64, copy=False), weights=self.weight))
 
     @cached_property
@@ -79,7 +79,7 @@ class ScoredRows:
 
     @cached_property
     def predicted(self) -> np.ndarray:
-        """The most probable class of each row, the first of equals."""
+        """The most probable class of each row. Of equal ones it is the first."""
         return self.proba.argmax(axis=1)
 
     @cached_property
@@ -88,19 +88,19 @@ class ScoredRows:
 
     @cached_property
     def hit(self) -> np.ndarray:
-        """How far the most probable class is right: 0 or 1, or its probability under the target."""
+        """Whether the most probable class is right: 0 or 1, or its probability under a soft target."""
         return self.came_true(self.predicted)
 
     @cached_property
     def true_proba(self) -> np.ndarray:
-        """The mean probability of the true class in each row: sum_k t_ik p_ik."""
+        """The mean probability of the true class in each row, sum_k t_ik p_ik."""
         if self.labels is not None:
             return np.take_along_axis(self.proba, self.labels[:, None], axis=1)[:, 0]
         assert self.distribution is not None
         return np.einsum("ik,ik->i", self.distribution, self.proba)
 
     def came_true(self, of: int | np.ndarray) -> np.ndarray:
-        """How far a class, or the class of each row, came true."""
+        """Whether `of`, a class or the class of each row, is right: 0 or 1, or its probability under a soft target."""
         if self.labels is not None:
             return self.labels == of
         assert self.distribution is not None
@@ -108,7 +108,7 @@ class ScoredRows:
 
     @cached_property
     def support(self) -> np.ndarray:
-        """Weight of each class: shape (K,)."""
+        """The weight of each class, with the shape (K,)."""
         if self.labels is not None:
             return np.bincount(self.labels, self.weight, minlength=self.n_classes).astype(np.float64)
         assert self.distribution is not None
@@ -118,7 +118,7 @@ class ScoredRows:
 
     @cached_property
     def class_loss(self) -> np.ndarray:
-        """Sum of the weighted losses that each class brings: shape (K,). Their sum is that of all rows."""
+        """The sum of the weighted losses of each class, with the shape (K,)."""
         if self.labels is not None:
             loss = self.loss if self.weight is None else self.weight * self.loss
             return np.bincount(self.labels, loss, minlength=self.n_classes)
@@ -126,14 +126,14 @@ class ScoredRows:
 
     @cached_property
     def class_true_proba(self) -> np.ndarray:
-        """Sum of the weighted probabilities that each class had where it was true: shape (K,)."""
+        """The sum of the weighted probabilities of each class where it is true, with the shape (K,)."""
         if self.labels is not None:
             p = self.true_proba if self.weight is None else self.weight * self.true_proba
             return np.bincount(self.labels, p, minlength=self.n_classes)
         return self._sum_of_blocks(lambda t, p: t * p)
 
     def class_loss_quantiles(self, k: int, quantiles: Sequence[float]) -> np.ndarray:
-        """Quantiles of the losses that class k brings, by mass; NaN where it has none."""
+        """Weighted quantiles of the losses of class k, or NaN if it has no rows."""
         if self.labels is not None:
             rows = np.flatnonzero(self.labels == k)
             loss = self.loss[rows]
@@ -152,41 +152,41 @@ class ScoredRows:
 
     @cached_property
     def prior_entropy(self) -> float:
-        """Entropy of the class frequencies: the least loss of the same probabilities for all rows."""
+        """The entropy of the class frequencies, the least loss of any constant prediction."""
         return _entropy(self.support / self.support.sum())
 
     @cached_property
     def target_entropy(self) -> float:
-        """Mean entropy of the targets: the least loss of any probabilities. 0 where targets are labels."""
+        """The mean entropy of the targets, which is the least possible loss. It is 0 for labels."""
         if self.distribution is None:
             return 0.0
         return float(self._sum_of_blocks(lambda t, p: -t * np.log(np.where(t > 0, t, 1.0))).sum() / self._total)
 
     @cached_property
     def brier_score(self) -> float:
-        """Mean of sum_k (p_ik - y_ik)^2 over rows and over the classes y that the target allows."""
+        """The mean of sum_k (p_ik - y_ik)^2 over the rows, and over the classes y of a soft target."""
         return self.mean(np.einsum("ik,ik->i", self.proba, self.proba, dtype=np.float64) - 2 * self.true_proba) + 1.0
 
     def bins(self, n_bins: int | None = None) -> Bins:
-        """Reliability of the most probable class."""
+        """The reliability of the most probable class."""
         return equal_mass_bins(self.confidence, self.hit, self.weight, n_bins or auto_bins(self.n_effective))
 
     def class_bins(self, k: int, n_bins: int | None = None) -> Bins:
-        """Reliability of class k against the rest."""
+        """The reliability of class k against the rest."""
         n_bins = n_bins or auto_bins(self.n_effective)
         return equal_mass_bins(self.proba[:, k], self.came_true(k), self.weight, n_bins)
 
     def decomposition(self) -> Decomposition:
-        """Of the log loss of "the most probable class is right"."""
+        """The decomposition of the log loss of the event "the most probable class is right"."""
         return decompose(self.confidence, self.hit, self.weight, self.eps)
 
     def class_decomposition(self, k: int) -> Decomposition:
-        """Of the log loss of class k against the rest."""
+        """The decomposition of the log loss of class k against the rest."""
         return decompose(self.proba[:, k], self.came_true(k), self.weight, self.eps)
 
     @cached_property
     def temperature(self) -> Temperature:
-        """The best temperature for all rows, or for a random sample of them where there are many."""
+        """The best temperature for all rows, or for a random sample if there are many."""
         n = max(1000, _TEMPERATURE_SAMPLE // self.n_classes)
         rows: Any = slice(None) if n >= len(self) else np.random.default_rng(0).choice(len(self), n, replace=False)
         log_p = np.log(np.clip(self.proba[rows], self.eps, 1.0))
@@ -195,7 +195,7 @@ class ScoredRows:
         return best_temperature(log_p, target[rows], None if self.weight is None else self.weight[rows])
 
     def true_below(self, limits: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-        """How often the true class had p <= each of the `limits`, and how often it should have had by p itself."""
+        """For each of the `limits`, how many true classes have p <= limit, and how many are expected if p is right."""
         times, expected = np.zeros(len(limits)), np.zeros(len(limits))
         for block in self._blocks():
             p = self.proba[block]
@@ -220,7 +220,7 @@ class ScoredRows:
         return float(len(self)) if self.weight is None else float(self.weight.sum())
 
     def _sum_of_blocks(self, values) -> np.ndarray:
-        """Weighted sum over the rows of values(t, p), computed a block of rows at a time: shape (K,)."""
+        """The weighted sum of values(t, p) over the rows, block by block, with the shape (K,)."""
         assert self.distribution is not None
         total = np.zeros(self.n_classes)
         for block in self._blocks():
@@ -237,7 +237,7 @@ def _entropy(distribution: np.ndarray) -> float:
 def score_rows(
     y_true: Any, y_proba: Any, *, labels: Any = None, target_names: Any = None, sample_weight: Any = None
 ) -> ScoredRows:
-    """Check predictions and what came true as :func:`~xentropy.log_loss` does, and drop the rows of weight 0."""
+    """Check predictions and targets as :func:`~xentropy.log_loss` does, and drop the rows of weight 0."""
     result = evaluate(y_true, y_proba, labels=labels, eps="auto", sample_weight=sample_weight, per_row=True)
     classes, weight, loss = result.classes, result.weights, result.losses
     assert loss is not None
@@ -260,7 +260,7 @@ def score_rows(
         target_labels = target_labels if row is None else target_labels[row]
     else:
         target_labels, distribution = None, target if row is None else target[row]
-        if distribution.dtype.kind in "biu":  # log_loss takes label indicators of several classes as well
+        if distribution.dtype.kind in "biu":  # log_loss accepts label indicators of several classes too
             distribution = check_distribution(distribution, dtype=None, name="y_true")
     return ScoredRows(
         classes=classes,
@@ -276,7 +276,7 @@ def score_rows(
 
 
 def score_estimator(estimator: Any, X: Any, y: Any, **kwargs: Any) -> ScoredRows:
-    """:func:`score_rows` of what a fitted classifier says of X."""
+    """Call :func:`score_rows` with the predictions of a fitted classifier for X."""
     classes, proba = predict_proba(estimator, X)
     order = np.argsort(classes)
     if proba.shape[1] == len(classes) and not np.array_equal(order, np.arange(len(classes))):
@@ -285,7 +285,7 @@ def score_estimator(estimator: Any, X: Any, y: Any, **kwargs: Any) -> ScoredRows
 
 
 def short_name(name: str, most: int = 30) -> str:
-    """A name on one line, of at most that many characters: its two ends, which is where names differ."""
+    """A name on one line, of at most `most` characters. The middle is cut, because names differ at their ends."""
     name = " ".join(name.split())
     if len(name) <= most:
         return name
