@@ -1,4 +1,4 @@
-"""show_config, and XENTROPY_ISA at import."""
+"""Check show_config, and XENTROPY_ISA at import."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Displays: what they hold against independent sums, what they draw, and that nothing covers anything else."""
+"""Compare the numbers of the displays with independent sums, and check that their elements do not overlap."""
 
 import doctest
 import subprocess
@@ -69,7 +69,7 @@ def test_loss_curve_without_validation():
     assert display.best_iteration is None
     assert display.validation_line_ is None
     assert display.best_point_ is None
-    assert display.line_.get_marker() == "o"  # one point would else be invisible
+    assert display.line_.get_marker() == "o"  # a single point needs a marker to be visible
 
 
 def test_loss_curve_of_validation_losses_that_are_nan():
@@ -138,7 +138,7 @@ def test_reliability_intervals_are_wilsons():
     assert len(display.prob_true) == 5
     z = 1.959963984540054
     for (low, high), rate in zip(display.interval.T, display.prob_true, strict=True):
-        # the rates that are z standard errors of their own from what was seen
+        # the bounds are the frequencies whose distance from the observed one is z of their own standard errors
         def away(p, rate=rate):
             return (p - rate) ** 2 - z**2 * p * (1 - p) / 200
 
@@ -263,7 +263,7 @@ def test_displays_align_columns_with_classes_in_any_order():
     np.testing.assert_array_equal(shares, LossByClassDisplay.from_predictions(y, p_b).loss_share)
 
 
-def test_an_estimator_without_probabilities_is_told(iris):
+def test_an_estimator_without_probabilities_is_an_error(iris):
     for display in (ReliabilityDisplay, LossByClassDisplay):
         with pytest.raises(AttributeError, match="LinearSVC has no predict_proba"):
             display.from_estimator(LinearSVC().fit(*iris), *iris)
@@ -287,7 +287,7 @@ def test_perfect_predictions_can_be_drawn():
 
 
 def texts(figure):
-    """Every text that is drawn, and its box."""
+    """Each visible text, and its box."""
     figure.canvas.draw()
     found = []
     for ax in figure.axes:

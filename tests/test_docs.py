@@ -1,4 +1,4 @@
-"""The examples of docs/ run without a warning, and print what their text says."""
+"""Check that the examples of docs/ run without a warning, and that their output agrees with their text."""
 
 import re
 import runpy
@@ -17,7 +17,7 @@ import xentropy  # noqa: E402
 DOCS = Path(__file__).parents[1] / "docs"
 EXAMPLES = sorted((DOCS / "examples").glob("plot_*.py"))
 
-# Lines of the output, as patterns, that the text of an example speaks of.
+# Patterns for lines of the output that the text of an example mentions.
 SAID = {
     "plot_1_weather": [r"dry after .*: 0\.357", r"Worse than guessing", r"Overconfident"],
     "plot_2_cat_dog_bird": [r"p\(cat\) = 0\.33, loss 1\.11", r"= 0\.70, loss 0\.36", r"= 0\.95, loss 0\.05"],
@@ -54,7 +54,7 @@ def test_there_is_an_example_for_each_theme():
 
 def test_api_reference_names_what_is_public():
     listed = re.findall(r"^   (\w+)$", (DOCS / "api.rst").read_text(), flags=re.MULTILINE)
-    # an instance, which its maker's page describes
+    # neg_log_loss_scorer is an instance, which the page of make_log_loss_scorer describes
     assert sorted([*listed, "neg_log_loss_scorer"]) == sorted(xentropy.__all__)
 
 

@@ -24,7 +24,7 @@ def problem(n=40, n_classes=5, scale=2.0, dtype=np.float64, seed=0):
 
 
 def naive(y, z, *, s=1.0, w=1.0, eps=0.0):
-    """Row losses in extended precision for a distribution y."""
+    """The row losses for a distribution y, in extended precision."""
     return np.asarray((s * (w * smoothed(y, eps) * -log_softmax(z)).sum(axis=1)), dtype=float)
 
 
@@ -35,7 +35,7 @@ def naive(y, z, *, s=1.0, w=1.0, eps=0.0):
 @pytest.mark.parametrize("scale", SCALES)
 def test_loss_and_target_gradient_are_accurate(dtype, scale):
     y, z, _ = problem(n=24, scale=scale, dtype=dtype, seed=scale)
-    y[::2] = z.argmax(axis=1)[::2]  # rows that are right: their losses reach 1e-300 and below
+    y[::2] = z.argmax(axis=1)[::2]  # correct rows, whose losses reach 1e-300 and below
     loss, grad = xe.cross_entropy(y, z, reduction="none", return_grad=True)
     for row, label, found, g in zip(z, y, loss, grad, strict=True):
         exact = ExactLoss(xe.CrossEntropy(), one_hot([label], 5)[0])
@@ -55,7 +55,7 @@ def test_binary_loss_and_gradient_are_accurate(dtype, scale):
         exact = ExactLoss(xe.CrossEntropy(), [1 - yi, yi])
         np.testing.assert_allclose(found, exact.value([0, zi]), rtol=RTOL[dtype], atol=1e-307)
         expected = exact.slope([0, zi], [0, 1])
-        if yi in (0, 1) or abs(expected) > 1e-3:  # a soft target can meet its probability, where the gradient is 0
+        if yi in (0, 1) or abs(expected) > 1e-3:  # a soft target can equal its probability, where the gradient is 0
             np.testing.assert_allclose(g, expected, rtol=RTOL[dtype], atol=np.finfo(dtype).tiny)
 
 
@@ -86,7 +86,7 @@ def test_float32_sums_are_float64():
     assert xe.cross_entropy(y, z, reduction="sum") == pytest.approx(expected, rel=1e-8)
 
 
-# the edge cases of the contract
+# edge cases
 
 
 @both
@@ -373,7 +373,7 @@ def rows_hot(y, z):
     return out
 
 
-# arrays of all kinds
+# kinds of arrays
 
 
 @both
@@ -875,7 +875,7 @@ def test_agrees_with_pytorch(dtype, reduction, eps, by_class):
         np.testing.assert_allclose(found[0], value, **tolerance)
         np.testing.assert_allclose(found[1], grad, **tolerance)
     soft = rng.dirichlet(np.ones(5), 40).astype(dtype)
-    if reduction != "mean" or not by_class:  # their mean of weighted soft targets divides by n
+    if reduction != "mean" or not by_class:  # PyTorch's mean of weighted soft targets divides by n
         weights = ({"weight": w}, {"class_weight": w}) if by_class else ({}, {})
         value, grad = torch_loss("cross_entropy", soft, z, reduction=reduction, label_smoothing=eps, **weights[0])
         found = xe.cross_entropy(soft, z, reduction=reduction, label_smoothing=eps, return_grad=True, **weights[1])
@@ -935,7 +935,7 @@ UNLIKE_PYTORCH = {  # logits, target, options of PyTorch, its loss and gradient;
 
 @pytest.mark.parametrize("name", UNLIKE_PYTORCH)
 def test_differences_from_pytorch(name):
-    """The table of docs/losses.md."""
+    """The cases are those of the table in docs/losses.md."""
     logits, y, their_options, their_value, their_grad, options, value, grad = UNLIKE_PYTORCH[name]
     z = np.array(logits, np.float32)
     target = np.array(y, np.float32 if np.ndim(y) == 2 else np.int64)
@@ -960,7 +960,7 @@ def test_binary_differences_from_pytorch():
     assert xe.binary_cross_entropy(y, z, sample_weight=s) == pytest.approx(2 * theirs, rel=1e-12)
 
 
-# the surface
+# signatures
 
 
 def test_signatures():
@@ -983,11 +983,11 @@ def test_signatures():
         assert str(bare) == signature
 
 
-# networks: the gradient with respect to the logits is what backpropagation starts from
+# networks, whose backpropagation starts with the gradient with respect to the logits
 
 
 def adam(parameters, gradients_of, n_steps, rate):
-    """Kingma & Ba (2015), in place."""
+    """The Adam optimiser of Kingma & Ba (2015), in place."""
     first, second = ([np.zeros_like(p) for p in parameters] for _ in range(2))
     for step in range(1, n_steps + 1):
         value, gradients = gradients_of(*parameters)
@@ -1051,7 +1051,7 @@ def test_a_character_model_learns_padded_words():
     start = gradients(*parameters)[0]
     assert adam(parameters, gradients, 150, 0.05) < 0.75 < 2 < start
 
-    # every position counts once, however the words are padded
+    # each position counts once, whatever the padding
     logits = np.tanh(inputs @ parameters[0]) @ parameters[1]
     rows = [xe.cross_entropy(row[row >= 0], z[row >= 0], reduction="sum") for row, z in zip(y, logits, strict=True)]
     mean = xe.cross_entropy(y, logits, ignore_index=-1)
@@ -1061,7 +1061,7 @@ def test_a_character_model_learns_padded_words():
 @both
 @pytest.mark.parametrize("n_classes", [*range(1, 11), 23, 24, 25, 33])
 def test_short_and_odd_rows_are_written_whole_and_alone(dtype, n_classes):
-    # few classes are turned into columns and back, several rows at a time, and short rows with the start of the next
+    # the kernel transposes several rows of few classes, and processes short rows with the start of the next row
     for n in [*range(1, 18), 33, 64, 65, 130]:
         y, z, _ = problem(n=n, n_classes=n_classes, dtype=dtype, seed=n)
         memory = np.full(n * n_classes + 32, 7, dtype=dtype)

@@ -1,4 +1,4 @@
-"""The rules of the house, checked: what imports what, what is packaged, what the stubs and the README promise."""
+"""Check imports, access to private attributes, installed files, type stubs, and what the README says about them."""
 
 import ast
 import importlib.metadata
@@ -20,7 +20,7 @@ PACKAGE = ROOT / "xentropy"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 COMPILED = sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in PACKAGE.rglob("*.pyx"))
 
-# Each module stands on a floor, and imports from the floors below only.
+# Each module is on a floor, and imports only from floors below it.
 FLOORS = [
     {"_kernels"},
     {"_config", "_curvature", "_diagnostics.calibration", "_losses", "_read_csv", "_targets", "_variables"},
@@ -63,12 +63,12 @@ MODULES = {name: path for name, path in MODULES.items() if not name.startswith("
 
 def floor(module: str) -> int:
     found = [i for i, modules in enumerate(FLOORS) if module in modules]
-    assert found, f"module {module} stands on no floor: give it one in FLOORS"
+    assert found, f"module {module} is on no floor: add it to FLOORS"
     return found[0]
 
 
 def our_module(name: str) -> str:
-    """The module of ours that an absolute name such as "xentropy._metrics.log_loss" stands for or belongs to."""
+    """The module of this package that a name such as "xentropy._metrics.log_loss" is, or is in."""
     parts = name.split(".")[1:]
     if parts[:1] == ["_kernels"]:
         return "_kernels"
@@ -79,7 +79,7 @@ def our_module(name: str) -> str:
 
 
 def imported_modules(path: Path, package: str = "xentropy") -> set[str]:
-    """The modules of ours that a file of this package imports, at any depth of its code."""
+    """The modules of this package that a file imports, at any depth of its code."""
     names = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
@@ -114,7 +114,7 @@ def test_the_package_of_diagnostics_holds_no_logic():
     assert isinstance(docstring, ast.Expr)
 
 
-def test_imported_modules_sees_every_form(tmp_path):
+def test_imported_modules_finds_every_form(tmp_path):
     path = tmp_path / "module.py"
     path.write_text(
         "from . import _targets, SoftmaxClassifier\nfrom ._kernels._linear import LinearPass\nimport xentropy._solver\n"
@@ -148,7 +148,7 @@ def test_no_object_reads_the_private_attributes_of_another(module):
     assert private_accesses(MODULES[module].read_text()) == set(PRIVATE_ACCESS.get(module, {}))
 
 
-def test_private_accesses_sees_every_form():
+def test_private_accesses_finds_every_form():
     code = (
         "import numpy as np\nfrom . import _targets\n"
         "def f(self, other):\n"
@@ -191,16 +191,16 @@ def is_fused(function) -> bool:
 
 def test_stubs_agree_with_the_compiled_modules(tmp_path):
     pytest.importorskip("mypy")
-    allowed = [r".*\.__test__", r".*\.__(reduce|setstate)_cython__"]  # what Cython adds to every module and class
+    allowed = [r".*\.__test__", r".*\.__(reduce|setstate)_cython__"]  # Cython adds these to each module and class
     for name in COMPILED:
         module = importlib.import_module(name)
-        allowed.append(re.escape(f"{name}.__pyx_capi__"))  # what other compiled modules take from it
-        # Cython 3.3 gives keyword-only defaults of fused functions to the wrong parameters: see the next test
+        allowed.append(re.escape(f"{name}.__pyx_capi__"))  # other compiled modules import from it
+        # Cython 3.3 assigns keyword-only defaults of fused functions to the wrong parameters; the next test checks them
         allowed += [re.escape(f"{name}.{function}") for function, it in vars(module).items() if is_fused(it)]
     (tmp_path / "allowed").write_text("\n".join(allowed))
     (tmp_path / "mypy.ini").write_text("[mypy]\nfollow_imports = skip\n")
-    # the modules are the installed ones (hence another folder), the stubs those of the repository, which mypy finds
-    # also where the package is installed for editing
+    # Another folder makes stubtest import the installed modules. The stubs come from the repository, where mypy finds
+    # them for an editable install too.
     result = subprocess.run(
         [
             *(sys.executable, "-m", "mypy.stubtest", "--ignore-disjoint-bases", "--ignore-unused-allowlist"),
@@ -254,7 +254,7 @@ def test_public_names_exist_and_are_documented():
 
 def test_readme_has_two_commands():
     commands = re.findall(r"^python3 -m venv --without-pip .*$", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
-    # .ci/run runs these two as they are
+    # .ci/run runs these two commands unchanged
     assert [command.rpartition(" && ")[2] for command in commands] == [".venv/bin/xentropy", ".venv/bin/pytest -q"]
 
 
@@ -273,7 +273,8 @@ def test_importing_needs_only_the_declared_dependencies(path):
 
 
 def test_tests_are_no_package():
-    assert not (ROOT / "tests" / "__init__.py").exists()  # it would import the source folder, which holds no modules
+    # __init__.py would make pytest import the source folder, which has no compiled modules
+    assert not (ROOT / "tests" / "__init__.py").exists()
 
 
 def test_source_folder_without_compiled_modules_says_how_to_install(tmp_path):
@@ -283,7 +284,7 @@ def test_source_folder_without_compiled_modules_says_how_to_install(tmp_path):
         copy.write_bytes(path.read_bytes())
     code = (
         "import sys\n"
-        # an editable install answers for xentropy before any folder does
+        # an editable install would find xentropy before any folder
         "sys.meta_path = [finder for finder in sys.meta_path if 'editable' not in type(finder).__module__]\n"
         "import xentropy"
     )

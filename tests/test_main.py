@@ -1,4 +1,4 @@
-"""The command line: whole runs, what they print and save, and one line for each way in which input can be wrong."""
+"""Check the command line: complete runs, their output and saved models, and an error message for each wrong input."""
 
 import csv
 import os
@@ -23,7 +23,7 @@ from xentropy import _read_csv
 from xentropy.__main__ import main
 
 NAMES = ["sepal length", "sepal width", "petal length", "petal width"]
-SPECIES = ["setosa", "versi, color", 'vir"ginica']  # fields that need quotes
+SPECIES = ["setosa", "versi, color", 'vir"ginica']  # these fields need quotes
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +46,12 @@ def in_tmp(tmp_path, monkeypatch):
 def run(*arguments):
     try:
         return main([str(argument) for argument in arguments])
-    except SystemExit as error:  # argparse's way out
+    except SystemExit as error:  # argparse exits this way
         return error.code
 
 
 def as_read(X):
-    """X as the command reads it: with names where pandas is installed."""
+    """X as the command reads it, with column names if pandas is installed."""
     pd = pytest.importorskip("pandas")
     return pd.DataFrame(X, columns=NAMES)
 
@@ -59,7 +59,7 @@ def as_read(X):
 def test_whole_run_on_a_table(iris_csv, in_tmp, capsys):
     assert run(iris_csv, "--target", "species", "--C", "0.1,1,10", "--smoothing", "0,0.05", "--folds", "4") == 0
     out, err = capsys.readouterr()
-    assert err == ""  # no progress where nobody watches
+    assert err == ""  # progress is printed only on a terminal
     assert "150 rows, 4 features, 3 classes" in out
     assert "114 rows to choose and fit with, 36 held out" in out
 
@@ -79,7 +79,7 @@ def test_whole_run_on_a_table(iris_csv, in_tmp, capsys):
 
 
 def test_held_out_loss_is_that_of_the_saved_model(iris_csv, in_tmp, capsys):
-    # all rows of the held-out table, found again from the saved model and the seed of the splits
+    # compute the rows of the held-out table again from the saved model and the seed of the splits
     assert run(iris_csv, "--target", "species", "--C", "1", "--smoothing", "0.1", "--folds", "2") == 0
     out = capsys.readouterr().out
     printed = float(re.search(r"^SoftmaxClassifier +1 +0\.1 +([\d.]+)", out, re.MULTILINE)[1])
@@ -95,7 +95,7 @@ def test_held_out_loss_is_that_of_the_saved_model(iris_csv, in_tmp, capsys):
     np.testing.assert_allclose(scaler.mean_, X[train].mean(axis=0))
     p = model.predict_proba(as_read(X[test]))
     assert printed == pytest.approx(log_loss(labels[test], p, labels=sorted(SPECIES)), abs=6e-5)
-    # and the two rows that solve the same objective
+    # check the two rows that minimise the same objective
     for name, tol in (("SoftmaxClassifier, same as below +1 +0", 1e-8), ("LogisticRegression +1", 1e-4)):
         peer = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, tol=tol)).fit(X[train], labels[train])
         expected = log_loss(labels[test], peer.predict_proba(X[test]), labels=sorted(SPECIES))
@@ -156,7 +156,7 @@ def test_reads_the_same_with_and_without_pandas(iris_csv, monkeypatch, pandas):
         ("a,y\nTrue,x\nfalse,z\n", [[1], [0]], ["x", "z"]),
         ("a,y\n1e3,1.0\n-.5,2.0\n", [[1000], [-0.5]], [1, 2]),
         ("a,y\n1,007\n2,7\n", [[1], [2]], ["007", "7"]),
-        ("a,y\n1,NA\n2,None\n", [[1], [2]], ["NA", "None"]),  # labels are text, whatever pandas takes for missing
+        ("a,y\n1,NA\n2,None\n", [[1], [2]], ["NA", "None"]),  # labels are text, even if pandas reads them as missing
         ("a,y\n1,123456789012345678\n2,123456789012345679\n", [[1], [2]], ["123456789012345678", "123456789012345679"]),
         ("a,y\n1,x,\n2,z,\n", [[1], [2]], ["x", "z"]),
     ],
@@ -275,7 +275,7 @@ def test_folder_without_permission(in_tmp, capsys):
     in_tmp.chmod(0o500)
     assert run() == 1
     out, err = capsys.readouterr()
-    assert out == ""  # before any work
+    assert out == ""  # the error precedes any work
     assert err == "xentropy: error: Permission denied: xentropy-model.joblib\n"
 
 
@@ -289,7 +289,7 @@ def test_help_and_version(capsys):
 
 
 def command(*arguments, **options):
-    # -P: the current folder may be the repository, whose xentropy/ holds no compiled modules
+    # -P, because the current folder may be the repository, whose xentropy/ has no compiled modules
     return subprocess.Popen([sys.executable, "-P", "-m", "xentropy", *map(str, arguments)], **options)
 
 
@@ -317,7 +317,7 @@ def test_terminal_sees_progress_and_ctrl_c_is_quiet(tmp_path):
     while select.select([terminal], [], [], 0.2)[0]:
         try:
             rest = os.read(terminal, 4096)
-        except OSError:  # Linux's end of a terminal
+        except OSError:  # Linux signals the end of a terminal this way
             break
         if not rest:
             break

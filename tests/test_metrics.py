@@ -53,7 +53,7 @@ def test_worked_figures(p, loss):
     assert log_loss([[0.0, 1.0]], [[1 - p, p]]) == pytest.approx(-log(p), rel=1e-15)
 
 
-# Numbers: scikit-learn's, and the oracle's
+# Comparison with scikit-learn and with the reference implementation
 
 
 def as_pandas(kind):
@@ -180,10 +180,10 @@ def test_agrees_with_scikit_learn(n_classes, weighted, dtype, rtol):
     y, p = random_problem(700, n_classes, dtype, seed=n_classes)
     weight = np.random.default_rng(1).uniform(0, 2, 700) if weighted else None
     for kwargs in ({}, {"normalize": False}, {"labels": np.arange(n_classes)}):
-        with warnings.catch_warnings():  # float16 rows sum to one only roughly, and its infinities are scikit-learn's
+        with warnings.catch_warnings():  # float16 rows sum to one only roughly, and scikit-learn gives infinities
             warnings.simplefilter("error" if dtype == np.float64 else "ignore")
             expected = sklearn.metrics.log_loss(y, p.astype("f4") if dtype == np.float16 else p, sample_weight=weight)
-        if dtype == np.float16:  # scikit-learn sums float16 logarithms: only its clipping is the reference
+        if dtype == np.float16:  # scikit-learn sums float16 logarithms, so only its clipping is a reference
             losses = log_losses(one_hot(y, n_classes), p, np.finfo(dtype).eps).astype(float)
             expected = np.average(losses, weights=weight)
         if "normalize" in kwargs:
@@ -320,7 +320,7 @@ def test_bad_weights(weight, message):
         log_loss(Y, P, sample_weight=weight)
 
 
-# What is refused, with scikit-learn's words where it has some
+# Errors, with scikit-learn's messages where it has them
 
 
 @pytest.mark.parametrize(
@@ -450,7 +450,7 @@ def test_labels_that_do_not_all_occur():
         log_loss([2, 2], P[2:])
 
 
-# How it is computed
+# Threads and memory
 
 
 @pytest.mark.parametrize("soft", [False, True])
@@ -476,7 +476,7 @@ def test_no_temporary_of_the_size_of_the_probabilities(layout, dtype):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    # read in place, or a block at a time
+    # the probabilities are read in place, or block by block
     assert peak < (100_000 if layout is np.ascontiguousarray else p.nbytes / 3)
 
 
@@ -484,7 +484,7 @@ def test_no_temporary_of_the_size_of_the_probabilities(layout, dtype):
 
 
 class Fixed(ClassifierMixin, BaseEstimator):
-    """Predicts what it was told to, whatever it was fitted on."""
+    """A classifier whose predictions do not depend on the data."""
 
     def __init__(self, proba, classes):
         self.proba = proba
@@ -514,7 +514,7 @@ def test_scorer_gives_scikit_learns_number_where_that_is_right():
 
 
 def test_columns_are_those_of_classes():
-    """Where scikit-learn takes the columns for the sorted classes of the fold, or of the target."""
+    """scikit-learn assumes that the columns are the sorted classes of the fold or of the target."""
     clf = Fixed(P[:, [2, 0, 1]], np.array(["c", "a", "b"]))
     y = np.array(["a", "b", "c", "c"])
     assert neg_log_loss_scorer(clf, None, y) == -log_loss(y, P)
@@ -523,7 +523,7 @@ def test_columns_are_those_of_classes():
 
 def test_fold_without_a_class_scores():
     X, y = load_iris(return_X_y=True)
-    three_folds = KFold(3)  # each fold is one class, that training never saw
+    three_folds = KFold(3)  # each test fold is a class that the training fold lacks
     clf = DecisionTreeClassifier(random_state=0)
     with pytest.warns(UserWarning, match="Scoring failed"):
         assert np.isnan(cross_val_score(clf, X, y, cv=three_folds, scoring="neg_log_loss")).all()
@@ -566,7 +566,7 @@ def test_search(search):
 
 def test_several_scorers_at_once():
     X, y = load_iris(return_X_y=True)
-    for target in (y, y == 1):  # scikit-learn's cache keeps one column of two
+    for target in (y, y == 1):  # scikit-learn's cache keeps one of two columns
         scoring = {"ours": neg_log_loss_scorer, "theirs": "neg_log_loss", "brier": "neg_brier_score"}
         if len(np.unique(target)) > 2:
             scoring["brier"] = "accuracy"

@@ -1,4 +1,4 @@
-"""The report against naive sums over rows, its parts against independent fits, its findings against what is true."""
+"""Compare the report with naive sums over rows, its parts with independent fits, and its findings with known faults."""
 
 import doctest
 import json
@@ -20,7 +20,7 @@ NAMES = ["bird", "cat", "dog", "eel"]
 
 
 def draw(rng, proba):
-    """A label of each row, drawn from its probabilities: so these are right."""
+    """A label for each row, drawn from its probabilities, which are therefore right."""
     return np.minimum((proba.cumsum(axis=1) < rng.random((len(proba), 1))).sum(axis=1), proba.shape[1] - 1)
 
 
@@ -31,7 +31,7 @@ def right_rows(seed=0, n=400, n_classes=4, concentration=0.5):
 
 
 def naive(target, proba, weight):
-    """Every number of the report that is a sum over rows, one row at a time; target (n, K)."""
+    """The numbers of the report that are sums over rows, computed row by row from a target of the shape (n, K)."""
     n_classes = proba.shape[1]
     eps = np.finfo(proba.dtype).eps
     mass, loss, held = np.zeros(n_classes), np.zeros(n_classes), np.zeros(n_classes)
@@ -96,7 +96,7 @@ def test_numbers_are_scikit_learns():
 def test_decomposition_adds_up_and_recalibrates_as_isotonic_regression_does():
     y, proba = right_rows(n=500)
     rng = np.random.default_rng(1)
-    proba = rng.multinomial(64, proba) / 64  # ties, which are exact
+    proba = rng.multinomial(64, proba) / 64  # this makes exact ties
     weight = rng.random(500)
     report = cross_entropy_report(y, proba, sample_weight=weight, target_names=NAMES, output_dict=True)
     events = {"top": (report["decomposition"], proba.max(axis=1), proba.argmax(axis=1) == y)}
@@ -234,7 +234,7 @@ def test_mislabelled_rows_are_found():
     y = rng.integers(0, 3, size=2000)
     proba = np.full((2000, 3), 0.0005)
     proba[np.arange(2000), y] = 0.999
-    assert found(y, proba) == set() or "underconfident" in found(y, proba)  # all of them right
+    assert found(y, proba) == set() or "underconfident" in found(y, proba)  # each row is right
     y = draw(rng, proba)
     assert found(y, proba) == set()
     y[:20] = (y[:20] + 1) % 3
@@ -247,7 +247,7 @@ def test_mislabelled_rows_are_found():
     )
 
 
-def test_probability_zero_where_it_came_true_is_always_told():
+def test_probability_zero_of_the_true_class_is_always_reported():
     y, proba = right_rows(n=1000)
     proba[7] = 0.0
     proba[7, (y[7] + 1) % 4] = 1.0

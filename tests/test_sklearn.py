@@ -1,4 +1,4 @@
-"""What scikit-learn, and the tools that know scikit-learn, expect of an estimator."""
+"""Check what scikit-learn, and tools that support it, expect of an estimator."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The speed table of README.md comes from what asv has stored, and from nothing else."""
+"""Check that the speed table of README.md comes only from the stored results of asv."""
 
 import importlib.util
 import json
@@ -17,7 +17,7 @@ PROBLEMS = ("cat_food_2e3x50_10", "csr_1e3x1e5_2")
 def speed_table():
     spec = importlib.util.spec_from_file_location("speed_table", ROOT / "benchmarks" / "speed_table.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["speed_table"] = module  # where a dataclass looks for its annotations
+    sys.modules["speed_table"] = module  # a dataclass looks for its annotations here
     spec.loader.exec_module(module)
     yield module
     del sys.modules["speed_table"]
@@ -32,7 +32,7 @@ def entries(speed_table):
 
 
 def results(**changed):
-    """As asv 0.6 writes them: a list over the product of the parameters, null where it was not run or failed."""
+    """Results as asv 0.6 writes them: a list over the product of the parameters, null if a run was skipped or failed."""
     rows = {
         "bench_a.Loss.track_ratio_one_thread": [
             [None, 3.21, 1.0, 11.96],
@@ -81,7 +81,7 @@ def test_newest_run_counts(speed_table, entries, tmp_path):
 @pytest.mark.parametrize(
     "row",
     [
-        [None, [["'cat_dog'"]], "version", SECONDS],  # all of it failed
+        [None, [["'cat_dog'"]], "version", SECONDS],  # every run failed
         [[None], [["'cat_dog'"]], "version", SECONDS],
         [[float("nan")], [["'cat_dog'"]], "version", SECONDS],  # skipped
         [[1.0], [["'dog'"]], "version", SECONDS],
@@ -134,7 +134,8 @@ def test_asv_is_asked_for_what_the_table_shows(speed_table, entries):
 
 
 def test_entries_name_benchmarks(speed_table, monkeypatch):
-    monkeypatch.setattr(sys, "path", [*sys.path, str(ROOT)])  # last: its xentropy is a folder without modules
+    # the repository is last, because its xentropy is a folder without compiled modules
+    monkeypatch.setattr(sys, "path", [*sys.path, str(ROOT)])
     for entry in speed_table.ENTRIES:
         file, name = entry.benchmark.split(".")
         benchmark = getattr(importlib.import_module(f"benchmarks.{file}"), name)

@@ -1,4 +1,4 @@
-"""Every kind of y, and every kind of wrong y."""
+"""Check each kind of y, valid and invalid."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_soft_rows_are_kept_and_one_hot_rows_become_labels():
     one_hot = learn_target(np.array([[0, 1, 0], [1, 0, 0]]))
     assert one_hot.distribution is None
     np.testing.assert_array_equal(one_hot.labels, [1, 0])
-    np.testing.assert_array_equal(one_hot.classes, [0, 1, 2])  # a column that no row uses is a class
+    np.testing.assert_array_equal(one_hot.classes, [0, 1, 2])  # a column without rows is a class too
 
 
 def test_columns_of_a_dataframe_name_the_classes():
@@ -70,7 +70,7 @@ def test_columns_of_a_dataframe_name_the_classes():
     y = pd.DataFrame({"sun": [0.5, 0.1], "rain": [0.5, 0.9]})
     target = learn_target(y)
     assert target.classes.tolist() == ["sun", "rain"]
-    # the same classes in another order are put in order
+    # columns in another order are sorted into the order of the classes
     np.testing.assert_allclose(match_target(y[["rain", "sun"]], target.classes).distribution, target.distribution)
 
 
@@ -162,7 +162,7 @@ def test_class_mass():
 @pytest.mark.parametrize("n_classes", [1, 7, 4096, 4097])
 @pytest.mark.parametrize("order", ["=", "S"])
 def test_strings_are_numbered_as_sorted(n_classes, order):
-    """Few different strings are hashed, many are sorted: the classes and their labels are the same."""
+    """The kernel hashes few different strings and sorts many. The classes and labels must be the same."""
     names = np.array([f"é{k * 7919 % 10007}" + "x" * (k % 11) for k in range(n_classes)])
     y = names[np.random.default_rng(0).integers(0, n_classes, 3 * n_classes)]
     y = y.astype(y.dtype.newbyteorder(order))
