@@ -32,7 +32,7 @@ def entries(speed_table):
 
 
 def results(**changed):
-    """Results as asv 0.6 writes them: a list over the product of the parameters, null if a run was skipped or failed."""
+    """Results as asv 0.6 writes them: a list over the product of the parameters, null for a skipped or failed run."""
     rows = {
         "bench_a.Loss.track_ratio_one_thread": [
             [None, 3.21, 1.0, 11.96],

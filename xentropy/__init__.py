@@ -1,4 +1,4 @@
-"""Cross-entropy loss, done right: exact kernels, and what scikit-learn's users need around them."""
+"""Cross-entropy for scikit-learn: a softmax classifier, losses, metrics and reports, on compiled kernels."""
 
 from importlib.metadata import version as _version
 

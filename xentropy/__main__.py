@@ -1,4 +1,4 @@
-"""The main job: choose, fit, score and save a softmax classifier, on handwritten digits or on a CSV file."""
+"""The command `xentropy`: choose, fit, score and save a softmax classifier, for handwritten digits or a CSV file."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ exit status: 0 done, 1 the model could not be saved, 2 the input or the options 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line `argv` (default: the process's own) and return its exit status."""
+    """Run the command line `argv`, by default that of the process, and return the exit status."""
     parser = _parser()
     options = parser.parse_args(argv)
     try:
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"xentropy: error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        # the reader of our output has gone: leave as quietly as any tool, and keep the interpreter from flushing to it
+        # The reader of the output has closed it. Exit quietly, and prevent the interpreter from flushing to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13
     except OSError as error:
@@ -134,7 +134,7 @@ def _numbers(holds, condition):
             raise argparse.ArgumentTypeError(f"{text}: each number must be {condition}")
         return sorted(set(values))
 
-    parse.__name__ = "list of numbers"  # argparse names the type by it
+    parse.__name__ = "list of numbers"  # argparse uses this name in messages
     return parse
 
 
@@ -157,7 +157,7 @@ def _share(text: str) -> float:
 
 
 def _check_output(options: argparse.Namespace) -> None:
-    # before any work, so that a mistyped name does not cost a search
+    # this runs first, so that a mistyped name is found before the search
     output = options.output
     if output.is_dir():
         raise InputError(f"--output {output} is a folder: name a file in it")
@@ -202,13 +202,13 @@ class _Split:
     y_train: np.ndarray
     X_test: Any
     y_test: np.ndarray
-    folds: list[tuple[np.ndarray, np.ndarray]]  # row indices into the training rows: to fit on, to score on
+    folds: list[tuple[np.ndarray, np.ndarray]]  # indices of training rows, to fit and to score
     classes: np.ndarray
     notes: list[str]
 
 
 def _split(table: Table, options: argparse.Namespace) -> _Split:
-    """Hold out a share of each class and deal the rest to folds. Each set to fit on has a row of each class."""
+    """Hold out a share of each class, and distribute the rest to folds. Each training set has a row of each class."""
     classes, labels, counts = np.unique(table.y, return_inverse=True, return_counts=True)
     if len(classes) < 2:
         raise InputError(
@@ -229,8 +229,8 @@ def _split(table: Table, options: argparse.Namespace) -> _Split:
             f"classes of {options.target!r} has {counts.max()}): use more rows, a larger --test-size, or other classes"
         )
 
-    # Rows are dealt to the folds class by class, each class going on where the last one ended. A class of one row is
-    # dealt to none: it is fitted on in every fold.
+    # Rows are distributed to the folds in turn, class by class, and each class continues where the last one ended. A
+    # class with one row is in no fold, so every fit uses it.
     fold = np.full(len(labels), -1)
     repeated = [rows for rows in kept if len(rows) > 1]
     dealt = np.concatenate(repeated) if repeated else np.array([], dtype=int)
@@ -304,7 +304,7 @@ def _search(classifier: Any, grid: dict[str, list[float]], split: _Split) -> _Fo
 
 
 class _Progress:
-    """One line on a terminal that counts fits, and is gone when they are done; nothing where stderr is no terminal."""
+    """A line on the terminal that counts fits and is erased at the end. It is not shown if stderr is not a terminal."""
 
     def __init__(self, what: str, total: int) -> None:
         self.what, self.total, self.done = what, total, 0
@@ -326,7 +326,7 @@ class _Progress:
         self._write("\r\033[K")
 
 
-# --- what is printed --------------------------------------------------------------------------------------------------
+# --- printed output ---------------------------------------------------------------------------------------------------
 
 
 def _say(text: str) -> None:
@@ -368,7 +368,7 @@ def _edge_note(found: _Found, Cs: list[float]) -> str:
 
 
 def _comparison(ours: _Found, peer: _Found, split: _Split) -> str:
-    """The held-out losses, with LogisticRegression's own best C, and ours at that C: the same objective."""
+    """The held-out losses, of LogisticRegression at its best C, and of SoftmaxClassifier at its own and at that C."""
     C = peer.params[peer.best]["C"]
     same = {"C": C, "label_smoothing": 0.0}
     scaler = StandardScaler().fit(split.X_train)
@@ -424,11 +424,11 @@ def _objective(classifier: Any, C: float, X: np.ndarray, y: np.ndarray) -> float
 
 
 def _fit_times(classifiers: list[Any], X: np.ndarray, y: np.ndarray) -> tuple[float, float, int]:
-    """Least seconds to fit the first and the second of `classifiers`, and how many fits each had."""
+    """The least seconds to fit the first and the second of `classifiers`, and the number of fits of each."""
     times: tuple[list[float], list[float]] = ([], [])
     start = perf_counter()
     progress = _Progress("fit times", 2 * _TIMED_ROUNDS)
-    # one thread, because the threads of two libraries that take turns wait for each other, which no user's fit does
+    # One thread, because the threads of two alternating libraries wait for each other, which they do not for users.
     with progress, threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         while len(times[1]) < _TIMED_ROUNDS and (not times[1] or perf_counter() - start < _TIMED_SECONDS):
@@ -437,11 +437,11 @@ def _fit_times(classifiers: list[Any], X: np.ndarray, y: np.ndarray) -> tuple[fl
                 classifier.fit(X, y)
                 seconds.append(perf_counter() - begin)
                 progress.step()
-    return min(times[0]), min(times[1]), len(times[0])  # what else ran on the machine can only add to them
+    return min(times[0]), min(times[1]), len(times[0])  # other processes can only increase the times
 
 
 def _save(model: Pipeline, output: Path) -> None:
-    # under another name first: an interrupted run must not leave half a model, nor destroy the last one
+    # Write under another name first, so that an interrupted run leaves no incomplete model and keeps the last one.
     part = output.with_name(output.name + ".part")
     try:
         joblib.dump(model, part)

@@ -1,4 +1,4 @@
-"""What runs here: for bug reports, and to see whether the fast kernels are in use."""
+"""Prints the configuration, for bug reports and to see whether the fast kernels are used."""
 
 import platform
 from importlib.metadata import version
@@ -10,8 +10,8 @@ from ._kernels._threads import effective_n_threads, has_openmp
 def show_config() -> None:
     """Print the instruction set, the number of threads and the build that the kernels use.
 
-    The environment variable ``XENTROPY_ISA``, read at import, forces an instruction set: one of those that are printed
-    as available. Results of different instruction sets may differ in their last bits.
+    The environment variable ``XENTROPY_ISA`` is read at import and forces one of the available instruction sets.
+    Results of different instruction sets may differ in their last bits.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Losses of logits, and their gradients: for neural networks, sequences, or any model of one's own."""
+"""Losses of logits and their gradients, for neural networks, sequences and custom models."""
 
 from __future__ import annotations
 
@@ -30,46 +30,46 @@ def cross_entropy(
     reduction: Reduction = "mean",
     return_grad: bool = False,
 ) -> Any:
-    r"""Cross-entropy of softmax probabilities, or another loss of the family, from logits.
+    r"""Compute the cross-entropy, or another of the losses, from logits.
 
     With logits z, :math:`\ell_k = -\log p_k = \log \sum_j e^{z_j} - z_k` and a target distribution y, a row's loss is
 
     .. math:: L = s \sum_k w_k t_k\, \phi(\ell_k), \qquad t_k = (1 - \epsilon)\, y_k + \epsilon / K
 
-    with its sample weight s, class weights w and label smoothing :math:`\epsilon`; :math:`\phi(\ell) = \ell` is the
-    cross-entropy. Smoothing mass goes to the classes whose logit is not -inf. Nothing is rounded to 0 or overflows on
-    the way: a loss of 1e-30 is 1e-30, in float32 too.
+    with its sample weight s, class weights w and label smoothing :math:`\epsilon`. For the cross-entropy,
+    :math:`\phi(\ell) = \ell`. Label smoothing is spread over the classes whose logit is not -inf. No intermediate value
+    underflows or overflows: a loss of 1e-30 is 1e-30, in float32 too.
 
     Parameters
     ----------
     y_true : array-like of shape (...) or (..., K)
-        Class indices in [0, K), of any integer dtype; or distributions over the classes, one-hot or soft. The rank
-        decides.
+        Class indices in [0, K), of any integer dtype, or distributions over the classes, one-hot or soft. The number of
+        axes decides.
 
     logits : array-like of shape (..., K)
-        Classes on the last axis, any leading axes. C-ordered float32 and float64 arrays are not copied. float16 is
-        computed in float32, integers in float64.
+        Logits, with classes on the last axis and any leading axes. C-ordered float32 and float64 arrays are not copied.
+        float16 is computed in float32, and integers are computed in float64.
 
     sample_weight : array-like, default=None
-        Weights, 0 or more, of the shape (...), or of its first axes: (batch,) for logits (batch, time, K). A row of
-        weight 0 is not looked at: it may hold NaN, and its label may be anything.
+        Weights, 0 or more, of the shape (...) or of its first axes, such as (batch,) for logits (batch, time, K). A row
+        of weight 0 is ignored, even if it holds NaN or an invalid label.
 
     class_weight : array-like of shape (K,), default=None
         Weights of the classes, 0 or more.
 
     label_smoothing : float, default=0.0
-        Share, in [0, 1], of each target that is spread evenly over the classes.
+        Share of each target, in [0, 1], that is spread evenly over the classes.
 
     loss : str or loss object, default="cross_entropy"
         One of the names "cross_entropy", "focal", "generalized", "poly", "symmetric", or an object that holds
         parameters, such as ``FocalLoss(gamma=2.0)``.
 
     ignore_index : int, default=None
-        A label whose rows are left out, as if their weight were 0: padding, for instance.
+        A label whose rows are ignored as if their weight were 0, for example padding.
 
     reduction : {"mean", "sum", "none"}, default="mean"
-        "mean" divides the sum by the weights of the rows, :math:`\sum_i s_i \sum_k w_k y_{ik}` (y unsmoothed); if they
-        sum to 0, say because every row is ignored or there is none, value and gradient are 0.
+        "mean" divides the sum by the total weight of the rows, :math:`\sum_i s_i \sum_k w_k y_{ik}` (with y not
+        smoothed). If it is 0, because every row is ignored or there are no rows, value and gradient are 0.
 
     return_grad : bool, default=False
         Whether to return the gradient with respect to the logits as well; it comes from the same pass.
@@ -84,19 +84,19 @@ def cross_entropy(
     Raises
     ------
     ValueError
-        If shapes do not agree, a label is out of range or no integer, a row of `y_true` is no distribution, a weight is
-        negative or NaN, or the loss is not defined for the targets.
+        If shapes do not agree, a label is out of range or not an integer, a row of `y_true` is not a distribution, a
+        weight is negative or NaN, or the loss is not defined for the targets.
 
     See Also
     --------
-    binary_cross_entropy : Independent binary targets, elementwise.
-    linear_cross_entropy : The same loss of ``X @ coef.T + intercept`` without forming these logits.
+    binary_cross_entropy : The elementwise loss of independent binary targets.
+    linear_cross_entropy : The same loss of the logits ``X @ coef.T + intercept``, which are not stored.
 
     Notes
     -----
-    A row with a NaN or +inf logit, or with -inf in every class, has no distribution: its loss and gradient are NaN. A
-    class with a logit of -inf is masked: probability and gradient 0, and the loss is +inf if it is the target (a
-    bounded loss is at its bound). The result is the same, bit for bit, for any number of threads.
+    A row with a NaN or +inf logit, or with -inf in every class, has no distribution, so its loss and gradient are NaN.
+    A class with a logit of -inf is masked: its probability and gradient are 0. If it is the target, the loss is +inf,
+    or the bound of a bounded loss. The result is the same, bit for bit, for any number of threads.
 
     References
     ----------
@@ -114,14 +114,14 @@ def cross_entropy(
     array([[-0.107,  0.053,  0.053],
            [ 0.106, -0.394,  0.288]])
 
-    Soft targets, and rows of padding:
+    Targets can be soft, and rows of padding can be ignored:
 
     >>> round(xe.cross_entropy([[0.5, 0.5, 0.0], [0.0, 1.0, 0.0]], logits), 6)
     1.395495
     >>> xe.cross_entropy([0, -1], logits, ignore_index=-1, reduction="none").round(6)
     array([0.239545, 0.      ])
 
-    From 20 on float32 cannot tell a probability from 1, but it can tell the loss from 0:
+    In float32, probabilities round to 1 for a margin of 18 or more, but the loss keeps its digits:
 
     >>> print(f"{xe.cross_entropy([0], np.array([[40.0, 0.0]], dtype=np.float32)):.4g}")
     4.248e-18
@@ -161,42 +161,43 @@ def binary_cross_entropy(
     reduction: Reduction = "mean",
     return_grad: bool = False,
 ) -> Any:
-    r"""Cross-entropy of independent binary targets, or another loss of the family, from logits: elementwise.
+    r"""Compute the cross-entropy, or another of the losses, of independent binary targets from logits, elementwise.
 
     With a logit z, a target y in [0, 1] and :math:`p = 1 / (1 + e^{-z})`, an element's loss is
 
     .. math:: L = s\, \bigl(c\, t\, \phi(-\log p) + (1 - t)\, \phi(-\log (1 - p))\bigr),
               \qquad t = (1 - \epsilon)\, y + \epsilon / 2
 
-    with its sample weight s, positive weight c and label smoothing :math:`\epsilon`; :math:`\phi(\ell) = \ell` is the
-    cross-entropy. One vector is a binary problem, ``(n, n_labels)`` a multilabel one, images are the reconstruction
-    loss of a variational autoencoder.
+    with its sample weight s, positive weight c and label smoothing :math:`\epsilon`. For the cross-entropy,
+    :math:`\phi(\ell) = \ell`. Use a vector for a binary problem, an array ``(n, n_labels)`` for a multilabel problem,
+    or images for the reconstruction loss of a variational autoencoder.
 
     Parameters
     ----------
     y_true : array-like of the shape of `logits`
-        Targets in [0, 1]: 0 and 1, or probabilities.
+        Targets in [0, 1], which are 0 and 1 or probabilities.
 
     logits : array-like of any shape
-        C-ordered float32 and float64 arrays are not copied. float16 is computed in float32, integers in float64.
+        Logits. C-ordered float32 and float64 arrays are not copied. float16 is computed in float32, and integers are
+        computed in float64.
 
     sample_weight : array-like, default=None
-        Weights, 0 or more, of the shape of `logits`, or of its first axes: (n,) for logits (n, n_labels). Elements of
-        weight 0 are not looked at: they may hold NaN.
+        Weights, 0 or more, of the shape of `logits` or of its first axes, such as (n,) for logits (n, n_labels).
+        Elements of weight 0 are ignored, even if they hold NaN.
 
     pos_weight : float or array-like, default=None
-        Weight c of the positive side, 0 or more; it broadcasts against `logits`: (n_labels,) for logits (n, n_labels).
-        It is part of the loss, so the mean does not divide by it.
+        Weight c of the positive targets, 0 or more. It broadcasts against `logits`, for example from (n_labels,) to
+        (n, n_labels). It is part of the loss, so the mean does not divide by it.
 
     label_smoothing : float, default=0.0
-        Share, in [0, 1], of each target that is spread evenly over its two sides.
+        Share of each target, in [0, 1], that is spread evenly over its two classes.
 
     loss : str or loss object, default="cross_entropy"
         As for `cross_entropy`.
 
     reduction : {"mean", "sum", "none"}, default="mean"
-        "mean" divides the sum by the sum of the elements' sample weights: their number if there are none. If that is 0,
-        value and gradient are 0.
+        "mean" divides the sum by the sum of the sample weights, or by the number of elements if there are no weights.
+        If the divisor is 0, value and gradient are 0.
 
     return_grad : bool, default=False
         Whether to return the gradient with respect to the logits as well; it comes from the same pass.
@@ -216,12 +217,12 @@ def binary_cross_entropy(
 
     See Also
     --------
-    cross_entropy : One of K classes in each row.
+    cross_entropy : The loss of one of K classes in each row.
 
     Notes
     -----
-    Logits of +-inf are sure of their side: the loss is 0 if that is the target, +inf where any of the target lies on
-    the other (a bounded loss is at its bound). A logit of NaN gives NaN.
+    A logit of +-inf has a loss of 0 if its class is the target. Otherwise the loss is +inf, or the bound of a bounded
+    loss. A logit of NaN gives NaN.
 
     References
     ----------
@@ -237,7 +238,7 @@ def binary_cross_entropy(
     >>> grad.round(3)
     array([-0.016,  0.04 , -0.244])
 
-    Several labels, each with its own positive weight:
+    Each of several labels can have its own positive weight:
 
     >>> xe.binary_cross_entropy([[1, 0], [0, 1]], np.zeros((2, 2)), pos_weight=[1.0, 3.0], reduction="none").round(3)
     array([[0.693, 0.693],
@@ -306,11 +307,11 @@ def linear_cross_entropy(
     return_grad: bool = False,
     return_input_grad: bool = False,
 ) -> Any:
-    r"""`cross_entropy` of the logits ``X @ coef.T + intercept``, which are never stored.
+    r"""Compute `cross_entropy` of the logits ``X @ coef.T + intercept`` without storing them.
 
-    The logits of a block of rows are formed in cache, turned into losses and into the block's share of the gradient,
-    and forgotten, so memory does not grow with rows times classes: the last layer of a language model, or a linear
-    model fitted by an optimiser of one's own.
+    The logits of a block of rows stay in cache until its losses and its part of the gradient are computed, so memory
+    does not grow with rows times classes. Use this function for the last layer of a language model, or to fit a linear
+    model with your own optimiser.
 
     .. math:: z_i = W x_i + b, \quad g_i = \partial L / \partial z_i, \quad
               \partial L / \partial W = \sum_i g_i x_i^\top, \quad \partial L / \partial b = \sum_i g_i, \quad
@@ -319,46 +320,47 @@ def linear_cross_entropy(
     Parameters
     ----------
     X : array-like of shape (..., d), or sparse matrix of shape (n, d)
-        Inputs. C-ordered float32 and float64 arrays, and such CSR matrices, are not copied; the arithmetic is in their
-        dtype.
+        Inputs. C-ordered float32 and float64 arrays, and CSR matrices of these dtypes, are not copied. The arithmetic
+        is in their dtype.
 
     y_true : array-like of shape (...) or (..., K)
-        Class indices or distributions, as for `cross_entropy`.
+        Class indices or distributions, as in `cross_entropy`.
 
     coef : array-like of shape (K, d), or (1, d)
-        Coefficients W. One row is the sigmoid form of two classes: z is the logit of class 1.
+        Coefficients W. One row is the sigmoid form of two classes, in which z is the logit of class 1.
 
     intercept : array-like of shape (K,) or (1,), default=None
-        Intercept b; None means zeros.
+        Intercepts b; None means zeros.
 
     sample_weight, class_weight, label_smoothing, loss, ignore_index, reduction
-        As for `cross_entropy`. A row of X of weight 0 may hold NaN.
+        As in `cross_entropy`. A row of X of weight 0 may hold NaN.
 
     return_grad : bool, default=False
-        Whether to return the gradients with respect to `coef` and `intercept` as well. They are sums over rows, so
-        there are none for reduction="none".
+        Whether to return the gradients with respect to `coef` and `intercept` as well. They are sums over rows, so they
+        are not available for reduction="none".
 
     return_input_grad : bool, default=False
-        Whether to return the gradient with respect to X too; it implies `return_grad`. X must be dense: the gradient
-        with respect to a sparse X is not sparse.
+        Whether to return the gradient with respect to X too, which implies `return_grad`. X must be dense, because the
+        gradient with respect to a sparse X is not sparse.
 
     Returns
     -------
     value : float, or float64 ndarray of shape (...) for reduction="none"
 
     grad : tuple ``(grad_coef, grad_intercept)``, or ``(grad_coef, grad_intercept, grad_X)``
-        Only with `return_grad` or `return_input_grad`. In the shapes of `coef`, its rows, and X; the first two in the
-        dtype of `coef`, the last in that of X. `grad_intercept` is there without an `intercept` too.
+        Only with `return_grad` or `return_input_grad`. `grad_coef` and `grad_intercept` have the dtype of `coef`, and
+        `grad_X` has the dtype of X. `grad_intercept` is returned even if `intercept` is None.
 
     Raises
     ------
     ValueError
-        As `cross_entropy`; if a gradient is asked for with reduction="none", or that of X where X is sparse.
+        For the reasons that `cross_entropy` gives, if a gradient is requested with reduction="none", or if the gradient
+        of a sparse X is requested.
 
     See Also
     --------
-    cross_entropy : From logits.
-    SoftmaxClassifier : Fits `coef` and `intercept`.
+    cross_entropy : The same loss from logits.
+    SoftmaxClassifier : A classifier that fits `coef` and `intercept`.
 
     Examples
     --------
@@ -440,7 +442,7 @@ def linear_cross_entropy(
 
 
 def softmax(logits: Any) -> np.ndarray:
-    r"""Probabilities :math:`p_k = e^{z_k} / \sum_j e^{z_j}` over the last axis.
+    r"""Compute the probabilities :math:`p_k = e^{z_k} / \sum_j e^{z_j}` over the last axis.
 
     Parameters
     ----------
@@ -454,7 +456,7 @@ def softmax(logits: Any) -> np.ndarray:
     Raises
     ------
     ValueError
-        If `logits` has no axis, or holds no numbers.
+        If `logits` has no axis, or does not hold numbers.
 
     References
     ----------
@@ -470,9 +472,9 @@ def softmax(logits: Any) -> np.ndarray:
 
 
 def log_softmax(logits: Any) -> np.ndarray:
-    r"""Log-probabilities :math:`\log p_k = z_k - \log \sum_j e^{z_j}` over the last axis.
+    r"""Compute the log-probabilities :math:`\log p_k = z_k - \log \sum_j e^{z_j}` over the last axis.
 
-    They are finite where a probability underflows, and other than 0 where it rounds to 1.
+    They are finite if a probability underflows, and not 0 if it rounds to 1.
 
     Parameters
     ----------
@@ -486,7 +488,7 @@ def log_softmax(logits: Any) -> np.ndarray:
     Raises
     ------
     ValueError
-        If `logits` has no axis, or holds no numbers.
+        If `logits` has no axis, or does not hold numbers.
 
     References
     ----------
@@ -511,7 +513,7 @@ def _softmax(logits: Any, *, log: bool) -> np.ndarray:
 
 
 def _float_array(a: Any, name: str, *, dtype: Any = None) -> np.ndarray:
-    """`a` as an aligned, C-ordered float32 or float64 array in native byte order: itself where it is one."""
+    """`a` as an aligned, C-ordered float32 or float64 array in native byte order, without a copy if possible."""
     if sp.issparse(a):
         raise ValueError(f"{name} is a sparse matrix; pass {name}.toarray()")
     a = np.asarray(a)
@@ -550,7 +552,7 @@ def _target(
     ignore_index: int | None,
     reduction: str,
 ) -> dict[str, Any]:
-    """What rows of logits of the shape (*lead, n_classes) are compared with, as the kernels take it."""
+    """The arguments of the kernels for a target of logits of the shape (*lead, n_classes)."""
     checked = _check_options(loss, label_smoothing, reduction)
     n = math.prod(lead)
     s, run = _leading_weights(sample_weight, lead)
@@ -611,7 +613,7 @@ def _target(
 
 
 def _integers(y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
-    """Class indices as a contiguous integer array; those of rows of weight 0 need not be any."""
+    """Class indices as a contiguous integer array. Rows of weight 0 may hold other values."""
     if y.dtype.kind == "O":
         y = np.asarray(y.tolist())
     if y.dtype.kind == "f":
@@ -643,7 +645,7 @@ def _weights(weights: Any, name: str) -> np.ndarray:
 
 
 def _leading_weights(sample_weight: Any, shape: tuple[int, ...]) -> tuple[np.ndarray | None, int]:
-    """Weights of the first axes of `shape`, flat, and how many elements in a row share one."""
+    """The flattened weights of the first axes of `shape`, and how many adjacent elements share one weight."""
     if sample_weight is None:
         return None, 1
     s = _weights(sample_weight, "sample_weight")
@@ -653,7 +655,7 @@ def _leading_weights(sample_weight: Any, shape: tuple[int, ...]) -> tuple[np.nda
 
 
 def _pos_weight(pos_weight: Any, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Weights of the positive side, flat, to be repeated along the flat logits."""
+    """The flattened weights of the positive targets, which repeat along the flattened logits."""
     if pos_weight is None:
         return None
     c = _weights(pos_weight, "pos_weight")
@@ -666,7 +668,7 @@ def _pos_weight(pos_weight: Any, shape: tuple[int, ...]) -> np.ndarray | None:
 
 
 def _inverse(mass: float) -> float:
-    """1 / mass; 0 where nothing has weight: then value and gradient are 0."""
+    """1 / mass, or 0 if no row has weight, which makes value and gradient 0."""
     if mass == 0.0:
         return 0.0
     inverse = 1.0 / mass

@@ -1,4 +1,4 @@
-"""Log loss of probabilities: the metric, each row's share of it, and scorers for model selection."""
+"""The log loss of probabilities: the metric, the loss of each row, and scorers for model selection."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ._targets import (
     match_labels,
 )
 
-_BLOCK_VALUES = 1 << 18  # probabilities that are converted at a time, where they are not used in place
+_BLOCK_VALUES = 1 << 18  # probabilities that are converted at a time, if they are not read in place
 
 
 def log_loss(
@@ -37,58 +37,58 @@ def log_loss(
     labels: Any = None,
     eps: float | str = "auto",
 ) -> float:
-    r"""Log loss: the mean cross-entropy of predicted probabilities.
+    r"""Compute the log loss, the mean cross-entropy of predicted probabilities.
 
     .. math::
         L = -\frac{1}{\sum_i s_i} \sum_i s_i \sum_k t_{ik} \log q_{ik}, \qquad
         q = \min(\max(p, \varepsilon), 1 - \varepsilon)
 
-    where t is 1 for the true class and 0 for the others, or the target distribution. Wherever
-    :func:`sklearn.metrics.log_loss` gives a number this is that number, from one pass over `y_proba` in place.
+    where t is 1 for the true class and 0 for the others, or the target distribution. The result equals
+    :func:`sklearn.metrics.log_loss` wherever that function returns a number. It takes one pass over `y_proba`.
 
     Parameters
     ----------
     y_true : array-like of shape (n,) or (n, K)
-        Class labels of any kind; or, with two or more columns, a distribution over the classes in each row, one-hot
-        or soft. A matrix of integers or booleans that are 0 or 1 is a label indicator as in scikit-learn: the losses
-        of all classes that a row marks are added up.
+        Class labels of any kind, or, with two or more columns, a distribution over the classes in each row, one-hot
+        or soft. A matrix of integers or booleans that are 0 or 1 is a label indicator as in scikit-learn, and the
+        losses of all classes that a row marks are added up.
     y_proba : array-like of shape (n, K), (n, 1) or (n,)
-        Predicted probabilities; columns are the sorted classes. One column holds the probabilities of the second of
-        two classes. C-ordered float32 and float64 are read in place, all else is converted a block of rows at a time;
-        float16 is computed in float32.
+        Predicted probabilities, with columns in the order of the sorted classes. One column holds the probabilities of
+        the second of two classes. C-ordered float32 and float64 arrays are read in place, and other arrays are
+        converted a block of rows at a time. float16 is computed in float32.
     normalize : bool, default=True
-        Whether to return the (weighted) mean, or the sum, of the rows' losses.
+        Whether to return the (weighted) mean of the rows' losses or their sum.
     sample_weight : array-like of shape (n,), default=None
-        Weights of the rows, 0 or more. Nothing counts that a row of weight 0 holds in `y_proba`, not even NaN.
+        Weights of the rows, 0 or more. A row of weight 0 is ignored, even if it holds NaN in `y_proba`.
     labels : array-like of shape (K,), default=None
-        All the classes, where `y_true` may not hold each of them; by default the classes of `y_true`. For a `y_true`
-        of several columns, what the columns stand for: a DataFrame whose columns are named is put in this order.
+        All the classes, if `y_true` may lack some of them; None means the classes of `y_true`. If `y_true` has several
+        columns, `labels` names them, and the columns of a DataFrame are sorted into this order.
     eps : "auto" or float in [0, 0.5), default="auto"
         Probabilities are clipped to [eps, 1 - eps]. "auto" is the machine epsilon of the dtype of `y_proba`, as in
-        scikit-learn. With 0 nothing is clipped, and a probability of 0 for what happened costs infinity.
+        scikit-learn. With 0 nothing is clipped, and a probability of 0 for the true class has an infinite loss.
 
     Returns
     -------
     float
-        The logarithm is natural.
+        The loss in nats.
 
     Raises
     ------
     ValueError
-        If `y_proba` holds NaN or a number outside of [0, 1], if its columns are not the classes, if `y_true` holds a
-        label that is not in `labels`, only one class, or a row that is no distribution, if a weight is negative or NaN
-        or all are 0, or if shapes do not agree.
+        If `y_proba` holds NaN or a number outside of [0, 1], if its number of columns is not that of the classes, if
+        `y_true` holds a label that is not in `labels`, only one class, or a row that is not a distribution, if a weight
+        is negative or NaN or all weights are 0, or if shapes do not agree.
 
     Warns
     -----
     UserWarning
-        If a row of `y_proba` does not sum to one (to the square root of the dtype's epsilon), or `labels` are not
+        If a row of `y_proba` does not sum to one (up to the square root of the dtype's epsilon), or if `labels` are not
         sorted.
 
     See Also
     --------
     log_loss_samples : The loss of each row.
-    neg_log_loss_scorer : For model selection: classes may be missing in a fold.
+    neg_log_loss_scorer : A scorer for model selection, where a fold may lack classes.
 
     References
     ----------
@@ -109,7 +109,7 @@ def log_loss(
 
 
 def log_loss_samples(y_true: Any, y_proba: Any, *, labels: Any = None, eps: float | str = "auto") -> np.ndarray:
-    r"""Log loss of each row.
+    r"""Compute the log loss of each row.
 
     .. math::
         L_i = -\sum_k t_{ik} \log q_{ik}, \qquad q = \min(\max(p, \varepsilon), 1 - \varepsilon)
@@ -121,23 +121,23 @@ def log_loss_samples(y_true: Any, y_proba: Any, *, labels: Any = None, eps: floa
     y_proba : array-like of shape (n, K), (n, 1) or (n,)
         Predicted probabilities, as in :func:`log_loss`.
     labels : array-like of shape (K,), default=None
-        All the classes, where `y_true` may not hold each of them.
+        All the classes, if `y_true` may lack some of them.
     eps : "auto" or float in [0, 0.5), default="auto"
         Probabilities are clipped to [eps, 1 - eps], as in :func:`log_loss`.
 
     Returns
     -------
     ndarray of shape (n,), float64
-        Their mean is ``log_loss(y_true, y_proba)``.
+        The losses, whose mean is ``log_loss(y_true, y_proba)``.
 
     Raises
     ------
     ValueError
-        As :func:`log_loss`.
+        For the reasons that :func:`log_loss` gives.
 
     See Also
     --------
-    log_loss : Their mean, and the conventions.
+    log_loss : The mean of the losses, and the conventions.
 
     Examples
     --------
@@ -151,7 +151,7 @@ def log_loss_samples(y_true: Any, y_proba: Any, *, labels: Any = None, eps: floa
 
 
 class LogLossScorer:
-    """Minus the log loss of an estimator's `predict_proba`: what :func:`make_log_loss_scorer` returns."""
+    """A scorer, made by :func:`make_log_loss_scorer`, of minus the log loss of an estimator's `predict_proba`."""
 
     def __init__(self, eps: float | str = "auto"):
         _check_eps(eps)
@@ -165,19 +165,19 @@ class LogLossScorer:
         Parameters
         ----------
         estimator : object
-            Fitted, with `predict_proba` and `classes_`.
+            A fitted estimator with `predict_proba` and `classes_`.
         X : array-like
-            What `predict_proba` takes.
+            The input of `predict_proba`.
         y : array-like of shape (n,) or (n, K)
-            Labels; or distributions over `classes_`, one-hot or soft. Columns of a DataFrame that are named as the
-            classes are put in their order.
+            Labels, or distributions over `classes_`, one-hot or soft. The columns of a DataFrame that are named like
+            the classes are sorted into their order.
         sample_weight : array-like of shape (n,), default=None
             Weights of the rows.
 
         Returns
         -------
         float
-            Minus the weighted mean loss: higher is better, never NaN.
+            Minus the weighted mean loss. Higher is better, and the score is never NaN.
         """
         classes, proba = predict_proba(estimator, X)
         weights, mass = _check_weights(sample_weight, len(proba))
@@ -196,42 +196,42 @@ class LogLossScorer:
         return f"make_log_loss_scorer({'' if self.eps == 'auto' else f'eps={self.eps!r}'})"
 
     def set_score_request(self, *, sample_weight: bool | str | None) -> LogLossScorer:
-        """Ask for `sample_weight` where metadata routing is enabled.
+        """Request `sample_weight` if metadata routing is enabled.
 
         Parameters
         ----------
         sample_weight : bool, str or None
-            True: pass it to this scorer; False: do not; None: raise if it is given; a string: the name that it has
-            among what is routed.
+            True passes it to this scorer, False does not, and None raises an error if it is given. A string is the
+            name of the weights in the routed metadata.
 
         Returns
         -------
         LogLossScorer
-            This scorer, changed. Make one of your own with :func:`make_log_loss_scorer`, rather than changing
-            `neg_log_loss_scorer` for everyone.
+            This scorer, modified. Do not modify `neg_log_loss_scorer`, which all code shares, but make a scorer with
+            :func:`make_log_loss_scorer`.
         """
         self._request.score.add_request(param="sample_weight", alias=sample_weight)
         return self
 
     def get_metadata_routing(self) -> MetadataRequest:
-        """What this scorer asks of metadata routing."""
+        """The requests of this scorer for metadata routing."""
         return self._request
 
     def _accept_sample_weight(self) -> bool:
-        # GridSearchCV and cross_validate ask each scorer where metadata routing is off
+        # GridSearchCV and cross_validate call this if metadata routing is disabled
         return True
 
 
 def make_log_loss_scorer(*, eps: float | str = "auto") -> LogLossScorer:
-    """Make a scorer of minus the log loss, for any `scoring` of scikit-learn.
+    """Make a scorer of minus the log loss, for the `scoring` parameters of scikit-learn.
 
-    Where ``scoring="neg_log_loss"`` gives NaN or compares probabilities with the wrong class because a fold lacks a
-    class, this looks labels up in the estimator's `classes_`:
+    If a fold lacks a class, ``scoring="neg_log_loss"`` gives NaN, or compares probabilities with the wrong class. This
+    scorer looks up labels in the estimator's `classes_` instead:
 
-    - the columns of `predict_proba` are those of `classes_`, in whatever order;
-    - a class that is absent from the test fold is no error;
-    - a row whose class the training fold did not hold was given the probability 0: it costs -log(eps), which is
-      36.04 in float64, and infinity where `eps` is 0.
+    - The columns of `predict_proba` belong to `classes_`, in any order.
+    - A class may be absent from the test fold.
+    - A row whose class is absent from the training fold has the probability 0. Its loss is -log(eps), which is 36.04 in
+      float64, and infinity if `eps` is 0.
 
     Parameters
     ----------
@@ -241,12 +241,12 @@ def make_log_loss_scorer(*, eps: float | str = "auto") -> LogLossScorer:
     Returns
     -------
     LogLossScorer
-        A callable ``scorer(estimator, X, y, sample_weight=None)``; higher is better. It takes distributions as `y`
-        too, and with metadata routing enabled asks for `sample_weight` as ``set_score_request`` says.
+        A callable ``scorer(estimator, X, y, sample_weight=None)``, for which higher is better. `y` can hold
+        distributions too. If metadata routing is enabled, ``set_score_request`` controls `sample_weight`.
 
     See Also
     --------
-    neg_log_loss_scorer : The same, ready made.
+    neg_log_loss_scorer : The scorer with default parameters.
 
     Examples
     --------
@@ -254,7 +254,7 @@ def make_log_loss_scorer(*, eps: float | str = "auto") -> LogLossScorer:
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.model_selection import KFold, cross_val_score
     >>> from xentropy import make_log_loss_scorer
-    >>> X, y = load_iris(return_X_y=True)  # sorted by class: each of three folds is a class that training never saw
+    >>> X, y = load_iris(return_X_y=True)  # sorted, so each test fold is a class that its training fold lacks
     >>> clf = LogisticRegression(max_iter=1000)
     >>> cross_val_score(clf, X, y, cv=KFold(3), scoring=make_log_loss_scorer(eps=1e-6)).round(1)
     array([-13.8, -13.8, -13.8])
@@ -264,13 +264,13 @@ def make_log_loss_scorer(*, eps: float | str = "auto") -> LogLossScorer:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Probabilities and what came true, checked, and their log loss.
+    """Checked probabilities and targets, and their log loss.
 
     Attributes
     ----------
     classes : ndarray of shape (K,)
     proba : ndarray of shape (n, K) or (n, 1)
-        Of any numeric dtype and layout; one column holds the probabilities of the second of two classes.
+        Probabilities of any numeric dtype and layout. One column holds the probabilities of the second of two classes.
     target : CodedLabels or ndarray of shape (n, K)
     weights : float64 ndarray of shape (n,) or None
     eps : float
@@ -278,7 +278,7 @@ class Evaluation:
     total, mass : float
         Weighted sum of the losses, and sum of the weights.
     losses : float64 ndarray of shape (n,) or None
-        The loss of each row, where asked for.
+        The loss of each row, if requested.
     """
 
     classes: np.ndarray
@@ -294,7 +294,7 @@ class Evaluation:
 def evaluate(
     y_true: Any, y_proba: Any, *, labels: Any, eps: float | str, sample_weight: Any = None, per_row: bool = False
 ) -> Evaluation:
-    """Check everything, and sum up the losses."""
+    """Check the arguments, and compute the log loss."""
     if y_true is None or np.ndim(y_true) == 0:
         raise ValueError(f"y_true must hold a label or a distribution for each row; it is {y_true!r}")
     proba = _check_proba(y_proba)
@@ -337,7 +337,7 @@ def evaluate(
 
 
 def _as_column_numbers(y_true: Any, n_columns: int) -> CodedLabels | None:
-    """Labels among which 0, ..., K - 1 all occur, which few of them show: the kernel will report any other."""
+    """The labels, if each of 0, ..., K - 1 occurs, which a few rows usually show. The kernel reports other labels."""
     if type(y_true) is not np.ndarray or y_true.ndim != 1 or y_true.dtype.kind not in "iu":
         return None
     plain = y_true.dtype.isnative and y_true.flags.c_contiguous and y_true.flags.aligned
@@ -367,13 +367,13 @@ def _total_loss(
     *,
     per_row: bool = False,
 ) -> tuple[float, int, np.ndarray | None]:
-    """Weighted sum of the losses, the first row whose label has no class or -1, and each row's loss where asked."""
+    """The weighted sum of the losses, the first row whose label has no class (or -1), and optionally the row losses."""
     n = len(proba)
     losses = np.empty(n) if per_row else None
     tolerance = float(np.sqrt(_epsilon(proba.dtype)))
     coded = target if isinstance(target, CodedLabels) else None
     distribution = None if isinstance(target, CodedLabels) else target
-    complete = distribution is not None and proba.shape[1] < n_classes  # the kernel wants the other column too
+    complete = distribution is not None and proba.shape[1] < n_classes  # the kernel needs both columns
     exact = complete or (distribution is not None and distribution.dtype == np.float64)
     compute = np.dtype(np.float32 if proba.dtype.name in ("float16", "float32") and not exact else np.float64)
     in_place = _is_plain(proba, compute) and (distribution is None or _is_plain(distribution, compute)) and not complete
@@ -415,7 +415,7 @@ def _total_loss(
 
 
 def _is_plain(a: np.ndarray, dtype: np.dtype) -> bool:
-    """Whether a kernel can read it in place."""
+    """Whether a kernel can read the array in place."""
     return a.dtype == dtype and a.flags.c_contiguous and a.flags.aligned
 
 
@@ -432,7 +432,7 @@ def _check_eps(eps: float | str, dtype: Any = np.float64) -> float:
 
 
 def _check_proba(y_proba: Any) -> np.ndarray:
-    """`y_proba` as a matrix of numbers whose values nobody looked at: (n, K), or (n, 1), the second of two classes."""
+    """`y_proba` as a matrix (n, K), or (n, 1) for the second of two classes. Its values are not checked."""
     if type(y_proba) is not np.ndarray or y_proba.dtype.kind not in "fiub" or not y_proba.size or y_proba.ndim > 2:
         if y_proba is None or isinstance(y_proba, str) or sp.issparse(y_proba) or np.ndim(y_proba) == 0:
             raise ValueError(f"y_proba must be an array of probabilities, a row for each of y_true; it is {y_proba!r}")
@@ -493,7 +493,7 @@ def _check_classes(labels: Any) -> np.ndarray:
 
 
 def _check_rows(y_true: Any) -> np.ndarray:
-    """A target of several columns: rows that are distributions, or a label indicator."""
+    """A target of several columns, whose rows are distributions or label indicators."""
     if isinstance(y_true, np.ndarray) or not sp.issparse(y_true):
         rows = check_array(y_true, dtype=None, ensure_all_finite=False, input_name="y_true")
         if rows.dtype.kind in "biu" and rows.min() >= 0 and rows.max() <= 1:
@@ -513,7 +513,7 @@ def _raise_outside(proba: np.ndarray, weights: np.ndarray | None) -> None:
     counted = slice(None) if weights is None else weights > 0.0
     rows = np.arange(len(proba))[counted]
     with np.errstate(invalid="ignore"):
-        most, least = proba.max(axis=1)[counted], proba.min(axis=1)[counted]  # NaN where the row holds one
+        most, least = proba.max(axis=1)[counted], proba.min(axis=1)[counted]  # NaN if the row holds NaN
     for what, bad in (("NaN", np.isnan(most)), ("infinity", np.isinf(most) | np.isinf(least))):
         if bad.any():
             row = rows[bad.argmax()]
@@ -524,14 +524,14 @@ def _raise_outside(proba: np.ndarray, weights: np.ndarray | None) -> None:
 
 
 def _check_comparable(y: Any, target: CodedLabels, classes: np.ndarray) -> None:
-    """A fold may hold none of the classes; but strings for numbers, or numbers for strings, are a mistake."""
+    """Raise if `y` holds strings and the classes are numbers, or the reverse. A fold may lack all classes otherwise."""
     labels = np.asarray(y).ravel()
     if (labels.dtype.kind in "biuf") != (classes.dtype.kind in "biuf") and np.all(target.indices() < 0):
         raise ValueError(f"y holds {labels.tolist()[0]!r} (row 0) and the like; the estimator's classes_ are {classes}")
 
 
 def predict_proba(estimator: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The classes of a fitted estimator, and its probabilities: a column for each."""
+    """The classes of a fitted estimator, and its probabilities, with a column for each class."""
     name = type(estimator).__name__
     if not hasattr(estimator, "predict_proba"):
         raise AttributeError(f"{name} has no predict_proba, which the log loss needs: calibrate it, or score otherwise")

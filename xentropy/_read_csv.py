@@ -1,4 +1,4 @@
-"""A CSV file as features and labels, or an error that names the line. Knows files, not models."""
+"""Reads a CSV file as features and labels. Errors name the line."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from typing import Any
 
 import numpy as np
 
-# What pandas takes for a missing number, in any case.
+# The strings that pandas reads as a missing number, in lower case.
 _MISSING = frozenset({"", "na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "null", "none"})
 _TRUTH = {"true": 1.0, "false": 0.0}
 _DELIMITERS = ",;\t|"
 
 
 class InputError(ValueError):
-    """The user's file or options cannot be used as they are; the message says why, and what would help."""
+    """The user's file or options cannot be used. The message gives the reason and a remedy."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """`X`: float64 (n, d), a DataFrame where pandas is installed, else an array. `y`: n labels, integers or text."""
+    """`X` holds float64 features (n, d), in a DataFrame if pandas is installed. `y` holds labels, integers or text."""
 
     X: Any
     y: np.ndarray
@@ -34,16 +34,16 @@ class Table:
 
 
 def read_csv(path: str | Path, target: str, drop: Sequence[str] = ()) -> Table:
-    """Read the CSV file at `path`: the column `target` holds the labels, all others but `drop` are numeric features.
+    """Read a CSV file. The column `target` holds the labels, and all others except `drop` are numeric features.
 
-    The first line names the columns. Fields are separated by whichever of comma, semicolon, tab and ``|`` cuts that
-    line most often, and may be quoted. Labels that are all integers become integers.
+    The first line names the columns. The separator is the one of comma, semicolon, tab and ``|`` that gives this line
+    the most fields. Fields may be quoted. Labels become integers if all of them are integers.
 
     Parameters
     ----------
     path : str or Path
     target : str
-        Name of the column of labels.
+        Name of the column with the labels.
     drop : sequence of str
         Names of columns to leave out.
 
@@ -55,13 +55,13 @@ def read_csv(path: str | Path, target: str, drop: Sequence[str] = ()) -> Table:
     ------
     InputError
         If the file cannot be read, a column is missing, a line has too few or too many fields, a feature is missing or
-        no finite number, or the labels are fractions.
+        not a finite number, or the labels are fractions.
     """
     path = Path(path)
     delimiter, header = _read_header(path)
     features = _choose_features(path, header, target, drop)
     table = _read_fast(path, delimiter, header, target, features)
-    # The fast reader takes clean files only. Whatever it declines is parsed again here, which names the fault, if any.
+    # The fast reader accepts clean files only. Other files are parsed again by the slow one, which reports any error.
     return table if table is not None else _read_slowly(path, delimiter, header, target, features)
 
 
@@ -78,7 +78,7 @@ def _read_header(path: Path) -> tuple[str, list[str]]:
 
 
 def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Each record of the file that is not blank, and the line that it starts on."""
+    """Yield each record of the file that is not blank, with the number of its first line."""
     line = 1
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -127,14 +127,14 @@ def _nearest(name: str, header: list[str], most: int = 10) -> str:
 
 
 def _read_fast(path: Path, delimiter: str, header: list[str], target: str, features: list[str]) -> Table | None:
-    """The table by pandas where that is installed and finds nothing but finite numbers and labels; else None."""
+    """Read the table with pandas. Return None if pandas is missing, or finds anything but finite numbers and labels."""
     try:
         import pandas as pd
     except ImportError:
         return None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # pandas warns where it cuts long lines and mixes types
+            warnings.simplefilter("error")  # pandas warns if it truncates long lines or mixes types
             frame = pd.read_csv(
                 path,
                 sep=delimiter,
@@ -218,7 +218,7 @@ def _number(text: str, name: str, path: Path, line: int) -> float:
 
 
 def _labels(texts: list[str], path: Path, target: str, lines: Sequence[int] | None = None) -> np.ndarray:
-    """Integers if all are, else the text itself. Fractions are refused: they are measurements, not classes."""
+    """Labels as integers if all are integers, else as text. Fractions are an error, because they are measurements."""
     try:
         numbers = [float(text) for text in texts]
     except ValueError:
@@ -233,7 +233,7 @@ def _labels(texts: list[str], path: Path, target: str, lines: Sequence[int] | No
                 "--target, cut its range into classes, or write the classes as words"
             )
     if max(map(abs, numbers)) >= 2**53 or any(text.isdigit() and text != str(int(text)) for text in texts):
-        return np.array(texts)  # identifiers, and codes such as 007, which a number would not keep
+        return np.array(texts)  # identifiers and codes such as 007, whose digits a number would lose
     return np.array([int(number) for number in numbers])
 
 

@@ -1,7 +1,7 @@
-"""What rows are compared with: labels or distributions, encoded and checked once, at the door.
+"""Checks and encodes targets, which are labels or distributions.
 
-The rank decides: 1-D `y` (or one column) holds class labels of any kind; 2-D `y` of two or more columns holds a
-distribution over the classes in each row, one-hot or soft.
+A 1-D `y`, or one column, holds class labels of any kind. A 2-D `y` with two or more columns holds a distribution over
+the classes in each row, one-hot or soft.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from ._kernels._pointwise import first_bad_distribution
 from ._kernels._proba import encode_labels, mark_labels, number_records
 
-# How far from 1 the sum of a row may be, by the precision that it was given in.
+# The largest distance from 1 of the sum of a row, by the dtype of the input.
 SUM_RTOL = {"float64": 1e-6, "float32": 1e-3, "float16": 1e-2}
 
 
 @dataclass(frozen=True)
 class Target:
-    """An encoded `y`: exactly one of `labels` and `distribution` is not None.
+    """An encoded `y`. Exactly one of `labels` and `distribution` is not None.
 
     Attributes
     ----------
     classes : ndarray of shape (K,)
-        The class of each label index, or of each column.
+        The class of each label index or column.
     labels : int32 ndarray of shape (n,) or None
-        Indices into `classes`; -1 stands for a label that is not in `classes`.
+        Indices into `classes`, or -1 for a label that is not in `classes`.
     distribution : ndarray of shape (n, K), C-ordered, or None
-        Rows that sum to one.
+        Rows that sum to 1.
     """
 
     classes: np.ndarray
@@ -45,7 +45,7 @@ class Target:
         return len(self.labels if self.labels is not None else self.distribution)  # type: ignore[arg-type]
 
     def __getitem__(self, rows: np.ndarray) -> Target:
-        """The target of some rows, of the same classes."""
+        """The target of these rows, with the same classes."""
         if self.labels is not None:
             return Target(self.classes, labels=self.labels[rows])
         return Target(self.classes, distribution=self.distribution[rows])  # type: ignore[index]
@@ -55,7 +55,7 @@ class Target:
         return len(self.classes)
 
     def class_mass(self, sample_weight: np.ndarray | None = None) -> np.ndarray:
-        """Weight of each class, sum_i s_i y_ik: shape (K,), float64."""
+        """The weight of each class, sum_i s_i y_ik, with the shape (K,), in float64."""
         if self.labels is not None:
             return np.bincount(self.labels, sample_weight, minlength=self.n_classes).astype(np.float64)
         assert self.distribution is not None
@@ -66,7 +66,7 @@ class Target:
     def row_mass(
         self, sample_weight: np.ndarray | None, class_weight: np.ndarray | None, label_smoothing: float = 0.0
     ) -> np.ndarray | None:
-        """Weight of each row, s_i sum_k w_k t_ik with t smoothed: shape (n,), or None where all are 1."""
+        """The weight of each row, s_i sum_k w_k t_ik with t smoothed, with the shape (n,), or None if all are 1."""
         if class_weight is None:
             return sample_weight
         asked = class_weight[self.labels] if self.labels is not None else self.distribution @ class_weight
@@ -76,14 +76,14 @@ class Target:
 
 @dataclass(frozen=True)
 class CodedLabels:
-    """Integer labels as they came, and the class of each: ``table[value - low]``.
+    """Integer labels with their original values, and a table in which ``table[value - low]`` is the class of a value.
 
     Attributes
     ----------
     values : integer ndarray of shape (n,), C-ordered, in native byte order
     low : int
     table : int32 ndarray
-        Indices of classes; -1, or a place outside of it, stands for a label that has no class.
+        Indices of classes. A label has no class if its entry is -1 or outside of the table.
     """
 
     values: np.ndarray
@@ -94,45 +94,45 @@ class CodedLabels:
         return len(self.values)
 
     def indices(self) -> np.ndarray:
-        """The index of each label's class, or -1: shape (n,), int32."""
+        """The index of the class of each label, or -1, with the shape (n,), in int32."""
         return encode_labels(self.values, self.low, self.table)
 
 
 def is_distribution(y: Any) -> bool:
-    """Whether `y` holds a distribution per row rather than a label: it has two or more columns."""
+    """Whether `y` holds distributions rather than labels, that is, two or more columns."""
     shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
     return len(shape) == 2 and shape[1] != 1
 
 
 def learn_target(y: Any, dtype: Any = np.float64) -> Target:
-    """Encode the `y` of a fit, and find its classes: the sorted labels, or the columns."""
+    """Encode the `y` of a fit, and find its classes, which are the sorted labels or the columns."""
     if is_distribution(y):
         distribution = check_distribution(y, dtype=dtype)
         names = column_names(y)
         classes = np.arange(distribution.shape[1]) if names is None else names
         return _plain_labels(Target(classes, distribution=distribution))
     y = _label_column(y, warn=True)
-    if y.dtype.kind not in "biu":  # what is no label at all cannot be an integer
+    if y.dtype.kind not in "biu":  # integers are always labels
         check_classification_targets(y)
     classes, labels = _unique_labels(y)
     if y.dtype.kind in "biu" and len(y) > 20 and len(classes) > len(y) // 2:
-        check_classification_targets(y)  # warns of integers that look like numbers of a regression
+        check_classification_targets(y)  # warns of integers that look like regression targets
     return Target(classes, labels=labels.indices())
 
 
 def learn_labels(y: Any, *, name: str = "y") -> tuple[np.ndarray, CodedLabels]:
-    """The sorted classes of a `y` of labels, and its labels."""
+    """The sorted classes of a `y` of labels, and the encoded labels."""
     return _unique_labels(_check_labels(y, name))
 
 
 def learn_classes(labels: Any, *, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """The sorted classes that a list of them declares, and the place of each entry among them."""
+    """The sorted classes in a list, and the index of each entry among them."""
     classes, coded = _unique_labels(_check_labels(labels, name))
     return classes, coded.indices()
 
 
 def match_target(y: Any, classes: np.ndarray, dtype: Any = np.float64, *, name: str = "y") -> Target:
-    """Encode `y` against known `classes`. A label that is not among them becomes -1: the caller says what it means."""
+    """Encode `y` for known `classes`. A label that is not in `classes` becomes -1, which the caller handles."""
     if is_distribution(y):
         distribution = check_distribution(y, dtype=dtype, name=name)
         return Target(classes, distribution=match_columns(distribution, column_names(y), classes, name=name))
@@ -140,7 +140,7 @@ def match_target(y: Any, classes: np.ndarray, dtype: Any = np.float64, *, name: 
 
 
 def match_columns(distribution: np.ndarray, names: np.ndarray | None, classes: np.ndarray, *, name: str) -> np.ndarray:
-    """`distribution` with its columns, which may have `names`, in the order of `classes`."""
+    """Sort the columns of `distribution`, which may have `names`, into the order of `classes`."""
     if distribution.shape[1] != len(classes):
         raise ValueError(
             f"{name} has {distribution.shape[1]} columns, one for each class, but there are {len(classes)} "
@@ -153,22 +153,22 @@ def match_columns(distribution: np.ndarray, names: np.ndarray | None, classes: n
 
 
 def match_labels(y: Any, classes: np.ndarray, *, name: str = "y") -> CodedLabels:
-    """Labels against known `classes`; a label that is not among them has none: the caller says what it means."""
+    """Check and encode labels for known `classes`. The caller handles labels that are not in `classes`."""
     return code_labels(_check_labels(y, name), classes)
 
 
 def code_labels(y: np.ndarray, classes: np.ndarray) -> CodedLabels:
-    """Labels against known `classes`; a label that is not among them has none."""
+    """Encode labels for known `classes`. A label that is not in `classes` has no class."""
     if y.dtype.kind in "biu" and classes.dtype.kind in "biu" and len(classes):
         low, high = int(classes.min()), int(classes.max())
-        # the table's arithmetic is that of 64 bits: an unsigned label that needs the last of them may look negative
+        # the table uses signed 64-bit arithmetic, in which an unsigned label of 2^63 or more would look negative
         fits = high < 1 << 63 and (y.dtype != np.uint64 or y.max(initial=0) < 1 << 63)
         if fits and _is_table_size(high - low + 1, len(y)):
             return _table(y, low, classes.astype(np.int64) - low)
     if y.dtype.kind == classes.dtype.kind == "U" and (few := _few_strings(y)) is not None and len(few[1]) < len(y):
         return CodedLabels(few[0], 0, code_labels(few[1], classes).indices())
     ordered = (y.dtype.kind in "biuf" and classes.dtype.kind in "biuf") or y.dtype.kind == classes.dtype.kind == "U"
-    if not ordered:  # only equality is defined between objects, or between numbers and strings
+    if not ordered:  # objects, or numbers and strings, can be compared for equality only
         index = {c: k for k, c in enumerate(classes.tolist())}
         found = np.fromiter((index.get(v, -1) for v in y.tolist()), dtype=np.int32, count=len(y))
     else:
@@ -179,9 +179,9 @@ def code_labels(y: np.ndarray, classes: np.ndarray) -> CodedLabels:
 
 
 def check_distribution(y: Any, *, dtype: Any = np.float64, name: str = "y") -> np.ndarray:
-    """`y` as a C-ordered (n, K) array of `dtype` whose rows are distributions, or a ValueError that names the row.
+    """Return `y` as a C-ordered (n, K) array of `dtype`. A row that is not a distribution is an error that names it.
 
-    With `dtype` None, float32 and float64 stay what they are, and all else becomes float64.
+    If `dtype` is None, float32 and float64 are kept, and other dtypes become float64.
     """
     if sp.issparse(y):
         raise ValueError(
@@ -206,7 +206,7 @@ def check_distribution(y: Any, *, dtype: Any = np.float64, name: str = "y") -> n
 
 
 def bad_distribution(row: np.ndarray, name: str, where: str) -> ValueError:
-    """The error for a row, at `where`, that is no distribution."""
+    """The error for a row, at `where`, that is not a distribution."""
     if not np.all(row >= 0):
         problem = f"holds {row[~(row >= 0)][0]!s} in {where}; probabilities are 0 or more"
     else:
@@ -253,7 +253,7 @@ def _check_labels(y: Any, name: str) -> np.ndarray:
 
 
 def _plain_objects(y: np.ndarray, name: str) -> np.ndarray:
-    """Numbers that came as objects, as numbers; strings as they are; a mixture has no order and is refused."""
+    """Convert numbers in an object array, and keep strings. A mixture has no order, so it is an error."""
     if all(isinstance(v, Number) for v in y):
         return np.asarray(y.tolist())
     first = type(y[0])
@@ -286,7 +286,7 @@ def _unique_labels(y: np.ndarray) -> tuple[np.ndarray, CodedLabels]:
 
 
 def _few_strings(y: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Strings by their numbers, and those that occur, in the order of their numbers; None where they are too many."""
+    """The number of each string, and the different strings in the order of their numbers. None if too many differ."""
     if y.dtype.kind != "U" or not y.dtype.itemsize or not y.dtype.isnative:
         return None
     y = np.ascontiguousarray(y)
@@ -295,7 +295,7 @@ def _few_strings(y: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _is_table_size(size: int, n_labels: int) -> bool:
-    """Whether a table of `size` places is small beside `n_labels`: then looking up is faster than sorting."""
+    """Whether a table of `size` entries is so small, compared with `n_labels`, that it is faster than sorting."""
     return size < 4 * n_labels + 1000
 
 
@@ -310,12 +310,12 @@ def _encoded(indices: np.ndarray, n_classes: int) -> CodedLabels:
 
 
 def _plain_integers(y: np.ndarray) -> np.ndarray:
-    """Integers that a kernel can read: adjacent, aligned, in native byte order."""
+    """Integers that a kernel can read: contiguous, aligned, and in native byte order."""
     return np.require(y, dtype=y.dtype.newbyteorder("="), requirements=["C", "A"])
 
 
 def _plain_labels(target: Target) -> Target:
-    """One-hot rows as labels: the same numbers from 4 bytes a row."""
+    """Replace one-hot rows with labels, which give the same result and take 4 bytes a row."""
     y = target.distribution
     assert y is not None
     labels = y.argmax(axis=1)
