@@ -28,126 +28,126 @@ from ._watch import CallbackSupportMixin, Watch, callbacks_of
 class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     r"""Linear classifier that minimises the cross-entropy of its softmax probabilities.
 
-    With logits :math:`z_i = W x_i + b` and probabilities :math:`p_i = \mathrm{softmax}(z_i)` it minimises
+    With the logits :math:`z_i = W x_i + b` and the probabilities :math:`p_i = \mathrm{softmax}(z_i)`, it minimises
 
     .. math:: C \sum_i s_i \Bigl(\sum_k w_k t_{ik}\, \phi(-\log p_{ik})\Bigr)
               + \frac{1 - \rho}{2} \lVert W \rVert_2^2 + \rho \lVert W \rVert_1,
               \qquad t_{ik} = (1 - \epsilon)\, y_{ik} + \epsilon / K
 
     over W and b, with sample weights s, class weights w, label smoothing :math:`\epsilon` and the share :math:`\rho`
-    (`l1_ratio`) of the L1 penalty. By default :math:`\phi(\ell) = \ell`, the cross-entropy: the objective, and without
-    smoothing the optimum, of :class:`~sklearn.linear_model.LogisticRegression`. Targets are class labels or a
-    distribution over the classes for each row (one-hot, or soft as in distillation, annotators' votes and mixup).
+    (`l1_ratio`) of the L1 penalty. The default is the cross-entropy, :math:`\phi(\ell) = \ell`. It has the objective of
+    :class:`~sklearn.linear_model.LogisticRegression`, and without label smoothing the same optimum. Targets are class
+    labels or a distribution over the classes for each row (one-hot, or soft as in distillation, annotators' votes and
+    mixup).
 
     Parameters
     ----------
     C : float, default=1.0
-        Inverse of the strength of the L2 penalty: smaller values regularise more; ``inf`` means no penalty.
+        Inverse of the strength of the penalty. Smaller values regularise more, and ``inf`` means no penalty.
 
     l1_ratio : float, default=0.0
-        Share, in [0, 1], of the L1 penalty. With any, coefficients that do not help are exactly zero.
+        Share of the L1 penalty, in [0, 1]. If it is above 0, some coefficients can be exactly zero.
 
     loss : str or loss object, default="cross_entropy"
         One of the names "cross_entropy", "focal", "generalized", "poly", "symmetric", or an object that holds
-        parameters, such as ``FocalLoss(gamma=2.0)``, which a search can vary as ``loss__gamma``. A loss that is not
-        convex may have several minima: the fit starts from the solution for the cross-entropy, and ends in the minimum
-        that lies down from there.
+        parameters, such as ``FocalLoss(gamma=2.0)``, which a search can vary as ``loss__gamma``. If the loss is not
+        convex, the objective may have several minima. The fit then starts from the solution for the cross-entropy and
+        descends to a local minimum.
 
     label_smoothing : float, default=0.0
-        Share, in [0, 1], of each target that is spread evenly over the classes.
+        Share of each target, in [0, 1], that is spread evenly over the classes.
 
     class_weight : dict, "balanced" or None, default=None
         Weight of each class, ``{class: weight}``, with 1 for a class that is not named. ``"balanced"`` gives each class
-        the same total weight, as scikit-learn does: ``n / (K * mass of the class)``, `sample_weight` included.
+        the same total weight, as in scikit-learn: ``n / (K * mass of the class)``, where the mass includes
+        `sample_weight`.
 
     logit_adjustment : float, default=0.0
-        Strength tau, 0 or more, of the adjustment for imbalanced classes: the fit adds tau log prior to the logits,
-        with the classes' shares of the weighted rows for a prior, and predictions do without. With tau = 1 the classes
-        are predicted as if they were equally frequent.
+        Strength tau, 0 or more, of the adjustment for imbalanced classes. The fit adds tau log(prior) to the logits,
+        where the prior is the share of each class in the weighted rows. Predictions do not add it. With tau = 1 the
+        classes are predicted as if they were equally frequent.
 
     fit_intercept : bool, default=True
         Whether the model has an intercept b. It is not penalised.
 
     tol : float, default=1e-4
-        The iterations end where the length of the gradient is below `tol` times the objective. It is measured in
-        variables in which the curvature of the objective is about one, so `tol` does not depend on the units of the
-        features, nor on their number and that of rows and classes. The default leaves the objective within about 1e-7
-        of its minimum, relatively; 1e-9 gives coefficients to about nine digits.
+        The iterations end when the norm of the gradient is below `tol` times the objective. The gradient is
+        preconditioned, so that the Hessian of the objective is about the identity. `tol` therefore does not depend on
+        the units of the features, nor on the numbers of features, rows and classes. The default gives the objective
+        with a relative error of about 1e-7, and 1e-9 gives coefficients to about nine digits.
 
     max_iter : int, default=1000
-        The most iterations of L-BFGS on all rows; a `ConvergenceWarning` says when they did not suffice.
+        The largest number of iterations of L-BFGS on all rows. A `ConvergenceWarning` reports that it was reached.
 
     warm_start : bool, default=False
-        Whether `fit` starts at the coefficients of the previous fit rather than at coefficients of zero and the
-        intercepts of the classes' shares.
+        Whether `fit` starts from the solution of the previous fit. Otherwise the coefficients start at zero and the
+        intercepts at those of the class frequencies.
 
     early_stopping : bool, default=False
-        Whether to stop when the validation loss no longer improves, and to keep the coefficients where it was least.
-        The validation rows are those passed to `fit`, or else a part of the training rows that is held out.
+        Whether to stop when the validation loss no longer improves, and to keep the coefficients with the least
+        validation loss. The validation rows are those passed to `fit`, or else held-out training rows.
 
     validation_fraction : float, default=0.1
-        Share of the rows that `early_stopping` holds out, of each class alike as far as possible, where no validation
-        rows are passed. Rows are drawn, not their weights: a row of weight 2 is held out as a whole, where two equal
-        rows may be parted.
+        Share of the rows that `early_stopping` holds out if no validation rows are passed. The rows are stratified by
+        class if possible. A row of weight 2 is held out as a whole, but one of two equal rows can be held out.
 
     n_iter_no_change : int, default=5
-        `early_stopping` ends the fit after so many iterations without a better validation loss.
+        `early_stopping` ends the fit after this number of iterations without a better validation loss.
 
     random_state : int, RandomState instance or None, default=None
-        Draws the rows that `early_stopping` holds out; nothing else is random.
+        Determines which rows `early_stopping` holds out. Nothing else is random.
 
     verbose : int, default=0
-        1 prints a line now and then, 2 after each iteration.
+        1 prints a line for some iterations, and 2 prints a line for each iteration.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The classes: the sorted labels; for distributions ``arange(n_classes)``, or the columns of the DataFrame.
+        The sorted labels. For distributions, they are ``arange(n_classes)`` or the columns of the DataFrame.
 
     coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
-        Coefficients W, in the dtype of X. Two classes have one row, which belongs to the logit of ``classes_[1]``. With
-        more, each column sums to zero.
+        Coefficients W, in the dtype of X. Two classes have one row, for the logit of ``classes_[1]``. With more
+        classes, each column sums to zero.
 
     intercept_ : ndarray of shape (1,) or (n_classes,)
-        Intercepts b; zeros without `fit_intercept`.
+        Intercepts b, which are zeros without `fit_intercept`.
 
     n_features_in_ : int
         Number of features seen during fit.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where X had names that are all strings.
+        Names of the features, if all names in X are strings.
 
     n_iter_ : int
-        Number of iterations of L-BFGS on all rows, with those for the start of a loss that is not convex.
+        Number of iterations of L-BFGS on all rows, including those for the start of a loss that is not convex.
 
     history_ : dict of ndarrays of shape (n_iter_,)
-        After each iteration the `objective`, the mean training `loss` (weighted, without penalty), the `gradient_norm`
-        that is compared with `tol`, the `n_evaluations` of the objective until then, and the `validation_loss`, where
-        there are validation rows: the same mean loss of those. Without the iterations for the start of a loss that is
-        not convex: theirs is another objective, the cross-entropy, and its values do not go on into these. Far from the
-        minimum of a large problem the numbers are those of float32 arithmetic, within about 1e-7; the last are exact
-        where `tol` ended the fit.
+        For each iteration, the `objective`, the mean training `loss` (weighted, without penalty), the `gradient_norm`
+        that is compared with `tol`, the number `n_evaluations` of evaluations of the objective so far, and, if there
+        are validation rows, their mean loss `validation_loss`. The iterations for the start of a loss that is not
+        convex are left out, because their objective is the cross-entropy. Early iterations on a large problem use low
+        precision (float32), with a relative error of about 1e-7. The last values are exact if `tol` ended the fit.
 
     converged_ : bool
-        Whether the iterations ended by `tol`, or where `tol` is smaller than float64 can resolve. False after early
+        Whether the gradient norm reached `tol`, or the limit of float64 if `tol` is below it. It is False after early
         stopping.
 
     objective_ : float
-        The objective above at the solution; the sum of the losses alone where C is infinite.
+        The objective above at the solution, or the sum of the losses if C is infinite.
 
     See Also
     --------
-    sklearn.linear_model.LogisticRegression : The same optimum from labels, by several solvers.
+    sklearn.linear_model.LogisticRegression : The same model for labels, with several solvers.
 
     Notes
     -----
-    The objective and its gradient come from one pass over X, block by block, in float64 also where X is float32; X is
-    not copied if it is a C-ordered array, or a CSR matrix, of float32 or float64. Where the coefficients of a CSR
-    matrix and their gradient take more than 1 MiB, `fit` stores its values once more, in the order of their columns,
-    which is two to three times as fast. Where a dense X has hundreds of rows for each coefficient, and a pass over it
-    takes milliseconds, `fit` starts from the solution for a sample of an eighth of them at most, which no attribute
-    counts: but not with an L1 penalty, nor where a class or a feature shows in few rows, nor with `early_stopping`,
-    which ends on the way from the start, nor where `warm_start` goes on. Fits are deterministic: any number of threads
+    The objective and its gradient are computed in one pass over X, block by block, in float64 even if X is float32. X
+    is not copied if it is a C-ordered array or a CSR matrix of float32 or float64. If the coefficients for a CSR matrix
+    and their gradient take more than 1 MiB, `fit` stores a second copy of its values, ordered by column, which is two
+    to three times as fast. If a dense X has hundreds of rows for each coefficient, and a pass over it takes
+    milliseconds, `fit` starts from the solution for a subsample of at most an eighth of the rows. No attribute counts
+    these iterations. The subsample is not used with an L1 penalty, with `early_stopping`, when `warm_start` continues
+    from a previous fit, or if a class or a feature occurs in few rows. Fits are deterministic: any number of threads
     gives the same bits.
 
     References
@@ -236,17 +236,17 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training rows. C-ordered float32 or float64 arrays and CSR matrices are used without a copy.
+            Training rows. C-ordered float32 or float64 arrays and CSR matrices are not copied.
 
         y : array-like of shape (n_samples,) or (n_samples, n_classes)
-            Class labels of any kind, or in each row a distribution over the classes, one-hot or soft. The columns of a
+            Class labels of any kind, or a distribution over the classes in each row, one-hot or soft. The columns of a
             DataFrame name the classes.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each row, 0 or more; a row of weight 0 counts for nothing.
+            Weight of each row, 0 or more. A row of weight 0 is ignored.
 
         X_val, y_val : like X and y, default=None
-            Validation rows, whose loss `history_` records after each iteration, and which `early_stopping` watches.
+            Validation rows. `history_` records their loss after each iteration, and `early_stopping` uses it.
 
         sample_weight_val : array-like, default=None
             Weight of each validation row.
@@ -259,8 +259,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X or y hold NaN or infinity, y has one class, a row of y is no distribution, weights are negative or all
-            zero, the shapes do not agree, or the loss is not defined for soft targets and y holds some.
+            If X or y hold NaN or infinity, y has only one class, a row of y is not a distribution, weights are negative
+            or all zero, the shapes do not agree, or y holds soft targets and the loss is not defined for them.
 
         KeyboardInterrupt
             If the fit was interrupted. The estimator holds the best coefficients so far.
@@ -394,7 +394,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return objective.pack(self._dense_coef(), self.intercept_)
 
     def decision_function(self, X):
-        """Logits of each row.
+        """Compute the logits of each row.
 
         Parameters
         ----------
@@ -403,13 +403,13 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
-            For two classes the logit of ``classes_[1]``, else one for each class.
+            The logit of ``classes_[1]`` for two classes, and otherwise a logit for each class.
         """
         z = self._predict(X, "logits")
         return z[:, 0] if z.shape[1] == 1 else z
 
     def predict(self, X):
-        """The most probable class of each row.
+        """Predict the most probable class of each row.
 
         Parameters
         ----------
@@ -423,7 +423,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return self.classes_[top]
 
     def predict_proba(self, X):
-        """Probability of each class, in the order of `classes_`.
+        """Compute the probability of each class, in the order of `classes_`.
 
         Parameters
         ----------
@@ -436,7 +436,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return self._predict(X, "probabilities")
 
     def predict_log_proba(self, X):
-        """Logarithm of the probability of each class, from the logits: finite where the probability underflows.
+        """Compute the logarithm of each probability from the logits. It is finite if the probability underflows.
 
         Parameters
         ----------
@@ -449,16 +449,16 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return self._predict(X, "log_probabilities")
 
     def score(self, X, y, sample_weight=None):
-        """Accuracy: the mean share of each row's target that the predicted class holds.
+        """Compute the accuracy of the predictions.
 
-        For labels that is scikit-learn's accuracy; for distributions the expected accuracy under them.
+        For distributions it is the expected accuracy, the mean probability of the predicted class in the targets.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         y : array-like of shape (n_samples,) or (n_samples, n_classes)
-            Labels or distributions, as for `fit`.
+            Labels or distributions, as in `fit`.
 
         sample_weight : array-like of shape (n_samples,), default=None
 
@@ -474,7 +474,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return float(np.average(hit, weights=sample_weight))
 
     def sparsify(self):
-        """Turn `coef_` into a CSR matrix: smaller and faster where most coefficients are zero.
+        """Convert `coef_` to a CSR matrix, which is smaller and faster if most coefficients are zero.
 
         Returns
         -------
@@ -485,7 +485,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return self
 
     def densify(self):
-        """Turn `coef_` back into an array, after `sparsify`.
+        """Convert `coef_` back to an array.
 
         Returns
         -------
@@ -496,10 +496,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return self
 
     def to_sklearn(self):
-        """An equivalent fitted :class:`~sklearn.linear_model.LogisticRegression`.
+        """Create an equivalent fitted :class:`~sklearn.linear_model.LogisticRegression`.
 
-        It has the same coefficients and predictions, and no more of this class: for ONNX export, skops, and whatever
-        else knows scikit-learn's estimators.
+        It has the same coefficients and predictions, but no other attributes of this class. Use it for ONNX, skops and
+        other tools that support scikit-learn's estimators.
 
         Returns
         -------

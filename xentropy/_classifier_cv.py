@@ -47,46 +47,48 @@ _NOT_SHARED = (
 class SoftmaxClassifierCV(SoftmaxClassifier):
     """`SoftmaxClassifier` with `C` and `l1_ratio` chosen by cross-validation.
 
-    In each fold the solutions are followed from the strongest penalty to the weakest, each starting where the last one
-    ended, and scored on the rows that were left out. The pair with the best mean score is fitted to all rows.
+    Each fold fits a path of solutions from the strongest penalty to the weakest, in which each fit starts from the
+    solutions before it. The left-out rows score each solution, and the pair with the best mean score is fitted to all
+    rows.
 
     Parameters
     ----------
     Cs : int or array-like of float, default=10
-        The values of `C`; an int means as many, spaced evenly in their logarithm, from 1e-4 to 1e4.
+        The values of `C`. An int is a number of values, spaced evenly on a log scale from 1e-4 to 1e4.
 
     l1_ratios : array-like of float, default=(0.0,)
         The values of `l1_ratio`, each in [0, 1].
 
     cv : int, splitter, iterable or None, default=None
-        How to split, as in :func:`~sklearn.model_selection.check_cv`; None means 5 folds, stratified by class, or as
-        many as the largest class has rows. For distributions the most probable class counts. A fold may lack a class.
+        How to split, as in :func:`~sklearn.model_selection.check_cv`. None means 5 folds, stratified by class, or fewer
+        if the largest class has fewer rows. Distributions are stratified by their most probable class. A fold may lack
+        a class.
 
     scoring : str, callable or None, default=None
-        How the left-out rows are scored, larger being better; None means the negative log loss. A scorer is called
+        How to score the left-out rows, where larger is better. None means the negative log loss. A scorer is called
         with a fitted `SoftmaxClassifier`.
 
     refit : bool, default=True
-        Whether to fit the best pair to all rows. Otherwise coefficients, intercepts, `C_` and `l1_ratio_` are the means
-        of the best of each fold.
+        Whether to fit the best pair to all rows. Otherwise the coefficients, intercepts, `C_` and `l1_ratio_` are the
+        means over the folds of the best solution in each fold.
 
     n_jobs : int or None, default=None
-        Number of folds that are fitted at the same time; see :term:`n_jobs`.
+        Number of folds that are fitted in parallel; see :term:`n_jobs`.
 
     loss, label_smoothing, class_weight, logit_adjustment, fit_intercept, tol, max_iter
-        As in `SoftmaxClassifier`. ``class_weight="balanced"`` balances all rows, not those of each fold. `tol` is that
-        of the final fit. Those of the folds are only compared with each other: they end where the gradient is a tenth
-        of what it was at the solution for the `C` before, between `tol` and 100 times `tol`, or 3 times with an L1
-        penalty.
+        As in `SoftmaxClassifier`. ``class_weight="balanced"`` balances all rows, not those of each fold. `tol` applies
+        to the final fit. The fits of the folds are only compared with each other, so they end earlier: when the
+        gradient norm is a tenth of its value at the solution for the previous `C`, but between `tol` and 100 times
+        `tol`, or 3 times with an L1 penalty.
 
     verbose : int, default=0
-        1 prints a line for each fold, and the final fit as `SoftmaxClassifier` does.
+        1 prints a line for each fold, and the output of `SoftmaxClassifier` for the final fit.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        As in `SoftmaxClassifier`, like `coef_`, `intercept_`, `n_features_in_`, `feature_names_in_`, and, with `refit`,
-        `converged_`, `objective_` and `history_`.
+        As in `SoftmaxClassifier`. The same holds for `coef_`, `intercept_`, `n_features_in_`, `feature_names_in_`, and,
+        with `refit`, for `converged_`, `objective_` and `history_`.
 
     C_, l1_ratio_ : float
         The best pair.
@@ -95,18 +97,18 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         The values that were tried.
 
     scores_ : ndarray of shape (n_folds, n_l1_ratios, n_cs)
-        Score of each fit on the rows that it left out.
+        Score of each fit on its left-out rows.
 
     coefs_paths_ : ndarray of shape (n_folds, n_l1_ratios, n_cs, 1 or n_classes, n_features (+ 1))
-        Coefficients, and last the intercept where there is one, of each fit.
+        Coefficients of each fit, followed by its intercept if there is one.
 
     n_iter_ : ndarray of shape (n_folds, n_l1_ratios, n_cs)
-        Iterations of each fit.
+        Number of iterations of each fit.
 
     See Also
     --------
-    sklearn.linear_model.LogisticRegressionCV : The same search; with ``use_legacy_attributes=False`` its attributes
-        have these shapes.
+    sklearn.linear_model.LogisticRegressionCV : The same search. Its attributes have these shapes with
+        ``use_legacy_attributes=False``.
 
     Examples
     --------
@@ -173,13 +175,13 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
             Training rows.
 
         y : array-like of shape (n_samples,) or (n_samples, n_classes)
-            Class labels, or distributions, as for `SoftmaxClassifier.fit`.
+            Class labels or distributions, as in `SoftmaxClassifier.fit`.
 
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row, in the fits and in the scores.
 
         **params : dict
-            What metadata routing passes on to the splitter and the scorer (``groups``, say).
+            Metadata that routing passes to the splitter and the scorer, such as ``groups``.
 
         Returns
         -------
@@ -232,7 +234,7 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         return self
 
     def score(self, X, y, sample_weight=None, **score_params):
-        """Score by `scoring`: the negative log loss unless it says otherwise.
+        """Score with `scoring`, which is the negative log loss by default.
 
         Parameters
         ----------
@@ -243,7 +245,7 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         sample_weight : array-like of shape (n_samples,), default=None
 
         **score_params : dict
-            What metadata routing passes on to the scorer.
+            Metadata that routing passes to the scorer.
 
         Returns
         -------
@@ -254,7 +256,7 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         return self._scorer(self, X, y, **score_params)
 
     def get_metadata_routing(self):
-        """Where metadata goes: to the splitter and the scorer.
+        """Get the metadata routing for the splitter and the scorer.
 
         Returns
         -------
