@@ -2,7 +2,7 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from xentropy._kernels import _linear
+from xentropy._kernels import _dispatch
 
 from .problems import ROWS
 
@@ -18,7 +18,7 @@ def _versions() -> list[str]:
 
 
 class Setting:
-    params = ([", ".join([_linear.ISA, _linear.compiler(), *_versions()])],)
+    params = ([", ".join([_dispatch.ISA, _dispatch.compiler(), *_versions()])],)
     param_names = ("setting",)
 
     def track_share_of_rows(self, setting):

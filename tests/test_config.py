@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import xentropy as xe
-from xentropy._kernels import _linear
+from xentropy._kernels import _dispatch
 
 
 def run(code, isa):
@@ -20,22 +20,22 @@ def test_show_config(capsys):
     xe.show_config()
     out = capsys.readouterr().out
     assert f"xentropy {xe.__version__}\n" in out
-    assert f"instruction set: {_linear.ISA} (available: " in out
+    assert f"instruction set: {_dispatch.ISA} (available: " in out
     assert "threads: " in out
 
 
 def test_baseline_is_always_there():
-    assert _linear.available_isas()[-1] == "baseline"
+    assert _dispatch.available_isas()[-1] == "baseline"
 
 
-@pytest.mark.parametrize("isa", _linear.available_isas())
+@pytest.mark.parametrize("isa", _dispatch.available_isas())
 def test_an_instruction_set_can_be_forced(isa):
     result = run("import xentropy; xentropy.show_config()", isa)
     assert f"instruction set: {isa} " in result.stdout, result.stderr
 
 
 def test_empty_means_the_best():
-    best = _linear.available_isas()[0]
+    best = _dispatch.available_isas()[0]
     assert f"instruction set: {best} " in run("import xentropy; xentropy.show_config()", "").stdout
 
 

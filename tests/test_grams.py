@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from xentropy._kernels import _linear
+from xentropy._kernels import _dispatch
 from xentropy._kernels._gram import add_grams
-from xentropy._kernels._linear import available_isas, choose_isa
+from xentropy._kernels._dispatch import available_isas, choose_isa
 
 UNIT = {"float64": 2.0**-52, "float32": 2.0**-23}
 
@@ -14,7 +14,7 @@ UNIT = {"float64": 2.0**-52, "float32": 2.0**-23}
 def isa(request):
     choose_isa(request.param)
     yield request.param
-    choose_isa(_linear.ISA)
+    choose_isa(_dispatch.ISA)
 
 
 def problem(n, d, m, seed=0):

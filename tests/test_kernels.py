@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from xentropy._kernels import _linear
-from xentropy._kernels._linear import LinearPass, available_isas, choose_isa, linear_predict
+from xentropy._kernels import _dispatch
+from xentropy._kernels._dispatch import available_isas, choose_isa
+from xentropy._kernels._linear import LinearPass, linear_predict
 
 DTYPES = ["float32", "float64"]
 # how X is stored, and the rows of a tile
@@ -19,7 +20,7 @@ def isa(request):
     """Every test runs under each instruction set that this machine has."""
     choose_isa(request.param)
     yield request.param
-    choose_isa(_linear.ISA)
+    choose_isa(_dispatch.ISA)
 
 
 def oracle(X, coef, intercept, K, *, labels=None, distribution=None, sample_weight=None, class_weight=None, eps=0.0):

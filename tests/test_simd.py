@@ -7,8 +7,9 @@ import subprocess
 import numpy as np
 import pytest
 
-from xentropy._kernels import _linear
-from xentropy._kernels._linear import available_isas, choose_isa, linear_predict, vector_exp, vector_log, vector_log1p
+from xentropy._kernels import _dispatch
+from xentropy._kernels._dispatch import available_isas, choose_isa, vector_exp, vector_log, vector_log1p
+from xentropy._kernels._linear import linear_predict
 
 REALS = [np.float32, np.float64]
 
@@ -17,7 +18,7 @@ REALS = [np.float32, np.float64]
 def isa(request):
     choose_isa(request.param)
     yield request.param
-    choose_isa(_linear.ISA)
+    choose_isa(_dispatch.ISA)
 
 
 def ulps(got, exact):
@@ -119,10 +120,10 @@ def functions():
     """Machine code of the extension's functions, by name."""
     if not shutil.which("objdump"):
         pytest.skip("needs objdump")
-    if not _linear.compiler().startswith("gcc"):
+    if not _dispatch.compiler().startswith("gcc"):
         pytest.skip("the counts in HOT are those of gcc's code")
     listing = subprocess.run(
-        ["objdump", "-d", "--no-show-raw-insn", _linear.__file__], capture_output=True, text=True, check=True
+        ["objdump", "-d", "--no-show-raw-insn", _dispatch.__file__], capture_output=True, text=True, check=True
     ).stdout
     if "x86-64" not in listing[:200]:
         pytest.skip("the patterns are those of x86-64")

@@ -3,7 +3,7 @@
 import platform
 from importlib.metadata import version
 
-from ._kernels import _linear
+from ._kernels import _dispatch
 from ._kernels._threads import effective_n_threads, has_openmp
 
 
@@ -26,7 +26,7 @@ def show_config() -> None:
     packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "scikit-learn"))
     openmp = "OpenMP" if has_openmp() else "built without OpenMP"
     print(f"xentropy {version('xentropy')}")
-    print(f"instruction set: {_linear.ISA} (available: {', '.join(_linear.available_isas())})")
+    print(f"instruction set: {_dispatch.ISA} (available: {', '.join(_dispatch.available_isas())})")
     print(f"threads: {effective_n_threads()} ({openmp})")
-    print(f"built with: {_linear.compiler()}")
+    print(f"built with: {_dispatch.compiler()}")
     print(f"python {platform.python_version()}, {packages}")

@@ -3,9 +3,7 @@
 
 import numpy as np
 
-from ._linear import _aligned
-
-from ._linear cimport kernels_of
+from ._dispatch cimport aligned, kernels_of
 from ._threads cimport run_parts
 from .kernels cimport xe_kernels
 
@@ -53,7 +51,7 @@ def add_grams(const double[:, ::1] rows, const double[:, :] weights, double[:, :
     used = max(1, min(n_threads, m))
     work.kernels = kernels_of(compute == "float32")
     work.scratch_size = (work.kernels.gram_scratch(d) // 64 + 1) * 64  # whole cache lines: threads share none
-    scratch = _aligned(used * work.scratch_size).reshape(used, work.scratch_size)
+    scratch = aligned(used * work.scratch_size).reshape(used, work.scratch_size)
     work.scratch = &scratch[0, 0]
     work.rows, work.weights, work.to, work.left = &rows[0, 0], &weights[0, 0], &to[0, 0, 0], &left_view[0]
     work.n_rows, work.n_columns, work.floor = n, d, floor

@@ -1,18 +1,15 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
 """The data term of a linear model: sum of weighted losses over rows of dense or CSR X, and its gradient."""
 
-import os
-
 import numpy as np
 from cython cimport floating
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint64_t
 
-from .kernels cimport (
-    XE_CLASSES, XE_LOG_PROBABILITIES, XE_LOGITS, XE_PROBABILITIES, xe_choose_isa, xe_compiler, xe_has_slow_last_cache,
-    xe_isa_is_available, xe_isa_name, xe_kernels, xe_kernels_double, xe_kernels_float, xe_linear, xe_row_start, xe_tile,
-)
-
+from ._dispatch cimport aligned, has_slow_last_cache, kernels_of
 from ._threads cimport run_parts
+from .kernels cimport (
+    XE_CLASSES, XE_LOG_PROBABILITIES, XE_LOGITS, XE_PROBABILITIES, xe_kernels, xe_linear, xe_row_start, xe_tile,
+)
 
 ctypedef fused index_t:
     int32_t
@@ -42,13 +39,10 @@ cdef Py_ssize_t _TILE_BYTES = 1 << 21
 cdef Py_ssize_t _PART_BYTES = 1 << 17
 # ... in any case where the last cache is slow
 cdef Py_ssize_t _TILE_BYTES_OWN = 1 << 20
-cdef bint _SLOW_LAST_CACHE = xe_has_slow_last_cache()
 cdef Py_ssize_t _MOST_TILE_ROWS = 1 << 16  # which are numbered in 16 bits
 cdef Py_ssize_t _FEW = 24  # beyond so many outputs, a block has more rows to share the reading of the coefficients
 cdef Py_ssize_t _MIN_SHARED = 1 << 16  # coefficients that are worth threads when they are packed and summed
 cdef Py_ssize_t _SHARE = 64  # features of the coefficients that a thread packs or sums at a time
-
-cdef bint _has_avx512 = False  # the instruction set in use, whose gathers need no tiles of one output
 
 _KINDS = {
     "logits": XE_LOGITS,
@@ -56,76 +50,6 @@ _KINDS = {
     "log_probabilities": XE_LOG_PROBABILITIES,
     "classes": XE_CLASSES,
 }
-
-
-def available_isas():
-    """Instruction sets that were compiled in and that this machine has, best first: a list of names."""
-    cdef int i = 0
-    names = []
-    while xe_isa_name(i) != NULL:
-        if xe_isa_is_available(i):
-            names.append(xe_isa_name(i).decode())
-        i += 1
-    return names
-
-
-def choose_isa(name):
-    """Use the instruction set `name`, or the best one for None; returns its name."""
-    wanted = name.encode() if name else None
-    cdef const char *chars = NULL
-    if wanted is not None:
-        chars = wanted
-    global _has_avx512
-    cdef int chosen = xe_choose_isa(chars)
-    if chosen < 0:
-        raise ImportError(f"XENTROPY_ISA={name!r} is not available here; choose one of {available_isas()}, or unset it")
-    chosen_name = xe_isa_name(chosen).decode()
-    _has_avx512 = chosen_name == "avx512"
-    return chosen_name
-
-
-def compiler():
-    """Name and version of the compiler that built the kernels."""
-    return xe_compiler().decode()
-
-
-def vector_exp(const floating[::1] x):
-    """The kernels' exp of each number, none above 0, as a new array: what the tests measure."""
-    cdef Py_ssize_t n = x.shape[0]
-    out = np.empty(n, dtype=np.float32 if floating is float else np.float64)
-    cdef floating[::1] to = out
-    if n == 0:
-        return out
-    if floating is float:
-        xe_kernels_float().exp(&x[0], n, &to[0])
-    else:
-        xe_kernels_double().exp(&x[0], n, &to[0])
-    return out
-
-
-def vector_log(const double[::1] x):
-    """The kernels' logarithm of each number x >= 0, as a new array: what the tests measure."""
-    out = np.empty(x.shape[0])
-    cdef double[::1] to = out
-    if x.shape[0]:
-        xe_kernels_double().log(&x[0], x.shape[0], &to[0])
-    return out
-
-
-def vector_log1p(const double[::1] x):
-    """The kernels' log(1 + x) of each number x >= 0, as a new array: what the tests measure."""
-    out = np.empty(x.shape[0])
-    cdef double[::1] to = out
-    if x.shape[0]:
-        xe_kernels_double().log1p(&x[0], x.shape[0], &to[0])
-    return out
-
-
-cdef const xe_kernels *kernels_of(bint is_float) noexcept nogil:
-    return xe_kernels_float() if is_float else xe_kernels_double()
-
-
-ISA = choose_isa(os.environ.get("XENTROPY_ISA"))
 
 
 cdef struct _Work:  # an evaluation, of which threads do parts
@@ -187,7 +111,7 @@ cdef class _Model:
             raise ValueError(f"n_classes={n_classes} does not fit sigmoid={sigmoid}")
         if compute not in ("float32", "float64"):
             raise ValueError(f"compute={compute!r} is neither 'float32' nor 'float64'")
-        self.kernels = xe_kernels_float() if compute == "float32" else xe_kernels_double()
+        self.kernels = kernels_of(compute == "float32")
         self.model.n_rows, self.model.n_features = X.shape
         self.model.n_outputs = 1 if sigmoid else n_classes
         self.model.target.n_classes = n_classes
@@ -219,14 +143,14 @@ cdef class _Model:
         cdef Py_ssize_t sharing = 8 * d * R // _BYTES_PER_ROW
         self.model.block_rows = max((512 if R > _FEW else 128) // real, min(256, fitting), min(192, sharing)) // 16 * 16
         self._scratch = np.empty((0, 0), dtype=np.uint8)
-        self._packed = _aligned(self.kernels.linear_packed(&self.model))
+        self._packed = aligned(self.kernels.linear_packed(&self.model))
         self.model.packed = <void *> <size_t> self._packed.ctypes.data
         return 0
 
     cdef unsigned char[:, ::1] _scratch_of(self, int n_threads):
         if self._scratch.shape[0] < n_threads:
             size = (self.kernels.linear_scratch(&self.model) // 64 + 1) * 64  # whole cache lines: threads share none
-            self._scratch = _aligned(n_threads * size).reshape(n_threads, size)
+            self._scratch = aligned(n_threads * size).reshape(n_threads, size)
         return self._scratch
 
     cdef int _check(self, Py_ssize_t d, Py_ssize_t n_outputs, Py_ssize_t n_intercept) except -1:
@@ -377,21 +301,21 @@ cdef class LinearPass(_Model):
         self.n_partitions = 1
         while 2 * self.n_partitions <= most:  # a power of two, so that usual numbers of threads get equal shares
             self.n_partitions *= 2
-        self._partials = _aligned(8 * size * self.n_partitions).view(np.float64)
+        self._partials = aligned(8 * size * self.n_partitions).view(np.float64)
         self._sums = np.empty(self.n_partitions)
         if self.model.indptr != NULL and (many_passes or tile_rows is not None):
             self._tile(X.data.dtype, self._tile_rows() if tile_rows is None else tile_rows)
 
     cdef Py_ssize_t _tile_rows(self) except -1:
         # of a tile that pays; 0: none does
-        cdef Py_ssize_t real = 4 if self.kernels == xe_kernels_float() else 8
+        cdef Py_ssize_t real = 4 if self.kernels.is_float else 8
         cdef Py_ssize_t size = self.kernels.linear_partial(&self.model)
         cdef Py_ssize_t stride = size if self.model.in_place else size // (self.model.n_features + 1)
         cdef Py_ssize_t tables = self.model.n_features * stride * (real + 8)
         cdef Py_ssize_t n_bytes = _TILE_BYTES
-        if tables < _LARGE_TABLES or (_has_avx512 and self.model.n_outputs == 1):
+        if tables < _LARGE_TABLES or (self.kernels.gathers_fast and self.model.n_outputs == 1):
             return 0
-        if _SLOW_LAST_CACHE:
+        if has_slow_last_cache():
             n_bytes = _TILE_BYTES_OWN
         elif tables < _STREAMED_TABLES:
             self.model.tiles.by_length = True
@@ -531,7 +455,7 @@ cdef class LinearPass(_Model):
         self._check(grad_coef.shape[0], grad_coef.shape[1], grad_intercept.shape[0])
         n_threads = max(1, min(n_threads, n_partitions))
         self.model.row_loss = self._bind_row_loss(row_loss)
-        if self.kernels == xe_kernels_float():
+        if self.kernels.is_float:
             self.model.grad_x = self._bind_grad_input[float](grad_input)
         else:
             self.model.grad_x = self._bind_grad_input[double](grad_input)
@@ -603,10 +527,3 @@ def linear_predict(X, const double[:, ::1] coef, const double[::1] intercept, *,
         bound._pack(&work, n_threads)
         run_parts(_predict_chunk, &work, n_chunks, n_threads)
     return out, bool(finite.all())
-
-
-def _aligned(Py_ssize_t n_bytes):
-    # on a cache line, as whole vectors want to be
-    buffer = np.empty(n_bytes + 64, dtype=np.uint8)
-    start = -buffer.ctypes.data % 64
-    return buffer[start : start + n_bytes]

@@ -5,7 +5,7 @@ import numpy as np
 from cython cimport floating
 from libc.stdint cimport int32_t, int64_t
 
-from ._linear cimport kernels_of
+from ._dispatch cimport kernels_of
 from ._threads cimport run_parts
 from .kernels cimport xe_kernels
 

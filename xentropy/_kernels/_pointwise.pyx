@@ -5,14 +5,12 @@ import numpy as np
 from cython cimport floating
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from ._linear import ISA as _ISA
+from ._dispatch cimport kernels_of
 from ._threads cimport part_of_work, run_parts
 from .kernels cimport (
     XE_BLEND, XE_CROSS_ENTROPY, XE_FOCAL, XE_GENERALIZED, XE_LOG_PROBABILITIES, XE_PROBABILITIES, xe_binary_target,
-    xe_choose_isa, xe_kernels, xe_kernels_double, xe_kernels_float, xe_loss, xe_target,
+    xe_kernels, xe_loss, xe_target,
 )
-
-xe_choose_isa(_ISA.encode())  # each extension holds a copy of the kernels
 
 ctypedef fused integer:
     int8_t
@@ -176,7 +174,7 @@ def softmax_loss(const floating[:, ::1] logits, *, labels=None, distribution=Non
         raise ValueError(f"grad has shape ({grad.shape[0]}, {grad.shape[1]}), not ({n}, {n_classes})")
     if n == 0:
         return 0.0
-    work.kernels = xe_kernels_float() if floating is float else xe_kernels_double()
+    work.kernels = kernels_of(floating is float)
     work.target = &bound.c
     work.n_rows, work.chunk_rows = n, max(1, _CHUNK_VALUES // max(1, n_classes))
     work.row_bytes = n_classes * sizeof(floating)
@@ -224,7 +222,7 @@ def binary_loss(const floating[::1] logits, const floating[::1] y, *, const doub
     binary.pos_weight, binary.period = NULL, 1
     if pos_weight is not None:
         binary.pos_weight, binary.period = &pos_weight[0], pos_weight.shape[0]
-    work.kernels = xe_kernels_float() if floating is float else xe_kernels_double()
+    work.kernels = kernels_of(floating is float)
     work.binary = &binary
     work.n_rows, work.chunk_rows, work.row_bytes = n, _CHUNK_VALUES, sizeof(floating)
     work.z = <const char *> &logits[0]
@@ -256,7 +254,7 @@ def hessian_product(const floating[:, ::1] logits, const floating[:, ::1] v, *, 
         raise ValueError(f"v has shape ({v.shape[0]}, {v.shape[1]}), logits ({n}, {logits.shape[1]})")
     if n == 0:
         return out
-    cdef const xe_kernels *kernels = xe_kernels_float() if floating is float else xe_kernels_double()
+    cdef const xe_kernels *kernels = kernels_of(floating is float)
     with nogil:
         (kernels.sigmoid_hessian if sigmoid else kernels.softmax_hessian)(
             &target.c, 0, n, &logits[0, 0], &v[0, 0], &result[0, 0])
@@ -274,7 +272,7 @@ def softmax(const floating[:, ::1] logits, *, bint log=False, int n_threads=1):
     cdef floating[:, ::1] result = out
     if n == 0 or n_classes == 0:
         return out
-    work.kernels = xe_kernels_float() if floating is float else xe_kernels_double()
+    work.kernels = kernels_of(floating is float)
     work.n_rows, work.chunk_rows = n, max(1, _CHUNK_VALUES // n_classes)
     work.n_classes, work.row_bytes = n_classes, n_classes * sizeof(floating)
     work.z, work.out = <const char *> &logits[0, 0], <char *> &result[0, 0]
@@ -349,7 +347,7 @@ def first_bad_distribution(const floating[:, ::1] y, double rtol, const double[:
 
     Rows of weight 0 are not looked at.
     """
-    cdef const xe_kernels *kernels = xe_kernels_float() if floating is float else xe_kernels_double()
+    cdef const xe_kernels *kernels = kernels_of(floating is float)
     cdef const double *weights = NULL
     if sample_weight is not None:
         _check_shape("sample_weight", np.asarray(sample_weight), (y.shape[0],))
@@ -360,7 +358,7 @@ def first_bad_distribution(const floating[:, ::1] y, double rtol, const double[:
 def distribution_mass(const floating[:, ::1] y, const double[::1] sample_weight=None,
                       const double[::1] class_weight=None):
     """sum_i s_i sum_k w_k y_ik over the rows of weight other than 0."""
-    cdef const xe_kernels *kernels = xe_kernels_float() if floating is float else xe_kernels_double()
+    cdef const xe_kernels *kernels = kernels_of(floating is float)
     cdef const double *s = NULL
     cdef const double *w = NULL
     if y.shape[0] == 0 or y.shape[1] == 0:
@@ -381,7 +379,7 @@ def first_outside_unit(const floating[::1] y, const double[::1] sample_weight=No
     """
     cdef Py_ssize_t i, n = y.shape[0], bad = -1
     cdef bint weighted = sample_weight is not None
-    cdef const xe_kernels *kernels = xe_kernels_float() if floating is float else xe_kernels_double()
+    cdef const xe_kernels *kernels = kernels_of(floating is float)
     with nogil:
         for i in range(kernels.in_unit_interval(&y[0], n) if n else 0, n):
             if not (y[i] >= 0.0 and y[i] <= 1.0) and not (weighted and sample_weight[i // run] == 0.0):

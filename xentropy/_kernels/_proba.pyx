@@ -5,12 +5,10 @@ import numpy as np
 from cython cimport floating
 from libc.stdint cimport int32_t, int64_t
 
-from ._linear import ISA as _ISA
+from ._dispatch cimport kernels_of
 from ._threads cimport run_parts
-from .kernels cimport xe_choose_isa, xe_kernels, xe_kernels_double, xe_kernels_float
+from .kernels cimport xe_kernels
 from .proba cimport xe_encode_labels, xe_labels, xe_mark_labels, xe_number_records, xe_proba, xe_proba_flaws
-
-xe_choose_isa(_ISA.encode())  # each extension holds a copy of the kernels
 
 # Partitions depend on the shape alone, and their sums are added in their order: the same bits for any number of threads
 _MAX_PARTITIONS = 32
@@ -131,7 +129,7 @@ def proba_rows(const floating[:, ::1] proba, Py_ssize_t n_classes, *, labels=Non
     """
     cdef Py_ssize_t n = proba.shape[0], n_columns = proba.shape[1], q, i
     cdef const floating[:, ::1] t
-    cdef const xe_kernels *kernels = xe_kernels_float() if floating is float else xe_kernels_double()
+    cdef const xe_kernels *kernels = kernels_of(floating is float)
     cdef Py_ssize_t n_partitions = max(1, min(_MAX_PARTITIONS, n, n * n_columns // _MIN_VALUES))
     cdef xe_proba model
     cdef double sums[32]  # _MAX_PARTITIONS

@@ -79,14 +79,9 @@ int xe_has_slow_last_cache(void)
 #endif
 }
 
-const xe_kernels *xe_kernels_float(void)
+const xe_kernels *xe_kernels_of(int is_float)
 {
-    return sets[chosen].of_float;
-}
-
-const xe_kernels *xe_kernels_double(void)
-{
-    return sets[chosen].of_double;
+    return is_float ? sets[chosen].of_float : sets[chosen].of_double;
 }
 
 #define TEXT_(a) #a

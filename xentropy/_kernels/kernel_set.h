@@ -167,6 +167,7 @@ static void XE(any_log1p)(const double *x, ptrdiff_t n, double *out)
 }
 
 const xe_kernels XE(xe_kernels) = {
+    XE_IS_FLOAT, XE_BYTES == 64,
     XE(linear_packed),  XE(linear_pack),      XE(linear_scratch),    XE(linear_partial),   XE(linear_rows),
     XE(linear_combine), XE(linear_predict),   XE(any_moments),       XE(gram_scratch),     XE(gram),
     XE(any_softmax_rows), XE(any_sigmoid_rows), XE(any_binary),

@@ -108,6 +108,8 @@ enum { XE_LOGITS, XE_PROBABILITIES, XE_LOG_PROBABILITIES, XE_CLASSES };
 /* The kernels of one instruction set, for one REAL. A linear model is evaluated in this order:
  * linear_pack once, linear_rows for each partition of the rows, linear_combine once. */
 typedef struct {
+    int is_float;     /* REAL */
+    int gathers_fast; /* loading the coefficients of a CSR row of one output takes no longer than in a tile */
     /* bytes of p->packed */
     size_t (*linear_packed)(const xe_linear *p);
     /* coef (d, R), a feature's coefficients adjacent, and intercept (R) into p->packed, in an order that only the
@@ -191,8 +193,7 @@ int xe_choose_isa(const char *name);
  * the larger. */
 int xe_has_slow_last_cache(void);
 
-/* The chosen tables. */
-const xe_kernels *xe_kernels_float(void);
-const xe_kernels *xe_kernels_double(void);
+/* The chosen table for float or double. */
+const xe_kernels *xe_kernels_of(int is_float);
 
 #endif

@@ -73,6 +73,8 @@ cdef extern from "kernels.h" nogil:
         XE_CLASSES
 
     ctypedef struct xe_kernels:
+        int is_float
+        int gathers_fast
         size_t (*linear_packed)(const xe_linear *p) noexcept nogil
         void (*linear_pack)(const xe_linear *p, const double *coef, const double *intercept, ptrdiff_t begin,
                             ptrdiff_t end, void *to) noexcept nogil
@@ -118,5 +120,4 @@ cdef extern from "kernels.h" nogil:
     int xe_isa_is_available(int isa)
     int xe_choose_isa(const char *name)
     int xe_has_slow_last_cache()
-    const xe_kernels *xe_kernels_float()
-    const xe_kernels *xe_kernels_double()
+    const xe_kernels *xe_kernels_of(int is_float)
