@@ -58,6 +58,12 @@ def test_api_reference_names_what_is_public():
     assert sorted([*listed, "neg_log_loss_scorer"]) == sorted(xentropy.__all__)
 
 
+def test_the_table_of_the_losses_is_that_of_the_registry():
+    tool = runpy.run_path(str(DOCS.parent / "tools" / "losses_table.py"))
+    page = (DOCS / "losses.md").read_text()
+    assert tool["with_table"](page) == page, "run python tools/losses_table.py"
+
+
 def test_nothing_is_fetched_when_the_site_is_built_or_read():
     for path in [DOCS / "conf.py", *DOCS.glob("_static/*"), *DOCS.glob("_ext/*.py")]:
         assert "http" not in path.read_text(), path.name

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from xentropy._kernels import _dispatch
-from xentropy._kernels._gram import add_grams
 from xentropy._kernels._dispatch import available_isas, choose_isa
+from xentropy._kernels._gram import add_grams
 
 UNIT = {"float64": 2.0**-52, "float32": 2.0**-23}
 

@@ -2,6 +2,7 @@
 
 from importlib.metadata import version as _version
 
+from . import _losses
 from ._classifier import SoftmaxClassifier
 from ._classifier_cv import SoftmaxClassifierCV
 from ._config import show_config
@@ -10,22 +11,17 @@ from ._diagnostics.loss_curve import LossCurveDisplay
 from ._diagnostics.reliability import ReliabilityDisplay
 from ._diagnostics.report import cross_entropy_report
 from ._functional import binary_cross_entropy, cross_entropy, linear_cross_entropy, log_softmax, softmax
-from ._losses import CrossEntropy, FocalLoss, GeneralizedCrossEntropy, PolyLoss, SymmetricCrossEntropy
+from ._losses import *  # noqa: F403 (the names are those of _losses.__all__)
 from ._metrics import log_loss, log_loss_samples, make_log_loss_scorer, neg_log_loss_scorer
 
 __version__ = _version("xentropy")
 
 __all__ = [
-    "CrossEntropy",
-    "FocalLoss",
-    "GeneralizedCrossEntropy",
     "LossByClassDisplay",
     "LossCurveDisplay",
-    "PolyLoss",
     "ReliabilityDisplay",
     "SoftmaxClassifier",
     "SoftmaxClassifierCV",
-    "SymmetricCrossEntropy",
     "binary_cross_entropy",
     "cross_entropy",
     "cross_entropy_report",
@@ -38,3 +34,4 @@ __all__ = [
     "show_config",
     "softmax",
 ]
+__all__ += _losses.__all__

@@ -61,8 +61,7 @@ def cross_entropy(
         Share of each target, in [0, 1], that is spread evenly over the classes.
 
     loss : str or loss object, default="cross_entropy"
-        One of the names "cross_entropy", "focal", "generalized", "poly", "symmetric", or an object that holds
-        parameters, such as ``FocalLoss(gamma=2.0)``.
+        A name, or an object that holds parameters: "focal" stands for ``FocalLoss()``. docs/losses.md lists them.
 
     ignore_index : int, default=None
         A label whose rows are ignored as if their weight were 0, for example padding.

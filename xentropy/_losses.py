@@ -2,8 +2,9 @@ r"""The cross-entropy family: each loss is a function :math:`\phi` of :math:`\el
 
 .. math:: L = \sum_k a_k\, \phi(\ell_k)
 
-with :math:`a_k` the weighted and smoothed target. A loss has two homes: its formula in ``_kernels/phi.h``, its name and
-parameters here. Whatever lists losses derives from `LOSSES`.
+Here :math:`a_k` is the weighted and smoothed target. The formula of a loss and its name are in ``_kernels/phi.h``, its
+parameters and what it is for are here, and its oracle is in ``tests/reference.py``. The table of docs/losses.md and the
+tests derive from `LOSSES`.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ from typing import Any, ClassVar
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
 
-from ._kernels import _pointwise as kernels
+__all__ = ["CrossEntropy", "FocalLoss", "GeneralizedCrossEntropy", "PolyLoss", "SymmetricCrossEntropy"]
 
 
 class Loss(BaseEstimator):
-    """A loss of the family: a name, parameters, a formula."""
+    """A loss of the family: a name, parameters, a formula.
+
+    The first paragraph of the docstring of each loss is its row in the table of docs/losses.md.
+    """
 
     name: ClassVar[str]
 
-    # Whether its definition covers targets that name one class only: no soft targets, no label smoothing.
+    # Whether the loss is defined for one-hot targets only: no soft targets, no label smoothing.
     one_hot_only: ClassVar[bool] = False
 
     _parameter_constraints: dict[str, list[Any]] = {}  # noqa: RUF012 (scikit-learn's protocol)
@@ -32,18 +36,21 @@ class Loss(BaseEstimator):
         """Whether the loss of a linear model is convex in its coefficients: then every minimum is the minimum."""
         raise NotImplementedError
 
-    def kernel(self) -> tuple[int, float, float]:
-        """What the kernels know it by: its kind and two parameters. They are valid after `check_loss`."""
-        raise NotImplementedError
+    def kernel(self) -> tuple[str, tuple[float, ...]]:
+        """The name of its formula in phi.h, and the parameters there, which `check_loss` has validated.
+
+        Unless a loss says otherwise, they are its own, in the alphabetical order of their names.
+        """
+        return self.name, tuple(float(value) for value in self.get_params(deep=False).values())
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
-        """As it is written, parameters included."""
+        """The expression that makes this loss, with all parameters."""
         parameters = ", ".join(f"{name}={value!r}" for name, value in self.get_params(deep=False).items())
         return f"{type(self).__name__}({parameters})"
 
 
 class CrossEntropy(Loss):
-    r"""Cross-entropy: :math:`\phi(\ell) = \ell = -\log p`. Convex.
+    r"""Cross-entropy: :math:`\phi(\ell) = \ell = -\log p`. It has the best probabilities: start here. Convex.
 
     Examples
     --------
@@ -58,14 +65,11 @@ class CrossEntropy(Loss):
     def convex(self) -> bool:
         return True
 
-    def kernel(self) -> tuple[int, float, float]:
-        return kernels.CROSS_ENTROPY, 0.0, 0.0
-
 
 class FocalLoss(Loss):
-    r"""Focal loss: :math:`\phi(\ell) = (1 - p)^\gamma\, \ell`, which gives less weight to what is already right.
+    r"""Focal loss: :math:`\phi(\ell) = (1 - p)^\gamma\, \ell`. Easy rows weigh less. Convex for gamma = 0 only.
 
-    Not convex for gamma > 0; for gamma = 0 it is the cross-entropy.
+    For gamma = 0 it is the cross-entropy.
 
     Parameters
     ----------
@@ -99,14 +103,11 @@ class FocalLoss(Loss):
     def convex(self) -> bool:
         return self.gamma == 0
 
-    def kernel(self) -> tuple[int, float, float]:
-        return kernels.FOCAL, float(self.gamma), 0.0
-
 
 class GeneralizedCrossEntropy(Loss):
-    r"""Generalised cross-entropy: :math:`\phi(\ell) = (1 - p^q) / q`, bounded by 1/q, so robust to wrong labels.
+    r"""Generalised cross-entropy: :math:`\phi(\ell) = (1 - p^q) / q`. It is robust to wrong labels. Not convex.
 
-    It runs from the cross-entropy (q -> 0) to the mean absolute error (q = 1). Not convex.
+    It is bounded by 1/q, and runs from the cross-entropy (q -> 0) to the mean absolute error (q = 1).
 
     Parameters
     ----------
@@ -138,14 +139,11 @@ class GeneralizedCrossEntropy(Loss):
     def convex(self) -> bool:
         return False
 
-    def kernel(self) -> tuple[int, float, float]:
-        return kernels.GENERALIZED, float(self.q), 0.0
-
 
 class PolyLoss(Loss):
-    r"""Poly-1 loss: :math:`\phi(\ell) = \ell + \epsilon\, (1 - p)`, the first term of the Taylor series reweighted.
+    r"""Poly-1 loss: :math:`\phi(\ell) = \ell + \epsilon\, (1 - p)`. It can be tuned. Convex for -1 <= epsilon <= 1.
 
-    Convex for :math:`|\epsilon| \le 1`.
+    It reweights the first term of the Taylor series of the cross-entropy in 1 - p.
 
     Parameters
     ----------
@@ -177,16 +175,17 @@ class PolyLoss(Loss):
     def convex(self) -> bool:
         return abs(self.epsilon) <= 1
 
-    def kernel(self) -> tuple[int, float, float]:
-        return kernels.BLEND, 1.0, float(self.epsilon)
+    def kernel(self) -> tuple[str, tuple[float, ...]]:
+        return "blend", (1.0, float(self.epsilon))
 
 
 class SymmetricCrossEntropy(Loss):
-    r"""Symmetric cross-entropy: :math:`\phi(\ell) = \alpha\, \ell + \beta\, |A|\, (1 - p)`, robust to wrong labels.
+    r"""Symmetric cross-entropy: :math:`\phi(\ell) = \alpha\, \ell + 4 \beta\, (1 - p)`. It is robust to wrong labels.
+    Convex for 4 beta <= alpha.
 
-    The second term is the reverse cross-entropy :math:`-\sum_k p_k \log t_k` of a one-hot target t, with log 0 := A =
-    -4. For a soft target that sum is another function, not of this form, so targets must be one-hot: soft targets and
-    label smoothing raise a ValueError. Convex for :math:`\beta |A| \le \alpha`.
+    The second term is the reverse cross-entropy :math:`-\sum_k p_k \log t_k` of a one-hot target t, with log 0 := -4.
+    For a soft target that sum has another form, so targets must be one-hot: soft targets and label smoothing raise a
+    ValueError.
 
     Parameters
     ----------
@@ -225,14 +224,11 @@ class SymmetricCrossEntropy(Loss):
     def convex(self) -> bool:
         return self.beta * abs(self.log_zero) <= self.alpha
 
-    def kernel(self) -> tuple[int, float, float]:
-        return kernels.BLEND, float(self.alpha), float(self.beta * abs(self.log_zero))
+    def kernel(self) -> tuple[str, tuple[float, ...]]:
+        return "blend", (float(self.alpha), float(self.beta * abs(self.log_zero)))
 
 
-LOSSES: dict[str, type[Loss]] = {
-    loss.name: loss
-    for loss in (CrossEntropy, FocalLoss, GeneralizedCrossEntropy, PolyLoss, SymmetricCrossEntropy)
-}
+LOSSES: dict[str, type[Loss]] = {loss.name: loss for loss in map(globals().__getitem__, __all__)}
 
 
 def check_loss(loss: Any) -> Loss:
@@ -249,6 +245,6 @@ def check_loss(loss: Any) -> Loss:
 
 
 def refuse_smoothing(loss: Loss, label_smoothing: float) -> None:
-    """Raise if `loss` is for one-hot targets only, and they would be smoothed."""
+    """Raise if `loss` is for one-hot targets only and they would be smoothed."""
     if loss.one_hot_only and label_smoothing != 0.0:
         raise ValueError(f"{loss} is not defined for soft targets: label_smoothing={label_smoothing} must be 0")

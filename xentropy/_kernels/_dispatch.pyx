@@ -7,7 +7,8 @@ import numpy as np
 from cython cimport floating
 
 from .kernels cimport (
-    xe_choose_isa, xe_compiler, xe_has_slow_last_cache, xe_isa_is_available, xe_isa_name, xe_kernels, xe_kernels_of,
+    XE_MAX_PARAMS, xe_choose_isa, xe_compiler, xe_has_slow_last_cache, xe_isa_is_available, xe_isa_name, xe_kernels,
+    xe_kernels_of, xe_loss, xe_loss_kind,
 )
 
 
@@ -41,6 +42,18 @@ def compiler():
 
 cdef const xe_kernels *kernels_of(bint is_float) noexcept nogil:
     return xe_kernels_of(is_float)
+
+
+cdef xe_loss loss_of(object loss) except *:
+    cdef xe_loss c
+    cdef int i
+    name, params = ("cross_entropy", ()) if loss is None else loss
+    c.kind = xe_loss_kind(name.encode())
+    if c.kind < 0 or len(params) > XE_MAX_PARAMS:
+        raise ValueError(f"loss={loss!r} is no formula of phi.h and its parameters, {XE_MAX_PARAMS} at most")
+    for i in range(XE_MAX_PARAMS):
+        c.param[i] = params[i] if i < len(params) else 0.0
+    return c
 
 
 cdef bint has_slow_last_cache() noexcept nogil:

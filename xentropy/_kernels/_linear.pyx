@@ -5,7 +5,7 @@ import numpy as np
 from cython cimport floating
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint64_t
 
-from ._dispatch cimport aligned, has_slow_last_cache, kernels_of
+from ._dispatch cimport aligned, has_slow_last_cache, kernels_of, loss_of
 from ._threads cimport run_parts
 from .kernels cimport (
     XE_CLASSES, XE_LOG_PROBABILITIES, XE_LOGITS, XE_PROBABILITIES, xe_kernels, xe_linear, xe_row_start, xe_tile,
@@ -230,8 +230,8 @@ cdef class LinearPass(_Model):
         Weight of each class.
     label_smoothing : float, default=0.0
         Share of each target that is spread evenly over the classes.
-    loss : (int, float, float), default=(0, 0.0, 0.0)
-        Kind and parameters of the loss; the default is the cross-entropy.
+    loss : (str, tuple of floats), optional
+        The name of a formula in phi.h, and its parameters; None is the cross-entropy.
     scale : float, default=1.0
         Every weight is multiplied by it.
     sigmoid : bool, default=False
@@ -258,7 +258,7 @@ cdef class LinearPass(_Model):
     cdef double[::1] _sums
 
     def __init__(self, X, Py_ssize_t n_classes, *, rows=None, labels=None, distribution=None, sample_weight=None,
-                 class_weight=None, double label_smoothing=0.0, loss=(0, 0.0, 0.0), double scale=1.0,
+                 class_weight=None, double label_smoothing=0.0, loss=None, double scale=1.0,
                  bint sigmoid=False, str compute="float64", shift=None,
                  bint many_passes=False, tile_rows=None):
         if not 0.0 <= label_smoothing <= 1.0:
@@ -272,7 +272,7 @@ cdef class LinearPass(_Model):
             self._bind_rows(rows)
         self.model.target.smoothing = label_smoothing
         self.model.target.scale = scale
-        self.model.target.loss.kind, self.model.target.loss.param[0], self.model.target.loss.param[1] = loss
+        self.model.target.loss = loss_of(loss)
         if labels is not None:
             self._bind_labels(labels)
         elif compute == "float32":

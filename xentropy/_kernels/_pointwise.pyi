@@ -5,12 +5,7 @@ from numpy.typing import NDArray
 
 _F = TypeVar("_F", np.float32, np.float64)
 _Doubles: TypeAlias = NDArray[np.float64]
-_Loss: TypeAlias = tuple[int, float, float]
-
-CROSS_ENTROPY: int
-FOCAL: int
-GENERALIZED: int
-BLEND: int
+_Loss: TypeAlias = tuple[str, tuple[float, ...]]
 
 def softmax_loss(
     logits: NDArray[_F],
@@ -20,7 +15,7 @@ def softmax_loss(
     sample_weight: _Doubles | None = None,
     class_weight: _Doubles | None = None,
     label_smoothing: float = 0.0,
-    loss: _Loss = (0, 0.0, 0.0),
+    loss: _Loss | None = None,
     scale: float = 1.0,
     row_loss: _Doubles | None = None,
     grad: NDArray[_F] | None = None,
@@ -34,7 +29,7 @@ def binary_loss(
     run: int = 1,
     pos_weight: _Doubles | None = None,
     label_smoothing: float = 0.0,
-    loss: _Loss = (0, 0.0, 0.0),
+    loss: _Loss | None = None,
     scale: float = 1.0,
     element_loss: _Doubles | None = None,
     grad: NDArray[_F] | None = None,
@@ -50,7 +45,7 @@ def hessian_product(
     sample_weight: _Doubles | None = None,
     class_weight: _Doubles | None = None,
     label_smoothing: float = 0.0,
-    loss: _Loss = (0, 0.0, 0.0),
+    loss: _Loss | None = None,
     scale: float = 1.0,
 ) -> NDArray[_F]: ...
 def softmax(logits: NDArray[_F], *, log: bool = False, n_threads: int = 1) -> NDArray[_F]: ...

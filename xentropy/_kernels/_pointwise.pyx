@@ -5,11 +5,10 @@ import numpy as np
 from cython cimport floating
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from ._dispatch cimport kernels_of
+from ._dispatch cimport kernels_of, loss_of
 from ._threads cimport part_of_work, run_parts
 from .kernels cimport (
-    XE_BLEND, XE_CROSS_ENTROPY, XE_FOCAL, XE_GENERALIZED, XE_LOG_PROBABILITIES, XE_PROBABILITIES, xe_binary_target,
-    xe_kernels, xe_loss, xe_target,
+    XE_LOG_PROBABILITIES, XE_PROBABILITIES, xe_binary_target, xe_kernels, xe_target,
 )
 
 ctypedef fused integer:
@@ -21,9 +20,6 @@ ctypedef fused integer:
     uint16_t
     uint32_t
     uint64_t
-
-# What a loss object hands to the kernels is one of these and two parameters: see phi.h.
-CROSS_ENTROPY, FOCAL, GENERALIZED, BLEND = XE_CROSS_ENTROPY, XE_FOCAL, XE_GENERALIZED, XE_BLEND
 
 # Rows are cut into chunks, a thread takes the next free one, and the chunks' sums are added in their order: so the
 # result does not depend on the number of threads.
@@ -96,7 +92,7 @@ cdef class _Target:
         cdef const double[:, ::1] q_double
         cdef const double[::1] s, w
         self.c.n_classes, self.c.smoothing, self.c.scale = n_classes, label_smoothing, scale
-        self.c.loss = _loss(loss)
+        self.c.loss = loss_of(loss)
         self._keep = labels, distribution, sample_weight, class_weight
         if (labels is None) == (distribution is None):
             raise ValueError("pass either labels or distribution")
@@ -122,12 +118,6 @@ cdef class _Target:
             self.c.class_weight = &w[0]
 
 
-cdef xe_loss _loss(loss) except *:
-    cdef xe_loss c
-    c.kind, c.param[0], c.param[1] = loss
-    return c
-
-
 cdef int _check_shape(str name, array, tuple shape) except -1:
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}, not {shape}")
@@ -135,7 +125,7 @@ cdef int _check_shape(str name, array, tuple shape) except -1:
 
 
 def softmax_loss(const floating[:, ::1] logits, *, labels=None, distribution=None, sample_weight=None,
-                 class_weight=None, double label_smoothing=0.0, loss=(0, 0.0, 0.0), double scale=1.0,
+                 class_weight=None, double label_smoothing=0.0, loss=None, double scale=1.0,
                  double[::1] row_loss=None, floating[:, ::1] grad=None, int n_threads=1):
     """Sum of the losses of rows of logits, and where asked each row's loss and gradient.
 
@@ -149,8 +139,8 @@ def softmax_loss(const floating[:, ::1] logits, *, labels=None, distribution=Non
         A row of weight 0 is not looked at.
     class_weight : float64 ndarray (K,), optional
     label_smoothing : float, default=0.0
-    loss : (int, float, float)
-        Kind and parameters; the default is the cross-entropy.
+    loss : (str, tuple of floats), optional
+        The name of a formula in phi.h, and its parameters; None is the cross-entropy.
     scale : float, default=1.0
         Every weight is multiplied by it.
     row_loss : float64 array (n,), optional
@@ -186,7 +176,7 @@ def softmax_loss(const floating[:, ::1] logits, *, labels=None, distribution=Non
 
 def binary_loss(const floating[::1] logits, const floating[::1] y, *, const double[::1] sample_weight=None,
                 Py_ssize_t run=1, const double[::1] pos_weight=None, double label_smoothing=0.0,
-                loss=(0, 0.0, 0.0), double scale=1.0, double[::1] element_loss=None, floating[::1] grad=None,
+                loss=None, double scale=1.0, double[::1] element_loss=None, floating[::1] grad=None,
                 int n_threads=1):
     """Sum of the losses of independent binary targets, and where asked each element's loss and gradient.
 
@@ -217,7 +207,7 @@ def binary_loss(const floating[::1] logits, const floating[::1] y, *, const doub
         raise ValueError("pos_weight is empty")
     if n == 0:
         return 0.0
-    binary.loss, binary.scale, binary.smoothing, binary.y = _loss(loss), scale, label_smoothing, &y[0]
+    binary.loss, binary.scale, binary.smoothing, binary.y = loss_of(loss), scale, label_smoothing, &y[0]
     binary.sample_weight, binary.run = &sample_weight[0] if sample_weight is not None else NULL, run
     binary.pos_weight, binary.period = NULL, 1
     if pos_weight is not None:
@@ -233,7 +223,7 @@ def binary_loss(const floating[::1] logits, const floating[::1] y, *, const doub
 
 def hessian_product(const floating[:, ::1] logits, const floating[:, ::1] v, *, bint sigmoid=False, labels=None,
                     distribution=None, sample_weight=None, class_weight=None, double label_smoothing=0.0,
-                    loss=(0, 0.0, 0.0), double scale=1.0):
+                    loss=None, double scale=1.0):
     """The Hessian of each row's loss with respect to its logits, times that row of `v`: a new array of their shape.
 
     Parameters

@@ -112,7 +112,7 @@ static double XE(softmax_rows)(XE_ROWS_ARGS(REAL))
     REAL columns[FEW_CLASSES * N], exps[FEW_CLASSES * N], asked[FEW_CLASSES * N];
     const ptrdiff_t K = target->n_classes;
     const double *s = target->sample_weight;
-    if (target->loss.kind != XE_CROSS_ENTROPY)
+    if (target->loss.kind != xe_kind_cross_entropy)
         return XE(xe_softmax_rows)(target, first, n_rows, z, grad, row_loss);
     XE(block) b;
     XE(carve)(scratch, N, &b);

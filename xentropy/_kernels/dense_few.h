@@ -338,7 +338,7 @@ static double XE(column_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_t
     if (R < p->target.n_classes) {
         sum = XE(sigmoid_rows)(&p->target, first, n, z, g, XE(losses_of)(p, first));
         XE(drop_tiny)(g, n, b);
-    } else if (p->target.loss.kind == XE_CROSS_ENTROPY) {
+    } else if (p->target.loss.kind == xe_kind_cross_entropy) {
         sum = XE(column_losses)(&p->target, first, n, z, g, z_rows, stride, 1, b);
         XE(keep_losses)(p, first, n, b);
     } else {

@@ -134,7 +134,7 @@ static double XE(many_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, 
         const XE(rows) x = XE(dense_block)(p, first, n, rows);
         if (x.x == rows) XE(copy_rows)(p, first, 0, n, 0, x.n_features, rows);
         XE(many_logits)(p, x, n, z, columns);
-        if (p->target.loss.kind == XE_CROSS_ENTROPY) {
+        if (p->target.loss.kind == xe_kind_cross_entropy) {
             sum += XE(row_losses)(&p->target, first, n, z, columns, columns, g, VL, g_tile, &b);
             XE(keep_losses)(p, first, n, &b);
         } else {

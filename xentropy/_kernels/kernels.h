@@ -15,11 +15,14 @@
 #include <stdint.h>
 
 /* A loss of the family, L = sum_k a_k phi(-log p_k): phi.h has the formulas. All zero is the cross-entropy. */
-enum { XE_CROSS_ENTROPY, XE_FOCAL, XE_GENERALIZED, XE_BLEND };
+enum { XE_MAX_PARAMS = 2 };
 typedef struct {
-    int kind;
-    double param[2];
+    int kind; /* xe_loss_kind(name) */
+    double param[XE_MAX_PARAMS];
 } xe_loss;
+
+/* The kind of the loss of that name in the table of phi.h, or -1. */
+int xe_loss_kind(const char *name);
 
 /* What the rows are compared with. Row i asks for the weighted, smoothed target
  *     a_k = scale s_i w_k t_k,   t_k = (1 - smoothing) y_ik + smoothing / K.

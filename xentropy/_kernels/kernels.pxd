@@ -3,14 +3,13 @@ from libc.stdint cimport int32_t, int64_t, uint16_t, uint64_t
 from .proba cimport xe_proba, xe_proba_flaws
 
 cdef extern from "kernels.h" nogil:
-    enum: XE_CROSS_ENTROPY
-    enum: XE_FOCAL
-    enum: XE_GENERALIZED
-    enum: XE_BLEND
+    enum: XE_MAX_PARAMS
 
     ctypedef struct xe_loss:
         int kind
         double param[2]
+
+    int xe_loss_kind(const char *name)
 
     ctypedef struct xe_target:
         xe_loss loss

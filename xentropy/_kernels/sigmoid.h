@@ -141,7 +141,7 @@ static double XE(sigmoid_rows)(XE_ROWS_ARGS(REAL))
     enum { N = LOGIT_ROWS };
     const double keep = 1.0 - target->smoothing, share = 0.5 * target->smoothing, *w = target->class_weight;
     const double w0 = w ? target->scale * w[0] : 1.0, w1 = w ? target->scale * w[1] : 1.0;
-    if (target->loss.kind != XE_CROSS_ENTROPY)
+    if (target->loss.kind != xe_kind_cross_entropy)
         return XE(xe_sigmoid_rows)(target, first, n_rows, z, grad, row_loss);
     XE(two_block) b;
     double sum = 0.0;
@@ -172,7 +172,7 @@ static double XE(binary)(XE_BINARY_ARGS(REAL))
     enum { N = LOGIT_ROWS };
     const double keep = 1.0 - target->smoothing, share = 0.5 * target->smoothing, *c = target->pos_weight;
     const REAL *y = (const REAL *)target->y + first;
-    if (target->loss.kind != XE_CROSS_ENTROPY) return XE(xe_binary)(target, first, n, z, grad, element_loss);
+    if (target->loss.kind != xe_kind_cross_entropy) return XE(xe_binary)(target, first, n, z, grad, element_loss);
     XE(two_block) b;
     double sum = 0.0;
     for (ptrdiff_t done = 0; done < n; done += N) {

@@ -41,7 +41,7 @@ static inline void XE(drop_tiny)(REAL *g, ptrdiff_t n, const XE(block) * b)
 
 static inline int XE(is_plain)(const xe_target *t)
 {
-    return t->loss.kind == XE_CROSS_ENTROPY && t->labels && t->smoothing == 0.0;
+    return t->loss.kind == xe_kind_cross_entropy && t->labels && t->smoothing == 0.0;
 }
 
 /* Labels and weights of the rows, the weight of the class among them where there is only one; up to the end of the last

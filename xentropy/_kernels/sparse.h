@@ -466,7 +466,7 @@ static double XE(sparse_losses)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n
             sum += XE(sigmoid_rows)(&p->target, i, n, z, e, XE(losses_of)(p, i));
             XE(drop_tiny)(e, n, &b);
             memcpy(z, e, (size_t)n * sizeof(REAL));
-        } else if (p->target.loss.kind != XE_CROSS_ENTROPY) {
+        } else if (p->target.loss.kind != xe_kind_cross_entropy) {
             for (ptrdiff_t r = 0; r < n; r++) memcpy(rows + r * R, z + r * stride, (size_t)R * sizeof(REAL));
             sum += XE(xe_softmax_rows)(&p->target, i, n, rows, e, XE(losses_of)(p, i));
             for (ptrdiff_t r = 0; r < n; r++) memcpy(z + r * stride, e + r * R, (size_t)R * sizeof(REAL));
