@@ -105,9 +105,8 @@ HOT = {"few_logits": 80, "few_gradient": 100, "stream_two_blocks": 250, "one_log
        "scale_columns": 3, "many_logits": 24, "many_gradient": 30, "exp_wide": 40, "scale_row": 2, "finish_rows": 25,
        "sparse_logits": 300, "sparse_gradient": 80, "tile_logits": 40, "tile_gradient": 40, "sigmoid_losses": 100,
        "rows_are_fine": 10, "label_losses": 15, "label_loss": 12, "row_loss": 15, "mixed_sums": 8, "mixed_gradient": 8,
-       "mix_columns": 20, "finish_mixed": 20, "scale_mixed": 8, "sigmoid_out": 20, "top_of_columns": 1,
+       "mix_columns": 20, "finish_mixed": 20, "scale_mixed": 8, "sigmoid_out": 20, "argmax_columns": 1,
        "moments": 4, "gram_block": 60}  # fmt: skip
-OF_DOUBLES = {"label_losses", "label_loss"}  # whatever the type of the data
 REGISTER = {"avx512": "zmm", "avx2": "ymm", "baseline": "xmm"}
 # vectors of 32 bytes at most
 SHORT = ("stream_two_blocks", "one_logits", "sparse_logits", "sparse_gradient", "tile_logits", "tile_gradient")
@@ -139,7 +138,6 @@ def functions():
 @pytest.mark.parametrize("isa", available_isas())
 @pytest.mark.parametrize("name", HOT)
 def test_hot_loops_are_vectors(functions, name, isa, real):
-    real = "double" if name in OF_DOUBLES else real
     # the compiler may have split or specialised a function: name_double_avx2.isra.0
     code = "\n".join(c for f, c in functions.items() if f.split(".")[0] == f"{name}_{real}_{isa}")
     assert code, f"no machine code of {name}_{real}_{isa}: was it inlined, or the extension stripped?"

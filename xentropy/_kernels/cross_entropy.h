@@ -1,6 +1,11 @@
-/* Rows of cross-entropy, whatever the target: of few classes in columns, of many row by row. A template: REAL is float or
- * double.
+/* Rows of cross-entropy, whatever the target: of few classes in columns, of many row by row.
  */
+#ifndef XENTROPY_CROSS_ENTROPY_H
+#define XENTROPY_CROSS_ENTROPY_H
+
+#include "losses.h"
+#include "soft_targets.h"
+#include "softmax.h"
 
 #define FEW_CLASSES 24 /* up to here, a lane is a row */
 #define LOGIT_ROWS 64  /* rows of a user's logits that are worked on at a time */
@@ -62,12 +67,12 @@ static double XE(row_losses)(const xe_target *t, ptrdiff_t first, ptrdiff_t n, c
             const REAL *z_r = z + r * z_stride;
             if ((r - done) % group == 0)
                 for (ptrdiff_t i = r; i < r + group && i < stop; i++)
-                    tops[i - r] = XE(top_of_row)(z + i * z_stride, width);
+                    tops[i - r] = XE(row_max)(z + i * z_stride, width);
             const REAL top = tops[(r - done) % group];
             b->rest[r] = b->gap[r] = 0.0;
             if (t->sample_weight && t->sample_weight[first + r] == 0.0) continue;
             const double rest = XE(exp_wide)(z_r, width, top, e ? e + r * e_row : NULL, e_step, &b->end, ahead);
-            b->rest[r] = RUNS_OUT(rest) ? XE(rest_again)(z_r, width, top) : rest;
+            b->rest[r] = RUNS_OUT(rest) ? XE(recompute_rest)(z_r, width, top) : rest;
             if (plain)
                 b->gap[r] = (double)top - (double)z_r[t->labels[first + r]];
             else
@@ -95,7 +100,7 @@ static double XE(row_losses)(const xe_target *t, ptrdiff_t first, ptrdiff_t n, c
         for (ptrdiff_t r = done; e && r < stop; r++) {
             REAL *e_r = e + r * e_row;
             if (t->sample_weight && t->sample_weight[first + r] == 0.0)
-                for (ptrdiff_t k = 0; k < width; k += VL, e_r += e_step) XE(store_some)(e_r, XE(all)(0), width - k);
+                for (ptrdiff_t k = 0; k < width; k += VL, e_r += e_step) XE(store_n)(e_r, XE(set1)(0), width - k);
             else if (plain)
                 XE(scale_row)(width, e_r, e_step, t->labels[first + r], r, b);
         }
@@ -113,9 +118,9 @@ static double XE(softmax_rows)(XE_ROWS_ARGS(REAL))
     const ptrdiff_t K = target->n_classes;
     const double *s = target->sample_weight;
     if (target->loss.kind != xe_kind_cross_entropy)
-        return XE(xe_softmax_rows)(target, first, n_rows, z, grad, row_loss);
+        return XE(phi_softmax_rows)(target, first, n_rows, z, grad, row_loss);
     XE(block) b;
-    XE(carve)(scratch, N, &b);
+    XE(init_block)(scratch, N, &b);
     double sum = 0.0;
     for (ptrdiff_t done = 0; done < n_rows; done += N) {
         const ptrdiff_t n = n_rows - done < N ? n_rows - done : N, i = first + done;
@@ -132,3 +137,5 @@ static double XE(softmax_rows)(XE_ROWS_ARGS(REAL))
     }
     return sum;
 }
+
+#endif

@@ -1,14 +1,18 @@
 /* The fused pass over dense X: a block of rows -> its logits -> their losses -> its share of the gradient, while the
- * block is in cache. A template: REAL is float or double.
+ * block is in cache.
  *
  *     Z = X W^T + b,   G = dL/dZ,   grad_W = G^T X,   grad_b = sum_i g_i
  *
  * Three shapes of it: dense_one.h, dense_few.h and dense_many.h. Here is what they share: the order of the coefficients,
  * blocks of rows, and the tile of the gradient.
  */
+#ifndef XENTROPY_DENSE_H
+#define XENTROPY_DENSE_H
+
+#include "cross_entropy.h"
 
 /* To sum across lanes takes less than to turn X up to DOTTED outputs; with vectors of 16 bytes, for all. */
-#if XE_BYTES > 16
+#if XE_TRANSPOSES
 #define DOTTED 3
 #else
 #define DOTTED FEW_CLASSES
@@ -88,7 +92,7 @@ typedef struct {
 
 /* Memory is busy only while somebody asks for it, so the loops over a block ask for the next one, `lines` cache lines
  * at a time: half of it during the logits, half of it during the gradient. */
-XE_INLINE const char *XE(fetch)(const char *ahead, ptrdiff_t lines)
+XE_INLINE const char *XE(prefetch)(const char *ahead, ptrdiff_t lines)
 {
     XE_UNROLL
     for (ptrdiff_t i = 0; i < lines; i++) XE_PREFETCH(ahead + 64 * i);
@@ -104,7 +108,7 @@ static XE(rows) XE(dense_block)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n
     const ptrdiff_t d = p->n_features, stride = XE(padded)(d), size = p->x_is_float ? sizeof(float) : sizeof(double);
     const double *s = p->target.sample_weight;
     const char *x = (const char *)p->x + first * d * size;
-    int in_place = p->x_is_float == XE_IS_FLOAT && !p->shift && (XE_BYTES > 16 ? d >= VL : stride == d);
+    int in_place = p->x_is_float == XE_IS_FLOAT && !p->shift && (XE_MASKED_LOADS ? d >= VL : stride == d);
     for (ptrdiff_t r = 0; s && r < n_rows; r++) in_place &= s[first + r] != 0.0;
     const ptrdiff_t share = size > (ptrdiff_t)sizeof(REAL) ? 2 : 1;
     const XE(rows) here = {(const REAL *)(const void *)x, d, d, x + n_rows * d * size, share};
@@ -133,7 +137,7 @@ static void XE(copy_rows)(const xe_linear *p, ptrdiff_t first, ptrdiff_t begin, 
         } else if (p->x_is_float == XE_IS_FLOAT) {
             const REAL *x = (const REAL *)p->x + at;
             for (; j + VL <= stop; j += VL) XE(store)(row + j, XE(load)(x + j));
-            if (j < stop) XE(store)(row + j, XE(load_some)(x + j, stop - j));
+            if (j < stop) XE(store)(row + j, XE(load_n)(x + j, stop - j));
         } else if (p->x_is_float) {
             const float *x = (const float *)p->x + at;
             for (; j < stop; j++) row[j] = (REAL)x[j];
@@ -147,8 +151,8 @@ static void XE(copy_rows)(const xe_linear *p, ptrdiff_t first, ptrdiff_t begin, 
 }
 
 /* Of n vectors in each row, so many rows ask for lines of the next block together: for half as many as they lie in. */
-#define ASKING(n) (XE_BYTES == 64 ? 1 : (n) > 4 ? 2 : (n) > 2 ? 4 : (n) > 1 ? 8 : 16)
-#define HALF_LINES(n) (((n) * ASKING(n) * (XE_BYTES ? XE_BYTES : 8) + 127) / 128)
+#define ASKING(n) (XE_BYTES >= 64 ? 1 : (n) > 4 ? 2 : (n) > 2 ? 4 : (n) > 1 ? 8 : 16)
+#define HALF_LINES(n) (((n) * ASKING(n) * XE_BYTES + 127) / 128)
 
 /* ---- the gradient: n_k outputs by n_v vectors of features stay in registers while the rows go by ----
  *
@@ -164,22 +168,22 @@ XE_INLINE const char *XE(gradient_tile)(const int n_k, const int n_v, const REAL
     XE_UNROLL
     for (int k = 0; k < n_k; k++)
         XE_UNROLL
-        for (int v = 0; v < n_v; v++) acc[k][v] = XE(all)(0);
+        for (int v = 0; v < n_v; v++) acc[k][v] = XE(set1)(0);
     for (ptrdiff_t r = 0; r < n_rows; r++, x += x_stride, g += g_row) {
         V x_v[8];
-        if (r % ASKING(n_v) == 0) ahead = XE(fetch)(ahead, lines);
+        if (r % ASKING(n_v) == 0) ahead = XE(prefetch)(ahead, lines);
         XE_UNROLL
         for (int v = 0; v < n_v; v++) x_v[v] = XE(load)(x + (v < n_v - 1 ? v * VL : last));
         XE_UNROLL
         for (int k = 0; k < n_k; k++) {
-            const V g_k = XE(all)(g[k * g_class]);
+            const V g_k = XE(set1)(g[k * g_class]);
             XE_UNROLL
             for (int v = 0; v < n_v; v++) acc[k][v] += g_k * x_v[v];
         }
     }
     if (counted)
         XE_UNROLL
-        for (int k = 0; k < n_k; k++) acc[k][n_v - 1] = XE(without)(acc[k][n_v - 1], counted);
+        for (int k = 0; k < n_k; k++) acc[k][n_v - 1] = XE(zero_n)(acc[k][n_v - 1], counted);
     XE_UNROLL
     for (int k = 0; k < n_k; k++)
         XE_UNROLL
@@ -204,11 +208,11 @@ XE_INLINE void XE(panel_gradient)(const int n_k, ptrdiff_t n_v, const REAL *x, p
 static void XE(intercept_gradient)(ptrdiff_t R, ptrdiff_t n_rows, const REAL *g, ptrdiff_t g_stride, double *to)
 {
     for (ptrdiff_t k = 0; k < R; k++, g += g_stride) {
-        V sum = XE(all)(0);
+        V sum = XE(set1)(0);
         ptrdiff_t r = 0;
         for (; r + VL <= n_rows; r += VL) sum += XE(load)(g + r);
-        if (r < n_rows) sum += XE(load_some)(g + r, n_rows - r);
-        to[k] += (double)XE(sum)(sum);
+        if (r < n_rows) sum += XE(load_n)(g + r, n_rows - r);
+        to[k] += (double)XE(reduce_add)(sum);
     }
 }
 
@@ -245,3 +249,5 @@ static void XE(keep_losses)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, co
 {
     if (p->row_loss) memcpy(p->row_loss + first, b->loss, (size_t)n * sizeof(double));
 }
+
+#endif

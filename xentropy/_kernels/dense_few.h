@@ -2,33 +2,28 @@
  * so that no lane is wasted on a row of 3 or 10 classes. Up to DOTTED outputs they are dot products along the features;
  * with more, a lane is a row there too, for which X is turned.
  */
+#ifndef XENTROPY_DENSE_FEW_H
+#define XENTROPY_DENSE_FEW_H
 
-/* Tiles that fit the register file: 32 registers of AVX-512 and arm64, 16 of AVX2 and SSE2. A tile of the gradient has
- * n outputs and v vectors of features: TILE(n, v). A tile of logits of turned X has as many outputs as registers hold
- * beside features of X, and two vectors of rows where there is room, for which a coefficient is then loaded once. */
-#if XE_BYTES == 64 || defined(__aarch64__)
-#define MAX_OUTPUTS 12
-#define GRADIENT_TILES                                                                                             \
-    TILE(1, 8) TILE(2, 8) TILE(3, 6) TILE(4, 5) TILE(5, 4) TILE(6, 4) TILE(7, 3) TILE(8, 3) TILE(9, 2) TILE(10, 2) \
-    TILE(11, 2) TILE(12, 2)
-#elif XE_BYTES == 32
-#define MAX_OUTPUTS 6
-#define GRADIENT_TILES TILE(1, 8) TILE(2, 4) TILE(3, 4) TILE(4, 3) TILE(5, 2) TILE(6, 2)
-#else
-#define MAX_OUTPUTS 4
-#define GRADIENT_TILES TILE(1, 6) TILE(2, 4) TILE(3, 3) TILE(4, 2)
-#endif
-#if XE_BYTES == 64
-#define STRIP 12
-#define STRIP_VECTORS(n_k) ((n_k) <= (XE_IS_FLOAT ? 10 : 6) ? 2 : 1)
-#define STRIPS TILE(4) TILE(5) TILE(6) TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12)
-#elif XE_BYTES == 32
-#define STRIP 6
-#define STRIPS TILE(3) TILE(4) TILE(5) TILE(6)
-#define ASKED 16 /* features of the rows of a strip that ask for lines of the next block together */
-#endif
-/* features of some rows, as they are and turned, and of W that stay in L1 together */
-#define DEPTH ((XE_BYTES == 32 ? 1024 : 2048) / (ptrdiff_t)sizeof(REAL))
+#include "dense.h"
+#include "sigmoid.h"
+
+/* A tile of the gradient has n outputs and as many vectors of features as there are registers for. It has MAX_OUTPUTS at
+ * most, beside which two vectors fit. A strip, the tile of logits of transposed X, has as many outputs, and as its rows two
+ * vectors where there is room: a coefficient is then loaded once for both. */
+#define MAX_OUTPUTS (XE_TILE / 2 - 2)
+#define TILE_VECTORS(n) (XE_TILE / ((n) + 1) < 8 ? XE_TILE / ((n) + 1) : 8)
+#define STRIP MAX_OUTPUTS
+#define LEAST_STRIP ((STRIP + 1) / 2 < DOTTED + 1 ? (STRIP + 1) / 2 : DOTTED + 1)
+#define EACH_TILE TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12)
+/* X is transposed in registers for each strip where a strip mostly holds all outputs; else once, into memory. */
+#define IN_REGISTERS (XE_REGISTERS >= 32)
+#define STRIP_VECTORS(n) (!IN_REGISTERS || (n) <= (XE_IS_FLOAT ? 10 : 6) ? 2 : 1)
+#define STEPS 16 /* features of the rows of a strip whose steps prefetch lines of the next block together */
+/* features of some rows, of these transposed into memory, and of W that stay in L1 together */
+#define DEPTH ((XE_TRANSPOSES && !IN_REGISTERS ? 1024 : 2048) / (ptrdiff_t)sizeof(REAL))
+
+_Static_assert(MAX_OUTPUTS <= 12, "EACH_TILE and the accumulators of a tile end at 12");
 
 /* ---- logits of few outputs: dot products of ROWS rows with n_k rows of W ---- */
 
@@ -41,7 +36,7 @@ XE_INLINE const char *XE(dot_tile)(const int n_k, ptrdiff_t lines, XE(rows) x, c
     XE_UNROLL
     for (int k = 0; k < n_k; k++)
         XE_UNROLL
-        for (int r = 0; r < ROWS; r++) acc[k][r] = XE(all)(0);
+        for (int r = 0; r < ROWS; r++) acc[k][r] = XE(set1)(0);
     for (ptrdiff_t j = from; j < whole; j += VL) {
         V w_k[3];
         XE_UNROLL
@@ -53,7 +48,7 @@ XE_INLINE const char *XE(dot_tile)(const int n_k, ptrdiff_t lines, XE(rows) x, c
             XE_UNROLL
             for (int k = 0; k < n_k; k++) acc[k][r] += x_r * w_k[k];
         }
-        ahead = XE(fetch)(ahead, lines);
+        ahead = XE(prefetch)(ahead, lines);
     }
     if (whole < d) {
         V w_k[3];
@@ -61,13 +56,13 @@ XE_INLINE const char *XE(dot_tile)(const int n_k, ptrdiff_t lines, XE(rows) x, c
         for (int k = 0; k < n_k; k++) w_k[k] = XE(load)(w + k * w_stride + whole);
         XE_UNROLL
         for (int r = 0; r < ROWS; r++) {
-            const V x_r = XE(load_some)(x.x + row[r] + whole, d - whole);
+            const V x_r = XE(load_n)(x.x + row[r] + whole, d - whole);
             XE_UNROLL
             for (int k = 0; k < n_k; k++) acc[k][r] += x_r * w_k[k];
         }
     }
     XE_UNROLL
-    for (int k = 0; k < n_k; k++) XE(sums)(acc[k], intercept ? intercept + k : NULL, z + k * z_stride);
+    for (int k = 0; k < n_k; k++) XE(reduce_rows)(acc[k], intercept ? intercept + k : NULL, z + k * z_stride);
     return ahead;
 }
 
@@ -77,12 +72,12 @@ XE_INLINE const char *XE(dot_rows)(ptrdiff_t R, XE(rows) x, const ptrdiff_t *row
                                    const REAL *w, ptrdiff_t w_stride, const REAL *intercept, REAL *z,
                                    ptrdiff_t stride, const char *ahead)
 {
-    enum { HALF = (ROWS * (XE_BYTES ? XE_BYTES : 8) + 127) / 128, EIGHTH = (HALF + 3) / 4 };
+    enum { HALF = (ROWS * XE_BYTES + 127) / 128, EIGHTH = (HALF + 3) / 4 };
 #define TILE(n_k, lines) \
     XE(dot_tile)(n_k, x.share * (lines), x, row, from, to, w, w_stride, intercept, z, stride, ahead)
     if (R == 2) return TILE(2, HALF);
     if (R == 3) return TILE(3, HALF);
-#if DOTTED > 3
+#if !XE_TRANSPOSES
     for (; R > 0; R -= 3, w += 3 * w_stride, z += 3 * stride, intercept += intercept ? 3 : 0)
         ahead = R == 1 ? TILE(1, EIGHTH) : R == 2 ? TILE(2, EIGHTH) : TILE(3, EIGHTH);
 #endif
@@ -90,25 +85,25 @@ XE_INLINE const char *XE(dot_rows)(ptrdiff_t R, XE(rows) x, const ptrdiff_t *row
     return ahead;
 }
 
-#if DOTTED < FEW_CLASSES
+#if XE_TRANSPOSES
 /* ---- logits of a few outputs: a lane is a row, so X is turned ----
  *
  * Registers hold a strip of outputs. Where that is mostly all of them, X is turned as it is used; otherwise once, into
  * `panel` (to - from, 2 VL), for two vectors of rows and all strips.
  * w (d, w_stride); z (n_k, z_stride) starts at the intercepts, or goes on where they are NULL. */
-#if XE_BYTES == 64
-XE_INLINE void XE(turned_step)(const int n_k, const int n_v, ptrdiff_t n, const REAL *x, const ptrdiff_t *row,
+#if IN_REGISTERS
+XE_INLINE void XE(transposed_step)(const int n_k, const int n_v, ptrdiff_t n, const REAL *x, const ptrdiff_t *row,
                                const REAL *w, ptrdiff_t w_stride, V acc[STRIP][2])
 {
-    V x_v[2][TURN];
+    V x_v[2][TRANSPOSED];
     XE_UNROLL
-    for (int v = 0; v < n_v; v++) XE(turn)(x, row + v * VL, n, x_v[v]);
+    for (int v = 0; v < n_v; v++) XE(transpose)(x, row + v * VL, n, x_v[v]);
     XE_UNROLL
-    for (int c = 0; c < TURN; c++, w += w_stride) {
+    for (int c = 0; c < TRANSPOSED; c++, w += w_stride) {
         if (c >= n) break;
         XE_UNROLL
         for (int k = 0; k < n_k; k++) {
-            const V w_k = XE(all)(w[k]);
+            const V w_k = XE(set1)(w[k]);
             XE_UNROLL
             for (int v = 0; v < n_v; v++) acc[k][v] += x_v[v][c] * w_k;
         }
@@ -119,20 +114,20 @@ XE_INLINE const char *XE(strip_logits)(const int n_k, const int n_v, XE(rows) x,
                                        ptrdiff_t to, const REAL *w, ptrdiff_t w_stride, const REAL *intercept, REAL *z,
                                        ptrdiff_t z_stride, const char *ahead)
 {
-    const int lines = n_v * (int)(VL * TURN * (ptrdiff_t)sizeof(REAL) / 128); /* half of those of a step: see fetch */
+    const int lines = n_v * (int)(VL * TRANSPOSED * (ptrdiff_t)sizeof(REAL) / 128); /* half of those of a step: see fetch */
     V acc[STRIP][2];
     XE_UNROLL
     for (int k = 0; k < n_k; k++)
         XE_UNROLL
         for (int v = 0; v < n_v; v++)
-            acc[k][v] = intercept ? XE(all)(intercept[k]) : XE(load)(z + k * z_stride + v * VL);
+            acc[k][v] = intercept ? XE(set1)(intercept[k]) : XE(load)(z + k * z_stride + v * VL);
     ptrdiff_t j = from;
-    for (; j + TURN <= to; j += TURN) {
-        XE(turned_step)(n_k, n_v, TURN, x.x + j, row, w + j * w_stride, w_stride, acc);
-        ahead = XE(fetch)(ahead, lines);
-        if (x.share > 1) ahead = XE(fetch)(ahead, lines);
+    for (; j + TRANSPOSED <= to; j += TRANSPOSED) {
+        XE(transposed_step)(n_k, n_v, TRANSPOSED, x.x + j, row, w + j * w_stride, w_stride, acc);
+        ahead = XE(prefetch)(ahead, lines);
+        if (x.share > 1) ahead = XE(prefetch)(ahead, lines);
     }
-    if (j < to) XE(turned_step)(n_k, n_v, to - j, x.x + j, row, w + j * w_stride, w_stride, acc);
+    if (j < to) XE(transposed_step)(n_k, n_v, to - j, x.x + j, row, w + j * w_stride, w_stride, acc);
     XE_UNROLL
     for (int k = 0; k < n_k; k++)
         XE_UNROLL
@@ -141,7 +136,7 @@ XE_INLINE const char *XE(strip_logits)(const int n_k, const int n_v, XE(rows) x,
 }
 
 /* all outputs of two vectors of rows, of which n exist; each strip of outputs asks for the same of the next block */
-XE_INLINE const char *XE(turned_rows)(ptrdiff_t R, ptrdiff_t n, XE(rows) x, const ptrdiff_t *row, ptrdiff_t from,
+XE_INLINE const char *XE(transposed_rows)(ptrdiff_t R, ptrdiff_t n, XE(rows) x, const ptrdiff_t *row, ptrdiff_t from,
                                       ptrdiff_t to, const REAL *w, const REAL *intercept, REAL *z, ptrdiff_t stride,
                                       REAL *panel, const char *ahead)
 {
@@ -154,13 +149,14 @@ XE_INLINE const char *XE(turned_rows)(ptrdiff_t R, ptrdiff_t n, XE(rows) x, cons
         REAL *z_k = z + k * stride;
         asked = ahead;
         switch (R * (s + 1) / n_strips - k) {
-#define TILE(n_k)                                                                                              \
-    case n_k:                                                                                                  \
-        for (ptrdiff_t r = 0; r < 2 * VL && r < n; r += STRIP_VECTORS(n_k) * VL)                               \
-            asked = XE(strip_logits)(n_k, STRIP_VECTORS(n_k), x, row + r, from, to, w + k, R, start, z_k + r,  \
-                                     stride, asked);                                                           \
+#define TILE(n_k)                                                                                             \
+    case n_k:                                                                                                 \
+        if (n_k < LEAST_STRIP || n_k > STRIP) break;                                                          \
+        for (ptrdiff_t r = 0; r < 2 * VL && r < n; r += STRIP_VECTORS(n_k) * VL)                              \
+            asked = XE(strip_logits)(n_k, STRIP_VECTORS(n_k), x, row + r, from, to, w + k, R, start, z_k + r, \
+                                     stride, asked);                                                          \
         break;
-            STRIPS
+            EACH_TILE
 #undef TILE
         }
     }
@@ -168,14 +164,14 @@ XE_INLINE const char *XE(turned_rows)(ptrdiff_t R, ptrdiff_t n, XE(rows) x, cons
 }
 #else
 /* panel (n, 2 VL): its column i is row i, n features from x + row[i] on, i < VL */
-XE_INLINE void XE(turn_rows)(const REAL *x, const ptrdiff_t *row, ptrdiff_t n, REAL *panel)
+XE_INLINE void XE(transpose_rows)(const REAL *x, const ptrdiff_t *row, ptrdiff_t n, REAL *panel)
 {
-    for (ptrdiff_t j = 0; j < n; j += TURN) {
+    for (ptrdiff_t j = 0; j < n; j += TRANSPOSED) {
         const ptrdiff_t left = n - j;
-        V x_v[TURN];
-        XE(turn)(x + j, row, left, x_v);
+        V x_v[TRANSPOSED];
+        XE(transpose)(x + j, row, left, x_v);
         XE_UNROLL
-        for (int c = 0; c < TURN; c++) XE(store)(panel + (j + c) * 2 * VL, x_v[c]);
+        for (int c = 0; c < TRANSPOSED; c++) XE(store)(panel + (j + c) * 2 * VL, x_v[c]);
     }
 }
 
@@ -188,15 +184,15 @@ XE_INLINE const char *XE(strip_logits)(const int n_k, ptrdiff_t n, const REAL *p
     for (int k = 0; k < n_k; k++)
         XE_UNROLL
         for (int v = 0; v < 2; v++)
-            acc[k][v] = intercept ? XE(all)(intercept[k]) : XE(load)(z + k * z_stride + v * VL);
+            acc[k][v] = intercept ? XE(set1)(intercept[k]) : XE(load)(z + k * z_stride + v * VL);
     for (ptrdiff_t j = 0; j < n; j++, panel += 2 * VL, w += w_stride) {
         V x_0 = XE(load)(panel), x_1 = XE(load)(panel + VL);
         XE_KEEP(x_0);
         XE_KEEP(x_1);
-        if (j % ASKED == 0) ahead = XE(fetch)(ahead, lines);
+        if (j % STEPS == 0) ahead = XE(prefetch)(ahead, lines);
         XE_UNROLL
         for (int k = 0; k < n_k; k++) {
-            const V w_k = XE(all)(w[k]);
+            const V w_k = XE(set1)(w[k]);
             acc[k][0] += x_0 * w_k;
             acc[k][1] += x_1 * w_k;
         }
@@ -209,22 +205,24 @@ XE_INLINE const char *XE(strip_logits)(const int n_k, ptrdiff_t n, const REAL *p
 }
 
 /* all outputs of two vectors of rows */
-XE_INLINE const char *XE(turned_rows)(ptrdiff_t R, ptrdiff_t n, XE(rows) x, const ptrdiff_t *row, ptrdiff_t from,
+XE_INLINE const char *XE(transposed_rows)(ptrdiff_t R, ptrdiff_t n, XE(rows) x, const ptrdiff_t *row, ptrdiff_t from,
                                       ptrdiff_t to, const REAL *w, const REAL *intercept, REAL *z, ptrdiff_t stride,
                                       REAL *panel, const char *ahead)
 {
-    const ptrdiff_t n_strips = (R + STRIP - 1) / STRIP, half = x.share * ASKED * 2 * XE_BYTES / 128;
+    const ptrdiff_t n_strips = (R + STRIP - 1) / STRIP, half = x.share * STEPS * 2 * XE_BYTES / 128;
     (void)n;
-    for (ptrdiff_t v = 0; v < 2; v++) XE(turn_rows)(x.x + from, row + v * VL, to - from, panel + v * VL);
+    for (ptrdiff_t v = 0; v < 2; v++) XE(transpose_rows)(x.x + from, row + v * VL, to - from, panel + v * VL);
     for (ptrdiff_t s = 0; s < n_strips; s++) {
         const ptrdiff_t k = R * s / n_strips;
         const REAL *start = intercept ? intercept + k : NULL, *w_k = w + from * R + k;
         switch (R * (s + 1) / n_strips - k) {
-#define TILE(n_k)                                                                                           \
-    case n_k:                                                                                               \
-        ahead = XE(strip_logits)(n_k, to - from, panel, w_k, R, start, z + k * stride, stride, half / n_strips, ahead); \
+#define TILE(n_k)                                                                                                 \
+    case n_k:                                                                                                     \
+        if (n_k < LEAST_STRIP || n_k > STRIP) break;                                                              \
+        ahead = XE(strip_logits)(n_k, to - from, panel, w_k, R, start, z + k * stride, stride, half / n_strips,   \
+                                 ahead);                                                                          \
         break;
-            STRIPS
+            EACH_TILE
 #undef TILE
         }
     }
@@ -243,8 +241,8 @@ XE_HOT void XE(few_logits)(const xe_linear *p, ptrdiff_t first, XE(rows) x, ptrd
     const ptrdiff_t d = R <= DOTTED ? x.n_features : p->n_features; /* where X is turned, W has no padding */
     const REAL *w = p->packed, *intercept = w + XE(n_packed)(p);
     const char *ahead = x.ahead;
-#if DOTTED < FEW_CLASSES
-    _Alignas(64) REAL panel[XE_BYTES == 64 ? 1 : 4 * DEPTH * VL];
+#if XE_TRANSPOSES
+    _Alignas(64) REAL panel[IN_REGISTERS ? 1 : 4 * DEPTH * VL];
 #endif
     for (ptrdiff_t from = 0; from == 0 || from < d; from += DEPTH) {
         const ptrdiff_t to = d - from < 2 * DEPTH ? d : from + DEPTH, copied = to < d ? to : x.n_features;
@@ -253,9 +251,9 @@ XE_HOT void XE(few_logits)(const xe_linear *p, ptrdiff_t first, XE(rows) x, ptrd
             ptrdiff_t row[MOST];
             for (ptrdiff_t i = 0; i < step; i++) row[i] = (r + i < n_rows ? r + i : n_rows - 1) * x.stride;
             if (x.x == copy) XE(copy_rows)(p, first, r, r + step < n_rows ? r + step : n_rows, from, copied, copy);
-#if DOTTED < FEW_CLASSES
+#if XE_TRANSPOSES
             if (R > DOTTED)
-                ahead = XE(turned_rows)(R, n_rows - r, x, row, from, to, w, start, z + r, stride, panel, ahead);
+                ahead = XE(transposed_rows)(R, n_rows - r, x, row, from, to, w, start, z + r, stride, panel, ahead);
             else
 #endif
                 ahead = XE(dot_rows)(R, x, row, from, to, w, w_stride, start, z + r, stride, ahead);
@@ -296,11 +294,13 @@ XE_HOT void XE(few_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, c
     for (ptrdiff_t s = 0; s < n_strips; s++) {
         const ptrdiff_t k = R * s / n_strips, n_k = R * (s + 1) / n_strips - k;
         switch (n_k) {
-#define TILE(n, v)                                                                                               \
-    case n:                                                                                                      \
-        ahead = XE(gradient_strip)(n, v, x, g + k * g_stride, g_stride, n_rows, to + k * stride, stride, n_strips, ahead); \
+#define TILE(n)                                                                                                     \
+    case n:                                                                                                         \
+        if (n > MAX_OUTPUTS) break;                                                                                 \
+        ahead = XE(gradient_strip)(n, TILE_VECTORS(n), x, g + k * g_stride, g_stride, n_rows, to + k * stride, stride, \
+                                   n_strips, ahead);                                                                \
         break;
-            GRADIENT_TILES
+            EACH_TILE
 #undef TILE
         }
     }
@@ -337,13 +337,13 @@ static double XE(column_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_t
     double sum;
     if (R < p->target.n_classes) {
         sum = XE(sigmoid_rows)(&p->target, first, n, z, g, XE(losses_of)(p, first));
-        XE(drop_tiny)(g, n, b);
+        XE(flush_tiny)(g, n, b);
     } else if (p->target.loss.kind == xe_kind_cross_entropy) {
         sum = XE(column_losses)(&p->target, first, n, z, g, z_rows, stride, 1, b);
         XE(keep_losses)(p, first, n, b);
     } else {
         XE(columns_to_rows)(z, stride, n, R, R, z_rows);
-        sum = XE(xe_softmax_rows)(&p->target, first, n, z_rows, g_rows, XE(losses_of)(p, first));
+        sum = XE(phi_softmax_rows)(&p->target, first, n, z_rows, g_rows, XE(losses_of)(p, first));
         XE(rows_to_columns)(g_rows, n, R, R, NULL, g, stride);
     }
     return sum;
@@ -353,8 +353,8 @@ static double XE(few_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, v
 {
     const ptrdiff_t stride = XE(block_stride)(p), R = p->n_outputs;
     XE(block) b;
-    REAL *z = (REAL *)XE(carve)(scratch, stride, &b), *g = z + R * stride, *rows = g + R * stride;
-    XE(no_denormals)(&b);
+    REAL *z = (REAL *)XE(init_block)(scratch, stride, &b), *g = z + R * stride, *rows = g + R * stride;
+    XE(flush_denormals)(&b);
     REAL *z_rows = rows + stride * XE(padded)(p->n_features), *g_rows = z_rows + R * stride;
     double sum = 0.0;
     for (ptrdiff_t first = begin; first < end; first += p->block_rows) {
@@ -368,3 +368,5 @@ static double XE(few_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, v
     }
     return sum;
 }
+
+#endif

@@ -1,4 +1,8 @@
 /* Dense X and many outputs: logits are a blocked matrix product, a lane being a class, kept row after row. */
+#ifndef XENTROPY_DENSE_MANY_H
+#define XENTROPY_DENSE_MANY_H
+
+#include "dense.h"
 
 /* ---- logits of many outputs: ROWS rows, n_v vectors of classes, features broadcast ---- */
 
@@ -17,7 +21,7 @@ XE_INLINE void XE(panel_tile)(const int n_v, XE(rows) x, const ptrdiff_t *row, p
         for (int v = 0; v < n_v; v++) w_v[v] = XE(load)(w + v * VL);
         XE_UNROLL
         for (int r = 0; r < ROWS; r++) {
-            const V x_r = XE(all)(x.x[row[r] + j]);
+            const V x_r = XE(set1)(x.x[row[r] + j]);
             XE_UNROLL
             for (int v = 0; v < n_v; v++) acc[r][v] += x_r * w_v[v];
         }
@@ -62,7 +66,7 @@ XE_HOT void XE(many_logits)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, RE
 XE_HOT void XE(many_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, const REAL *g, ptrdiff_t g_tile,
                               REAL *x_tile, double *to)
 {
-    enum { MOST = XE_BYTES == 64 ? 8 : 4, N_K = VL < MOST ? VL : MOST }; /* N_K by PANEL registers */
+    enum { MOST = XE_REGISTERS / 4, N_K = VL < MOST ? VL : MOST }; /* N_K by PANEL accumulators */
     const ptrdiff_t d = x.n_features, columns = XE(padded)(p->n_outputs), stride = XE(padded)(p->n_features);
     const ptrdiff_t n_tiles = (p->n_outputs + N_K - 1) / N_K * ((d + PANEL * VL - 1) / (PANEL * VL));
     const ptrdiff_t lines = n_rows * p->n_features * (p->x_is_float ? sizeof(float) : sizeof(double)) / 64;
@@ -74,7 +78,7 @@ XE_HOT void XE(many_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, 
         for (ptrdiff_t r = 0; r < n_rows; r++)
             for (ptrdiff_t v = 0; v < width; v += VL)
                 XE(store)(x_tile + r * width + v, n - v >= VL ? XE(load)(x.x + r * x.stride + j + v)
-                                                              : XE(load_some)(x.x + r * x.stride + j + v, n - v));
+                                                              : XE(load_n)(x.x + r * x.stride + j + v, n - v));
         for (ptrdiff_t k = 0; k < p->n_outputs; k += N_K) {
             for (ptrdiff_t i = 0; i < share; i++, ahead += 64) XE_PREFETCH(ahead);
             const REAL *g_k = g + k / VL * g_tile + k % VL;
@@ -85,7 +89,7 @@ XE_HOT void XE(many_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, 
         }
     }
     for (ptrdiff_t k = 0; k < columns; k += VL, g += g_tile) {
-        V sum = XE(all)(0);
+        V sum = XE(set1)(0);
         for (ptrdiff_t r = 0; r < n_rows; r++) sum += XE(load)(g + r * VL);
         XE(wide_store)(to + columns * stride + k, sum, 1);
     }
@@ -105,7 +109,7 @@ XE_HOT void XE(many_input_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff
         REAL *to = (REAL *)p->grad_x + (first + r) * d;
         for (ptrdiff_t j = 0; j < d; j++) {
             V acc[N];
-            for (int i = 0; i < N; i++) acc[i] = XE(all)(0);
+            for (int i = 0; i < N; i++) acc[i] = XE(set1)(0);
             for (ptrdiff_t q = 0; q < n_panels; q++) {
                 const ptrdiff_t k = XE(panel)(p->n_outputs, q), width = XE(panel)(p->n_outputs, q + 1) - k;
                 const REAL *w = (const REAL *)p->packed + k * d + j * width;
@@ -114,7 +118,7 @@ XE_HOT void XE(many_input_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff
                     for (int i = 0; i < N; i++) acc[i] += w_v * XE(load)(g_row[i] + (k + v) / VL * g_tile);
                 }
             }
-            for (ptrdiff_t i = 0; i < n; i++) to[i * d + j] = XE(sum)(acc[i]);
+            for (ptrdiff_t i = 0; i < n; i++) to[i * d + j] = XE(reduce_add)(acc[i]);
         }
     }
 }
@@ -123,8 +127,8 @@ static double XE(many_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, 
 {
     const ptrdiff_t stride = XE(block_stride)(p), R = p->n_outputs, columns = XE(padded)(R);
     XE(block) b;
-    REAL *z = (REAL *)XE(carve)(scratch, stride, &b), *g = z + columns * stride, *rows = g + columns * stride;
-    XE(no_denormals)(&b);
+    REAL *z = (REAL *)XE(init_block)(scratch, stride, &b), *g = z + columns * stride, *rows = g + columns * stride;
+    XE(flush_denormals)(&b);
     REAL *x_tile = rows + stride * XE(padded)(p->n_features);
     REAL *z_rows = x_tile + stride * PANEL * VL, *g_rows = z_rows + R * stride;
     double sum = 0.0;
@@ -140,14 +144,16 @@ static double XE(many_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, 
         } else {
             for (ptrdiff_t r = 0; r < n; r++)
                 memcpy(z_rows + r * R, z + r * columns, (size_t)R * sizeof(REAL));
-            sum += XE(xe_softmax_rows)(&p->target, first, n, z_rows, g_rows, XE(losses_of)(p, first));
+            sum += XE(phi_softmax_rows)(&p->target, first, n, z_rows, g_rows, XE(losses_of)(p, first));
             for (ptrdiff_t k = 0; k < columns; k += VL)
                 for (ptrdiff_t r = 0; r < n; r++)
                     XE(store)(g + k * n + r * VL, R - k >= VL ? XE(load)(g_rows + r * R + k)
-                                                              : XE(load_some)(g_rows + r * R + k, R - k));
+                                                              : XE(load_n)(g_rows + r * R + k, R - k));
         }
         XE(many_gradient)(p, x, n, g, g_tile, x_tile, grad);
         if (p->grad_x) XE(many_input_gradient)(p, first, n, g, g_tile);
     }
     return sum;
 }
+
+#endif

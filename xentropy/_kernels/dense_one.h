@@ -7,6 +7,10 @@
  * rows of its block go by, and for each of these a tile of the stream does. Vectors are short because half of the longer
  * ones would lie in two cache lines.
  */
+#ifndef XENTROPY_DENSE_ONE_H
+#define XENTROPY_DENSE_ONE_H
+
+#include "dense_few.h"
 
 /* In a tile: more would spill where there are 16 registers, and were no faster where there are 32. */
 #define MOST_VECTORS 10
@@ -30,13 +34,13 @@ typedef struct {
 /* a vector of a tile, of which `left` lanes exist where it is not whole */
 XE_INLINE H XE(vector_at)(const int whole, const REAL *p, ptrdiff_t left)
 {
-    return whole ? XE(load_short)(p) : XE(load_some_short)(p, left);
+    return whole ? XE(load_short)(p) : XE(load_n_short)(p, left);
 }
 
 /* x w of a tile */
 XE_INLINE V XE(tile_dot)(const int n_v, const int n_whole, const REAL *x, const H *w, ptrdiff_t left)
 {
-    H even = XE(all_short)(0), odd = even;
+    H even = XE(set1_short)(0), odd = even;
     XE_UNROLL
     for (int v = 0; v < n_v; v++) {
         const H x_v = XE(vector_at)(v < n_whole, x + v * HL, left);
@@ -45,14 +49,14 @@ XE_INLINE V XE(tile_dot)(const int n_v, const int n_whole, const REAL *x, const 
         else
             even += x_v * w[v];
     }
-    return XE(joined)(even, odd);
+    return XE(join)(even, odd);
 }
 
 /* sum += g x of a tile */
 XE_INLINE void XE(tile_sum)(const int n_v, const int n_whole, const REAL *x, REAL g, ptrdiff_t left, H *sum)
 {
     XE_UNROLL
-    for (int v = 0; v < n_v; v++) sum[v] += XE(all_short)(g) * XE(vector_at)(v < n_whole, x + v * HL, left);
+    for (int v = 0; v < n_v; v++) sum[v] += XE(set1_short)(g) * XE(vector_at)(v < n_whole, x + v * HL, left);
 }
 
 /* z, for n_rows rows and on to the end of the last vector, which repeats the last row */
@@ -66,7 +70,7 @@ XE_HOT void XE(one_logits)(const xe_linear *p, ptrdiff_t first, XE(rows) x, ptrd
             XE(copy_rows)(p, first, r, r + ROWS < n_rows ? r + ROWS : n_rows, 0, x.n_features, copy);
         for (ptrdiff_t i = 0; i < ROWS; i++) {
             const REAL *x_i = x.x + (r + i < n_rows ? r + i : n_rows - 1) * x.stride;
-            H even = XE(all_short)(0), odd = even;
+            H even = XE(set1_short)(0), odd = even;
             ptrdiff_t j = 0;
             for (; j + 2 * HL <= n; j += 2 * HL) {
                 XE_PREFETCH((const char *)(x_i + j) + STREAM_NEAR);
@@ -75,10 +79,10 @@ XE_HOT void XE(one_logits)(const xe_linear *p, ptrdiff_t first, XE(rows) x, ptrd
             }
             if (j < whole) even += XE(load_short)(x_i + j) * XE(load_short)(w + j);
             if (whole < n)
-                odd += XE(load_some_short)(x_i + whole, n - whole) * XE(load_some_short)(w + whole, n - whole);
-            z_r[i] = XE(joined)(even, odd);
+                odd += XE(load_n_short)(x_i + whole, n - whole) * XE(load_n_short)(w + whole, n - whole);
+            z_r[i] = XE(join)(even, odd);
         }
-        XE(sums)(z_r, intercept, z + r);
+        XE(reduce_rows)(z_r, intercept, z + r);
     }
 }
 
@@ -86,14 +90,14 @@ XE_HOT void XE(one_logits)(const xe_linear *p, ptrdiff_t first, XE(rows) x, ptrd
  * `width` before the end, and leaves out what the one before it has counted. */
 XE_INLINE void XE(one_stream)(const int n_v, const int single, const XE(two_blocks) * b)
 {
-    const ptrdiff_t d = XE_BYTES > 16 ? b->p->n_features : XE(padded)(b->p->n_features); /* what is read of a row */
+    const ptrdiff_t d = XE_MASKED_LOADS ? b->p->n_features : XE(padded)(b->p->n_features); /* what is read of a row */
     const ptrdiff_t width = n_v * HL, n_tiles = single ? 1 : (d + width - 1) / width;
     const ptrdiff_t counted = single ? 0 : n_tiles * width - d, left = d - (n_v - 1) * HL;
     const int is_copied = b->x.x == b->copy, n_whole = single ? n_v - 1 : n_v;
     const int n_lines = (n_v * (int)sizeof(H) + 63) / 64;
     const REAL *x = b->x.x, *w = b->p->packed, *intercept = w + XE(n_packed)(b->p);
     ptrdiff_t row = 0, tile = 0; /* of the stream */
-    V z[ROWS], z_row = XE(all)(0);
+    V z[ROWS], z_row = XE(set1)(0);
     H last_w[MOST_VECTORS];
     XE_UNROLL
     for (int v = 0; v < n_v; v++) last_w[v] = XE(vector_at)(v < n_whole, w + (single ? 0 : d - width) + v * HL, left);
@@ -108,12 +112,12 @@ XE_INLINE void XE(one_stream)(const int n_v, const int single, const XE(two_bloc
         const REAL *before = b->before.x + from;
         H sum[MOST_VECTORS];
         XE_UNROLL
-        for (int v = 0; v < n_v; v++) sum[v] = XE(all_short)(0);
+        for (int v = 0; v < n_v; v++) sum[v] = XE(set1_short)(0);
         for (ptrdiff_t r = 0; r < b->n_rows; r++, before += b->before.stride) {
             const int last = single || tile == n_tiles - 1;
             const ptrdiff_t at = single ? 0 : last ? d - width : tile * width;
             if (!is_copied) {
-                XE(fetch)((const char *)(x + at) + STREAM_AHEAD, n_lines);
+                XE(prefetch)((const char *)(x + at) + STREAM_AHEAD, n_lines);
             } else if (tile == 0 && row % ROWS == 0) {
                 XE(copy_rows)(b->p, b->first, row, row + ROWS, 0, b->x.n_features, b->copy);
             }
@@ -129,8 +133,8 @@ XE_INLINE void XE(one_stream)(const int n_v, const int single, const XE(two_bloc
             tile++;
             if (!last) continue;
             z[row % ROWS] = z_row;
-            z_row = XE(all)(0), tile = 0, row++, x += b->x.stride;
-            if (row % ROWS == 0) XE(sums)(z, intercept, b->z + row - ROWS);
+            z_row = XE(set1)(0), tile = 0, row++, x += b->x.stride;
+            if (row % ROWS == 0) XE(reduce_rows)(z, intercept, b->z + row - ROWS);
         }
         if (counted && t == n_tiles - 1) {
             REAL lanes[MOST_VECTORS * HL];
@@ -164,9 +168,9 @@ static double XE(one_output_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t
 {
     const ptrdiff_t stride = XE(block_stride)(p), d = XE(padded)(p->n_features);
     XE(block) block;
-    REAL *z = (REAL *)XE(carve)(scratch, stride, &block), *g = z + stride, *copy = g + stride, *other = copy + stride * d;
+    REAL *z = (REAL *)XE(init_block)(scratch, stride, &block), *g = z + stride, *copy = g + stride, *other = copy + stride * d;
     REAL *z_rows = other + stride * d, *g_rows = z_rows + stride;
-    XE(no_denormals)(&block);
+    XE(flush_denormals)(&block);
     XE(rows) before = {0};
     ptrdiff_t n_before = 0;
     double sum = 0.0;
@@ -190,3 +194,5 @@ static double XE(one_output_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t
     if (n_before) XE(few_gradient)(p, before, n_before, g, stride, grad);
     return sum;
 }
+
+#endif

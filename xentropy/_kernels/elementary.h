@@ -1,6 +1,13 @@
-/* exp, the sigmoid and logarithms of vectors. A template: REAL is float or double. The coefficients are those of
- * tools/generate_coefficients.py, the bounds those that tests/test_simd.py measures.
+/* exp, the sigmoid and logarithms of vectors. A template: see isa.h. tools/generate_coefficients.py computes the
+ * coefficients, and tests/test_simd.py measures the bounds.
  */
+#ifndef REAL
+#include "vectors.h"
+#else
+
+#define XE_COEFFICIENTS_(name, real) XE_##name##_##real
+#define XE_COEFFICIENTS__(name, real) XE_COEFFICIENTS_(name, real)
+#define XE_COEFFICIENTS(name) XE_COEFFICIENTS__(name, REAL)
 
 /* ---- exp ---- */
 
@@ -27,7 +34,7 @@ XE_INLINE XE(exp_end) XE(exp_ends)(const int denormals)
     enum { DIGITS = MANTISSA + 2 };
     const REAL n = denormals ? -BIAS - DIGITS : -BIAS;
     const REAL scale = denormals ? (REAL)1 / (REAL)((uint64_t)1 << DIGITS) : 1;
-    return (XE(exp_end)){XE(all)(n / (REAL)XE_COEFFICIENTS(LOG2E)), XE(all)(MAGIC - n), XE(all)(scale)};
+    return (XE(exp_end)){XE(set1)(n / (REAL)XE_COEFFICIENTS(LOG2E)), XE(set1)(MAGIC - n), XE(set1)(scale)};
 }
 
 #define EXPS 4 /* vectors, at most, that `exps_to` takes */
@@ -40,12 +47,12 @@ XE_INLINE void XE(exps_to)(const XE(exp_end) *end, V *x, const int n_vectors)
     V shifted[EXPS], p[EXPS];
     XE_UNROLL
     for (int i = 0; i < n_vectors; i++) {
-#if XE_BYTES != 64
-        x[i] = XE(larger)(end->lowest, x[i]); /* NaN stays NaN */
+#if !XE_SCALEF
+        x[i] = XE(max)(end->lowest, x[i]); /* NaN stays NaN */
 #endif
         shifted[i] = x[i] * (REAL)XE_COEFFICIENTS(LOG2E) + end->shift;
     }
-#if XE_BYTES == 64
+#if XE_SCALEF
     M vanishes[EXPS];
     XE_UNROLL
     for (int i = 0; i < n_vectors; i++) vanishes[i] = XE(less)(x[i], end->lowest);
@@ -54,7 +61,7 @@ XE_INLINE void XE(exps_to)(const XE(exp_end) *end, V *x, const int n_vectors)
     for (int i = 0; i < n_vectors; i++) {
         const V n = shifted[i] - end->shift; /* x / log 2, to the nearest integer */
         x[i] = (x[i] - n * (REAL)XE_COEFFICIENTS(LN2_HIGH)) - n * (REAL)XE_COEFFICIENTS(LN2_LOW);
-        p[i] = XE(all)(poly[0]);
+        p[i] = XE(set1)(poly[0]);
     }
     XE_UNROLL
     for (size_t j = 1; j < sizeof poly / sizeof *poly; j++)
@@ -70,10 +77,8 @@ XE_INLINE void XE(exps_to)(const XE(exp_end) *end, V *x, const int n_vectors)
 #endif
     XE_UNROLL
     for (int i = 0; i < n_vectors; i++) {
-#if XE_BYTES == 64 && XE_IS_FLOAT
-        x[i] = (V)_mm512_maskz_scalef_ps((__mmask16)~vanishes[i], (__m512)p[i], (__m512)(shifted[i] - end->shift));
-#elif XE_BYTES == 64
-        x[i] = (V)_mm512_maskz_scalef_pd((__mmask8)~vanishes[i], (__m512d)p[i], (__m512d)(shifted[i] - end->shift));
+#if XE_SCALEF
+        x[i] = XE(scalef_unless)(vanishes[i], p[i], shifted[i] - end->shift);
 #else
         /* the low bits of `shifted` hold n, and a left shift is all it takes: AVX2 has no arithmetic shift of 64-bit
          * lanes to the right */
@@ -99,10 +104,8 @@ XE_INLINE V XE(vexp)(V x)
 /* a b - c, where c is nearly a b: exact but for its own rounding */
 XE_INLINE V XE(product_less)(V a, V b, V c)
 {
-#if XE_BYTES == 64
-    return (V)_mm512_fmsub_pd((__m512d)a, (__m512d)b, (__m512d)c);
-#elif XE_BYTES == 32
-    return (V)_mm256_fmsub_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#if XE_FMSUB
+    return XE(fmsub)(a, b, c);
 #else
     /* T. J. Dekker, Numerische Mathematik 18 (1971): halves of 26 bits, whose products are exact */
     const BITS half = ~(BITS){0} << 27;
@@ -117,13 +120,13 @@ XE_INLINE V XE(product_less)(V a, V b, V c)
 XE_INLINE V XE(sigmoid_pair)(V x, V *other)
 {
     static const REAL poly[] = {XE_COEFFICIENTS(EXP_POLY)};
-    const V one = XE(all)(1);
+    const V one = XE(set1)(1);
     const XE(exp_end) end = XE(exp_ends)(1);
-    x = XE(larger)(end.lowest, x);
+    x = XE(max)(end.lowest, x);
     const V shifted = x * XE_COEFFICIENTS(LOG2E) + end.shift, n = shifted - end.shift;
     const V high = x - n * XE_COEFFICIENTS(LN2_HIGH), low = n * XE_COEFFICIENTS(LN2_LOW);
     const V r = high - low, r_lost = (high - r) - low;
-    V f = XE(all)(poly[0]);
+    V f = XE(set1)(poly[0]);
     for (size_t i = 1; i < sizeof poly / sizeof *poly; i++) f = f * r + poly[i];
     const V t = r * r * f, s = r + t, s_lost = (r - s) + t;
     const V p = one + s, p_lost = ((one - p) + s) + (s_lost + r_lost);
@@ -150,7 +153,7 @@ XE_INLINE V XE(log_reduce)(V u, V *k)
 {
     const uint64_t root = 0x3fe6a09e667f3bcd, bias = 1024; /* 1/sqrt(2); so that no exponent is below 0 */
     const BITS above = XE(to_bits)(u) + ((bias << 52) - root);
-    *k = XE(from_bits)((above >> 52) | XE(to_bits)(XE(all)(0x1p52))) - (0x1p52 + (double)bias);
+    *k = XE(from_bits)((above >> 52) | XE(to_bits)(XE(set1)(0x1p52))) - (0x1p52 + (double)bias);
     return XE(from_bits)((above & (((uint64_t)1 << 52) - 1)) + root) - 1.0;
 }
 
@@ -159,7 +162,7 @@ XE_INLINE V XE(log_sum)(V k, V f, V lost)
 {
     static const double poly[] = {XE_LOG_POLY};
     const V s = f / (2.0 + f), z = s * s;
-    V q = XE(all)(poly[0]);
+    V q = XE(set1)(poly[0]);
     for (size_t i = 1; i < sizeof poly / sizeof *poly; i++) q = q * z + poly[i];
     const V half = 0.5 * f * f;
     const V log_f = s * (half + z * q) + (k * XE_LN2_LOW_double + lost);
@@ -169,13 +172,13 @@ XE_INLINE V XE(log_sum)(V k, V f, V lost)
 /* Within 1 ulp for every x >= 0, denormals, inf and NaN included. */
 XE_INLINE V XE(log)(V x)
 {
-    const V zero = XE(all)(0.0);
-    const M denormal = XE(less)(x, XE(all)(0x1p-1022));
+    const V zero = XE(set1)(0.0);
+    const M denormal = XE(less)(x, XE(set1)(0x1p-1022));
     V k;
-    const V f = XE(log_reduce)(XE(where)(denormal, x * 0x1p54, x), &k);
-    const V log_x = XE(log_sum)(k - XE(where)(denormal, XE(all)(54.0), zero), f, x - x); /* NaN stays NaN */
-    const V at_end = XE(where)(XE(equal)(x, zero), XE(all)(-INFINITY), log_x);
-    return XE(where)(XE(equal)(x, XE(all)(INFINITY)), x, at_end);
+    const V f = XE(log_reduce)(XE(select)(denormal, x * 0x1p54, x), &k);
+    const V log_x = XE(log_sum)(k - XE(select)(denormal, XE(set1)(54.0), zero), f, x - x); /* NaN stays NaN */
+    const V at_end = XE(select)(XE(equal)(x, zero), XE(set1)(-INFINITY), log_x);
+    return XE(select)(XE(equal)(x, XE(set1)(INFINITY)), x, at_end);
 }
 
 /* Within 1 ulp for every x >= 0, inf and NaN included; inverse: 1 / (1 + x), which the caller needs too. */
@@ -184,14 +187,16 @@ XE_INLINE V XE(log1p_with)(V x, V inverse)
     const V u = 1.0 + x;
     V k;
     const V reduced = XE(log_reduce)(u, &k);
-    const M small = XE(equal)(k, XE(all)(0.0)); /* x is f itself, and nothing was rounded */
-    const V lost = XE(where)(small, XE(all)(0.0), (x - (u - 1.0)) * inverse); /* log(1 + x) - log u */
-    const V log_u = XE(log_sum)(k, XE(where)(small, x, reduced), lost);
-    return XE(where)(XE(equal)(x, XE(all)(INFINITY)), x, log_u);
+    const M small = XE(equal)(k, XE(set1)(0.0)); /* x is f itself, and nothing was rounded */
+    const V lost = XE(select)(small, XE(set1)(0.0), (x - (u - 1.0)) * inverse); /* log(1 + x) - log u */
+    const V log_u = XE(log_sum)(k, XE(select)(small, x, reduced), lost);
+    return XE(select)(XE(equal)(x, XE(set1)(INFINITY)), x, log_u);
 }
 
 XE_INLINE V XE(log1p)(V x)
 {
     return XE(log1p_with)(x, 1.0 / (1.0 + x));
 }
+#endif
+
 #endif

@@ -1,17 +1,19 @@
-/* Sums of w_i x_i x_i^T over rows of doubles: Gram matrices and Hessians. A template: REAL is what they are multiplied in.
+/* Sums of w_i x_i x_i^T over rows of doubles: Gram matrices and Hessians.
  *
  * GRAM_ROWS rows of sqrt(w) x at a time are packed, PANEL vectors of features side by side. A tile of their sum has such a
  * panel for its columns and BESIDE features for its rows; those that lie above the diagonal are left to the mirror.
  * (Half of the arithmetic, which a product of two matrices would not save; 1437 rows of 65 numbers took OpenBLAS's syrk
  * and the scaling before it twice as long, 3000 rows of 768 a fifth longer.)
  */
+#ifndef XENTROPY_GRAM_H
+#define XENTROPY_GRAM_H
+
+#include "dense.h"
+
 #define GRAM_ROWS ((ptrdiff_t)64) /* two panels of them lie in L1 */
-/* features beside PANEL vectors, as many as there are registers for; a panel is a multiple of them */
-#if defined(__aarch64__) && XE_BYTES
-#define BESIDE 6
-#else
-#define BESIDE (XE_BYTES == 64 ? 8 : XE_BYTES == 32 ? 4 : 3)
-#endif
+/* features beside PANEL vectors: as many as there are registers for, of which a panel is a multiple */
+#define FITTING (XE_TILE / PANEL - 1)
+#define BESIDE (PANEL * VL % FITTING ? 2 * PANEL : FITTING)
 #define MIRRORED ((ptrdiff_t)8) /* numbers of a cache line, and lines, that are turned together */
 
 _Static_assert(PANEL * VL % BESIDE == 0, "a tile of the sum lies in one panel");
@@ -89,3 +91,5 @@ static double XE(gram)(const double *x, ptrdiff_t n_rows, ptrdiff_t d, const dou
     XE(add_mirrored)(sum, d, to);
     return left;
 }
+
+#endif

@@ -1,5 +1,4 @@
-/* The loss of rows of logits, its gradient and its Hessian, for every loss phi. A template: REAL is float or double,
- * XE(name) adds the suffix.
+/* The loss of rows of logits, its gradient and its Hessian, for every loss phi.
  *
  *     L = sum_k a_k phi(l_k),   l_k = -log p_k = lse(z) - z_k
  *     dL/dz_j = S p_j - b_j,    b_k = a_k phi'(l_k),   S = sum_k b_k
@@ -8,6 +7,11 @@
  *     l_k = log1p(rest) + (z_m - z_k)      both terms >= 0, and log1p keeps a loss far below the rounding of 1
  *     p_m - 1 = -rest / (1 + rest)         so the gradient of a row that is nearly right keeps its digits
  */
+#ifndef XENTROPY_LOSSES_H
+#define XENTROPY_LOSSES_H
+
+#include "phi.h"
+#include "vectors.h"
 
 static inline ptrdiff_t XE(argmax)(const REAL *z, ptrdiff_t n)
 {
@@ -23,7 +27,7 @@ static double XE(exp_row)(const REAL *z, ptrdiff_t n, ptrdiff_t top, REAL *e)
     const REAL z_top = z[top];
     double rest = 0.0;
     for (ptrdiff_t k = 0; k < n; k++) {
-        const REAL ek = EXP(z[k] - z_top);
+        const REAL ek = XE_OF_FLOAT ? (REAL)expf((float)(z[k] - z_top)) : (REAL)exp((double)(z[k] - z_top));
         rest += k == top ? 0.0 : (double)ek;
         if (e) e[k] = ek;
     }
@@ -42,7 +46,7 @@ static void XE(fill)(REAL *to, ptrdiff_t n, REAL value)
 }
 
 /* y_k of row i */
-static inline double XE(asked)(const xe_target *t, ptrdiff_t i, ptrdiff_t k)
+static inline double XE(target_at)(const xe_target *t, ptrdiff_t i, ptrdiff_t k)
 {
     return t->labels ? (double)(t->labels[i] == k) : (double)((const REAL *)t->distribution)[i * t->n_classes + k];
 }
@@ -56,7 +60,7 @@ static inline double XE(row_weight)(const xe_target *t, ptrdiff_t i)
 /* a_k of row i. The smoothing mass is shared by the classes that are not masked by a logit of -inf. */
 static inline double XE(weight)(const xe_target *t, ptrdiff_t i, ptrdiff_t k, double row_weight, double share, REAL zk)
 {
-    const double asked = (1.0 - t->smoothing) * XE(asked)(t, i, k) + (zk == -INFINITY ? 0.0 : share);
+    const double asked = (1.0 - t->smoothing) * XE(target_at)(t, i, k) + (zk == -INFINITY ? 0.0 : share);
     return asked * (t->class_weight ? row_weight * t->class_weight[k] : row_weight);
 }
 
@@ -110,7 +114,7 @@ static double XE(softmax_mixed)(const xe_target *t, ptrdiff_t i, double row_weig
     return value + 0.0 * rest; /* a row whose classes weigh nothing still shows its NaN */
 }
 
-double XE(xe_softmax_rows)(XE_ROWS_ARGS(REAL))
+static double XE(phi_softmax_rows)(XE_ROWS_ARGS(REAL))
 {
     const ptrdiff_t n = target->n_classes;
     const int one_class = target->labels && target->smoothing == 0.0;
@@ -175,7 +179,7 @@ static void XE(softmax_hessian_row)(const xe_target *t, ptrdiff_t i, double row_
     }
 }
 
-void XE(xe_softmax_hessian)(XE_HESSIAN_ARGS(REAL))
+static void XE(phi_softmax_hessian)(XE_HESSIAN_ARGS(REAL))
 {
     const ptrdiff_t n = target->n_classes;
     for (ptrdiff_t r = 0; r < n_rows; r++) {
@@ -220,7 +224,7 @@ static inline XE(sigmoid) XE(sigmoid_row)(const xe_target *t, ptrdiff_t i, REAL 
     return XE(sigmoid_at)(&t->loss, XE(weight)(t, i, 1, s, share, 0), XE(weight)(t, i, 0, s, share, 0), (double)z);
 }
 
-double XE(xe_sigmoid_rows)(XE_ROWS_ARGS(REAL))
+static double XE(phi_sigmoid_rows)(XE_ROWS_ARGS(REAL))
 {
     double sum = 0.0;
     for (ptrdiff_t r = 0; r < n_rows; r++) {
@@ -232,13 +236,13 @@ double XE(xe_sigmoid_rows)(XE_ROWS_ARGS(REAL))
     return sum;
 }
 
-void XE(xe_sigmoid_hessian)(XE_HESSIAN_ARGS(REAL))
+static void XE(phi_sigmoid_hessian)(XE_HESSIAN_ARGS(REAL))
 {
     for (ptrdiff_t r = 0; r < n_rows; r++)
         out[r] = (REAL)(XE(sigmoid_row)(target, first + r, z[r]).hessian * (double)v[r]);
 }
 
-double XE(xe_binary)(XE_BINARY_ARGS(REAL))
+static double XE(phi_binary)(XE_BINARY_ARGS(REAL))
 {
     const double keep = 1.0 - target->smoothing, share = 0.5 * target->smoothing;
     const REAL *y = (const REAL *)target->y + first;
@@ -260,23 +264,4 @@ double XE(xe_binary)(XE_BINARY_ARGS(REAL))
     return sum;
 }
 
-void XE(xe_softmax)(const REAL *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int log, REAL *out)
-{
-    for (ptrdiff_t r = 0; r < n_rows; r++) {
-        const REAL *zr = z + r * n_classes;
-        REAL *o = out + r * n_classes;
-        const ptrdiff_t top = XE(argmax)(zr, n_classes);
-        const double z_top = zr[top];
-        if (!isfinite(z_top)) {
-            XE(fill)(o, n_classes, (REAL)NAN);
-            continue;
-        }
-        const double rest = XE(exp_row)(zr, n_classes, top, log ? NULL : o), tail = log1p(rest);
-        if (isnan(rest)) { /* a NaN that is not the top: no class of the row has a probability */
-            XE(fill)(o, n_classes, (REAL)NAN);
-            continue;
-        }
-        for (ptrdiff_t k = 0; k < n_classes; k++)
-            o[k] = log ? (REAL)(((double)zr[k] - z_top) - tail) : (REAL)((double)o[k] / (1.0 + rest));
-    }
-}
+#endif

@@ -1,4 +1,8 @@
-/* First and second moments of the columns of dense X, stored as REAL. A template: REAL is float or double. */
+/* First and second moments of the columns of dense X, stored as REAL. */
+#ifndef XENTROPY_MOMENTS_H
+#define XENTROPY_MOMENTS_H
+
+#include "vectors.h"
 
 /* the n columns of a row that make no vector */
 XE_HOT void XE(moments_of_few)(const REAL *x, double s, const double *center, ptrdiff_t n, double *first,
@@ -18,7 +22,7 @@ XE_HOT void XE(moments)(const REAL *x, const double *weight, const double *cente
     x += begin * d;
     for (ptrdiff_t i = begin; i < end; i++, x += d) {
         const double s = weight ? weight[i] : 1.0;
-        const VD s_v = XE_DOUBLE(all)(s);
+        const VD s_v = XE_DOUBLE(set1)(s);
         ptrdiff_t j = 0;
         if (s == 0.0) continue; /* it may hold NaN */
         for (; j + VLD <= d; j += VLD) {
@@ -29,3 +33,5 @@ XE_HOT void XE(moments)(const REAL *x, const double *weight, const double *cente
         if (j < d) XE(moments_of_few)(x + j, s, center + j, d - j, first + j, second + j);
     }
 }
+
+#endif

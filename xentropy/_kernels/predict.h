@@ -1,8 +1,15 @@
 /* Logits, probabilities, their logarithms or the most probable class: of a user's logits, or of a linear model, a block of
- * rows at a time. A template: REAL is float or double.
+ * rows at a time.
  *
  *     p_k = e_k / (1 + rest),   log p_k = (z_k - m) - log1p(rest)
  */
+#ifndef XENTROPY_PREDICT_H
+#define XENTROPY_PREDICT_H
+
+#include "dense_few.h"
+#include "dense_many.h"
+#include "dense_one.h"
+#include "sparse.h"
 
 /* z (K, stride) -> out (n, K); e (K, stride) and b are scratch. A row without a distribution becomes NaN. */
 static void XE(columns_out)(int kind, ptrdiff_t n_classes, ptrdiff_t n, const REAL *z, REAL *e, ptrdiff_t stride,
@@ -19,7 +26,7 @@ static void XE(columns_out)(int kind, ptrdiff_t n_classes, ptrdiff_t n, const RE
         for (ptrdiff_t r = 0; r < padded; r += VL) {
             const V scale = XE(load)(b->scale + r);
             V m = XE(load)(z + r);
-            for (ptrdiff_t k = 1; k < n_classes; k++) m = XE(larger)(XE(load)(z + k * stride + r), m);
+            for (ptrdiff_t k = 1; k < n_classes; k++) m = XE(max)(XE(load)(z + k * stride + r), m);
             for (ptrdiff_t k = 0; k < n_classes; k++) {
                 REAL *e_k = e + k * stride + r;
                 XE(store)(e_k, kind == XE_PROBABILITIES ? XE(load)(e_k) * scale
@@ -39,19 +46,19 @@ static void XE(row_out)(int kind, ptrdiff_t n_classes, const REAL *z, REAL *out)
         return;
     }
     const XE(exp_end) end = XE(exp_ends)(1);
-    const REAL top = XE(top_of_row)(z, n_classes);
+    const REAL top = XE(row_max)(z, n_classes);
     const double rest = XE(exp_wide)(z, n_classes, top, kind == XE_PROBABILITIES ? out : NULL, VL, &end,
                                      XE(ahead)(n_classes * (ptrdiff_t)sizeof(REAL)));
-    const V scale = XE(all)((REAL)(kind == XE_PROBABILITIES ? 1.0 / (1.0 + rest) : log1p(rest)));
-    const V m = XE(all)(top);
+    const V scale = XE(set1)((REAL)(kind == XE_PROBABILITIES ? 1.0 / (1.0 + rest) : log1p(rest)));
+    const V m = XE(set1)(top);
     for (ptrdiff_t k = 0; k < n_classes; k += VL) {
         const ptrdiff_t n = n_classes - k;
-        const V z_k = n >= VL ? XE(load)(z + k) : XE(load_some)(z + k, n), o_k = XE(load_some)(out + k, n);
+        const V z_k = n >= VL ? XE(load)(z + k) : XE(load_n)(z + k, n), o_k = XE(load_n)(out + k, n);
         const V p_k = kind == XE_PROBABILITIES ? o_k * scale : (z_k - m) - scale;
         if (n >= VL)
             XE(store)(out + k, p_k);
         else
-            XE(store_some)(out + k, p_k, n);
+            XE(store_n)(out + k, p_k, n);
     }
 }
 
@@ -61,7 +68,7 @@ static void XE(softmax)(const REAL *z, ptrdiff_t n_rows, ptrdiff_t n_classes, in
     _Alignas(64) char scratch[BLOCK_BYTES(N)];
     REAL columns[FEW_CLASSES * N], exps[FEW_CLASSES * N];
     XE(block) b;
-    XE(carve)(scratch, N, &b);
+    XE(init_block)(scratch, N, &b);
     if (n_classes > FEW_CLASSES) {
         for (ptrdiff_t r = 0; r < n_rows; r++) XE(row_out)(kind, n_classes, z + r * n_classes, out + r * n_classes);
         return;
@@ -82,18 +89,18 @@ XE_HOT void XE(sigmoid_out)(int kind, ptrdiff_t n, const REAL *z, REAL *columns,
         return;
     }
     for (ptrdiff_t r = 0; r < n; r += VLD) {
-        const VD z_r = XE(widen)(z + r), zero = XE_DOUBLE(all)(0.0), x = XE_DOUBLE(smaller)(-z_r, z_r);
+        const VD z_r = XE(widen)(z + r), zero = XE_DOUBLE(set1)(0.0), x = XE_DOUBLE(min)(-z_r, z_r);
         VD out0, out1;
         if (kind == XE_PROBABILITIES) {
             const XE_DOUBLE(mask) negative = XE_DOUBLE(less)(z_r, zero);
             VD large;
             const VD small = XE_DOUBLE(sigmoid_pair)(x, &large);
-            out0 = XE_DOUBLE(where)(negative, large, small);
-            out1 = XE_DOUBLE(where)(negative, small, large);
+            out0 = XE_DOUBLE(select)(negative, large, small);
+            out1 = XE_DOUBLE(select)(negative, small, large);
         } else {
             const VD tail = XE_DOUBLE(log1p)(XE_DOUBLE(vexp)(x));
-            out0 = -(tail + XE_DOUBLE(larger)(zero, z_r));
-            out1 = -(tail + XE_DOUBLE(larger)(zero, -z_r));
+            out0 = -(tail + XE_DOUBLE(max)(zero, z_r));
+            out1 = -(tail + XE_DOUBLE(max)(zero, -z_r));
         }
         XE(narrow)(columns + r, out0);
         XE(narrow)(columns + stride + r, out1);
@@ -102,17 +109,17 @@ XE_HOT void XE(sigmoid_out)(int kind, ptrdiff_t n, const REAL *z, REAL *columns,
 }
 
 /* z (K, stride) -> the class of each row's largest logit, the first of them */
-XE_HOT void XE(top_of_columns)(ptrdiff_t n_classes, ptrdiff_t n, const REAL *z, ptrdiff_t stride, ptrdiff_t *out)
+XE_HOT void XE(argmax_columns)(ptrdiff_t n_classes, ptrdiff_t n, const REAL *z, ptrdiff_t stride, ptrdiff_t *out)
 {
-    const V one = XE(all)(1);
+    const V one = XE(set1)(1);
     for (ptrdiff_t r = 0; r < n; r += VL) {
-        V best = XE(load)(z + r), top = XE(all)(0), class_k = top;
+        V best = XE(load)(z + r), top = XE(set1)(0), class_k = top;
         for (ptrdiff_t k = 1; k < n_classes; k++) {
             const V z_k = XE(load)(z + k * stride + r);
             const M above = XE(less)(best, z_k);
             class_k += one;
-            best = XE(where)(above, z_k, best);
-            top = XE(where)(above, class_k, top);
+            best = XE(select)(above, z_k, best);
+            top = XE(select)(above, class_k, top);
         }
         REAL lanes[VL];
         XE(store)(lanes, top);
@@ -121,7 +128,7 @@ XE_HOT void XE(top_of_columns)(ptrdiff_t n_classes, ptrdiff_t n, const REAL *z, 
 }
 
 /* the same of n rows of logits, or of one logit for class 1 of two */
-static void XE(top_of_rows)(int sigmoid, ptrdiff_t n_outputs, ptrdiff_t n, const REAL *z, ptrdiff_t row_stride,
+static void XE(argmax_rows)(int sigmoid, ptrdiff_t n_outputs, ptrdiff_t n, const REAL *z, ptrdiff_t row_stride,
                             ptrdiff_t *out)
 {
     for (ptrdiff_t r = 0; r < n; r++, z += row_stride) out[r] = sigmoid ? z[0] > 0 : XE(argmax)(z, n_outputs);
@@ -130,14 +137,14 @@ static void XE(top_of_rows)(int sigmoid, ptrdiff_t n_outputs, ptrdiff_t n, const
 /* Whether `height` times `width` numbers are finite, `stride` apart. */
 static int XE(are_finite)(const REAL *z, ptrdiff_t height, ptrdiff_t width, ptrdiff_t stride)
 {
-    const V zero = XE(all)(0);
+    const V zero = XE(set1)(0);
     V sum = zero; /* of 0 for each, or NaN */
     for (ptrdiff_t i = 0; i < height; i++, z += stride) {
         ptrdiff_t j = 0;
         for (; j + VL <= width; j += VL) sum += XE(load)(z + j) * zero;
-        if (j < width) sum += XE(load_some)(z + j, width - j) * zero;
+        if (j < width) sum += XE(load_n)(z + j, width - j) * zero;
     }
-    return XE(sum)(sum) == 0;
+    return XE(reduce_add)(sum) == 0;
 }
 
 /* Rows begin..end of a linear model into out (n_rows, K), or (n_rows, R) where logits are asked for; classes as ptrdiff_t
@@ -149,7 +156,7 @@ static int XE(linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptr
     const int by_class = !p->indptr && XE(is_few)(p); /* logits are (R, stride), not rows */
     const ptrdiff_t row = p->indptr ? XE(row_stride)(R) : by_class ? 1 : XE(padded)(R);
     XE(block) b;
-    REAL *z = (REAL *)XE(carve)(scratch, stride, &b), *e = z + stride * XE(padded)(R) + VL;
+    REAL *z = (REAL *)XE(init_block)(scratch, stride, &b), *e = z + stride * XE(padded)(R) + VL;
     REAL *rows = e + stride * XE(padded)(R) + VL;
     int finite = 1;
     for (ptrdiff_t first = begin; first < end; first += p->block_rows) {
@@ -172,9 +179,9 @@ static int XE(linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptr
         finite &= by_class ? XE(are_finite)(z, R, n, stride) : XE(are_finite)(z, n, R, row);
         if (kind == XE_CLASSES) {
             if (by_class && R == K)
-                XE(top_of_columns)(K, n, z, stride, (ptrdiff_t *)out + first);
+                XE(argmax_columns)(K, n, z, stride, (ptrdiff_t *)out + first);
             else
-                XE(top_of_rows)(R < K, R, n, z, row, (ptrdiff_t *)out + first);
+                XE(argmax_rows)(R < K, R, n, z, row, (ptrdiff_t *)out + first);
         } else if (R < K) {
             XE(sigmoid_out)(kind, n, z, e, stride, to);
         } else if (by_class) {
@@ -191,3 +198,5 @@ static int XE(linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptr
     }
     return finite;
 }
+
+#endif

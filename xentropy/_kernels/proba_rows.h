@@ -1,14 +1,18 @@
-/* Cross-entropy of rows of probabilities, and whether they are probabilities at all. A template: REAL is float or
- * double.
+/* Cross-entropy of rows of probabilities, and whether they are probabilities at all.
  *
  *     L_i = -sum_k t_ik log q_ik,   q = min(max(p, eps), 1 - eps),   0 log 0 = 0
  *
  * Rows are checked a block at a time, in vectors; only the rows of a block that fails are looked at one by one. That
  * first check passes no bad row, as far as sums in REAL can tell.
  */
+#ifndef XENTROPY_PROBA_ROWS_H
+#define XENTROPY_PROBA_ROWS_H
+
+#include "kernels.h"
+#include "vectors.h"
 
 /* row is the first of its kind, or came after one */
-static inline void XE(note)(ptrdiff_t *flaw, ptrdiff_t row)
+static inline void XE(record)(ptrdiff_t *flaw, ptrdiff_t row)
 {
     if (*flaw < 0) *flaw = row;
 }
@@ -29,7 +33,7 @@ XE_HOT int XE(rows_are_fine)(const REAL *p, ptrdiff_t n_rows, ptrdiff_t n_column
     const ptrdiff_t size = ROWS * n_columns, two_groups = 2 * size * (ptrdiff_t)sizeof(REAL);
     const ptrdiff_t ahead = two_groups > NEAREST ? two_groups : NEAREST;
     const REAL minus_one = -1;
-    const V zero = XE(all)(0), one = XE(all)(1), limit = XE(all)(tolerance);
+    const V zero = XE(set1)(0), one = XE(set1)(1), limit = XE(set1)(tolerance);
     const BITS move = quarter - 1 - XE(to_bits)(one);
     BITS seen = XE(to_bits)(zero);
     V n_off = zero;
@@ -40,31 +44,31 @@ XE_HOT int XE(rows_are_fine)(const REAL *p, ptrdiff_t n_rows, ptrdiff_t n_column
         const REAL *row = p + (r + ROWS <= n_rows ? r : n_rows - ROWS) * n_columns; /* a row may be seen twice */
         V sum[ROWS];
         XE_UNROLL
-        for (int i = 0; i < ROWS; i++) sum[i] = XE(load_some)(row + i * n_columns, n_columns);
+        for (int i = 0; i < ROWS; i++) sum[i] = XE(load_n)(row + i * n_columns, n_columns);
         ptrdiff_t k = VL;
         for (; k + VL <= n_columns; k += VL)
             XE_UNROLL
             for (int i = 0; i < ROWS; i++) sum[i] += XE(load)(row + i * n_columns + k);
         if (k < n_columns)
             XE_UNROLL
-            for (int i = 0; i < ROWS; i++) sum[i] += XE(load_some)(row + i * n_columns + k, n_columns - k);
-        XE(sums)(sum, &minus_one, off);
+            for (int i = 0; i < ROWS; i++) sum[i] += XE(load_n)(row + i * n_columns + k, n_columns - k);
+        XE(reduce_rows)(sum, &minus_one, off);
         XE_UNROLL
         for (int i = 0; i < WIDTH; i += VL) {
             const V off_i = XE(load)(off + i);
-            n_off += XE(where)(XE(less)(XE(larger)(off_i, -off_i), limit), zero, one);
+            n_off += XE(select)(XE(less)(XE(max)(off_i, -off_i), limit), zero, one);
         }
         for (k = 0; k + 2 * VL <= size; k += 2 * VL) {
             XE_PREFETCH((const char *)(row + k) + ahead);
             if (2 * sizeof(V) > 64) XE_PREFETCH((const char *)(row + k + VL) + ahead);
             seen |= (XE(to_bits)(XE(load)(row + k)) + move) | (XE(to_bits)(XE(load)(row + k + VL)) + move);
         }
-        for (; k < size; k += VL) seen |= XE(to_bits)(XE(load_some)(row + k, size - k)) + move;
+        for (; k < size; k += VL) seen |= XE(to_bits)(XE(load_n)(row + k, size - k)) + move;
     }
     XE(word) words[VL], any = 0;
     memcpy(words, &seen, sizeof seen);
     for (int i = 0; i < VL; i++) any |= words[i];
-    return XE(sum)(n_off) == 0 && any < quarter;
+    return XE(reduce_add)(n_off) == 0 && any < quarter;
 }
 
 static void XE(find_flaws)(const xe_proba *m, ptrdiff_t first, ptrdiff_t n_rows, xe_proba_flaws *flaws)
@@ -75,75 +79,73 @@ static void XE(find_flaws)(const xe_proba *m, ptrdiff_t first, ptrdiff_t n_rows,
         double sum = 0.0;
         for (ptrdiff_t k = 0; k < m->n_columns; k++) {
             sum += (double)row[k];
-            if (!(row[k] >= 0 && row[k] <= 1)) XE(note)(&flaws->outside, i);
+            if (!(row[k] >= 0 && row[k] <= 1)) XE(record)(&flaws->outside, i);
         }
-        if (m->n_columns > 1 && !(fabs(sum - 1.0) <= m->sum_tolerance)) XE(note)(&flaws->off_one, i);
+        if (m->n_columns > 1 && !(fabs(sum - 1.0) <= m->sum_tolerance)) XE(record)(&flaws->off_one, i);
     }
 }
 
-#if !XE_IS_FLOAT
-XE_INLINE V XE(clip)(V p, double eps)
+XE_INLINE VD XE(clip)(VD p, double eps)
 {
-    return XE(smaller)(XE(larger)(p, XE(all)(eps)), XE(all)(1.0 - eps));
+    return XE_DOUBLE(min)(XE_DOUBLE(max)(p, XE_DOUBLE(set1)(eps)), XE_DOUBLE(set1)(1.0 - eps));
 }
 
 /* -log q, or 0 where `asked` is 0, whatever p is */
-XE_INLINE V XE(neg_log)(V asked, V p, double eps)
+XE_INLINE VD XE(neg_log)(VD asked, VD p, double eps)
 {
-    const V zero = XE(all)(0.0), log_q = XE(log)(XE(clip)(p, eps));
-    return XE(where)(XE(equal)(asked, zero), zero, zero - log_q);
+    const VD zero = XE_DOUBLE(set1)(0.0), log_q = XE_DOUBLE(log)(XE(clip)(p, eps));
+    return XE_DOUBLE(select)(XE_DOUBLE(equal)(asked, zero), zero, zero - log_q);
 }
 
 /* The losses of rows that gave p to their labels, in whole vectors; a row of weight 0 has none. Returns their weighted
  * sum. */
 XE_HOT double XE(label_losses)(const double *weight, const double *p, ptrdiff_t n, double eps, double *loss)
 {
-    V sum = XE(all)(0.0);
-    for (ptrdiff_t r = 0; r < n; r += VL) {
-        const V s = XE(load)(weight + r), l = XE(neg_log)(s, XE(load)(p + r), eps);
-        XE(store)(loss + r, l);
+    VD sum = XE_DOUBLE(set1)(0.0);
+    for (ptrdiff_t r = 0; r < n; r += VLD) {
+        const VD s = XE_DOUBLE(load)(weight + r), l = XE(neg_log)(s, XE_DOUBLE(load)(p + r), eps);
+        XE_DOUBLE(store)(loss + r, l);
         sum += s * l;
     }
-    return XE(sum)(sum);
+    return XE_DOUBLE(reduce_add)(sum);
 }
 
 /* Only the sum, of whole vectors, where all weigh 1 and no product of GROUP numbers underflows: one logarithm for GROUP
  * of them. With Q their product and U = 1 - Q, both built without subtracting what is nearly equal, log(1 - U) is right
  * to a few units in the last place however near to 1 they all are. */
-enum { XE(GROUP) = 16 };
+#define GROUP 16
 XE_HOT double XE(label_loss)(const double *p, ptrdiff_t n, double eps)
 {
-    V sum = XE(all)(0.0);
+    VD sum = XE_DOUBLE(set1)(0.0);
     for (ptrdiff_t r = 0; r < n;) {
-        const ptrdiff_t stop = n - r < XE(GROUP) * VL ? n : r + XE(GROUP) * VL;
-        V product = XE(all)(1.0), rest = XE(all)(0.0), k;
-        for (; r < stop; r += VL) {
-            const V q = XE(clip)(XE(load)(p + r), eps);
+        const ptrdiff_t stop = n - r < GROUP * VLD ? n : r + GROUP * VLD;
+        VD product = XE_DOUBLE(set1)(1.0), rest = XE_DOUBLE(set1)(0.0), k;
+        for (; r < stop; r += VLD) {
+            const VD q = XE(clip)(XE_DOUBLE(load)(p + r), eps);
             rest += (1.0 - q) * product;
             product *= q;
         }
-        const V f = XE(log_reduce)(product, &k);
-        const M near_one = XE(equal)(k, XE(all)(0.0));
-        sum -= XE(log_sum)(k, XE(where)(near_one, -rest, f), XE(all)(0.0));
+        const VD f = XE_DOUBLE(log_reduce)(product, &k);
+        const XE_DOUBLE(mask) near_one = XE_DOUBLE(equal)(k, XE_DOUBLE(set1)(0.0));
+        sum -= XE_DOUBLE(log_sum)(k, XE_DOUBLE(select)(near_one, -rest, f), XE_DOUBLE(set1)(0.0));
     }
-    return XE(sum)(sum);
+    return XE_DOUBLE(reduce_add)(sum);
 }
-#endif
 
 /* -sum_k t_k log q_k */
 XE_HOT double XE(row_loss)(const REAL *t, const REAL *p, ptrdiff_t n_classes, double eps)
 {
-    VD sum = XE_DOUBLE(all)(0.0);
+    VD sum = XE_DOUBLE(set1)(0.0);
     for (ptrdiff_t k = 0; k < n_classes; k += VL) {
         double wide_t[VL], wide_p[VL];
-        XE(wide_store)(wide_t, XE(load_some)(t + k, n_classes - k), 0);
-        XE(wide_store)(wide_p, XE(load_some)(p + k, n_classes - k), 0);
+        XE(wide_store)(wide_t, XE(load_n)(t + k, n_classes - k), 0);
+        XE(wide_store)(wide_p, XE(load_n)(p + k, n_classes - k), 0);
         for (ptrdiff_t i = 0; i < VL; i += VLD) {
             const VD t_k = XE_DOUBLE(load)(wide_t + i);
-            sum += t_k * XE_DOUBLE(neg_log)(t_k, XE_DOUBLE(load)(wide_p + i), eps);
+            sum += t_k * XE(neg_log)(t_k, XE_DOUBLE(load)(wide_p + i), eps);
         }
     }
-    return XE_DOUBLE(sum)(sum);
+    return XE_DOUBLE(reduce_add)(sum);
 }
 
 static double XE(proba_rows)(const xe_proba *m, ptrdiff_t begin, ptrdiff_t end, double *row_loss, xe_proba_flaws *flaws)
@@ -168,10 +170,10 @@ static double XE(proba_rows)(const xe_proba *m, ptrdiff_t begin, ptrdiff_t end, 
             }
         } else {
             const ptrdiff_t unknown = (XE_IS_FLOAT ? xe_gather_float : xe_gather_double)(m, first, n, p_y);
-            if (unknown >= 0) XE(note)(&flaws->unknown_label, unknown);
+            if (unknown >= 0) XE(record)(&flaws->unknown_label, unknown);
             for (ptrdiff_t r = n; r < BLOCK; r++) weight[r] = 0.0, p_y[r] = 1.0; /* the last block */
-            total += only_sum && n == BLOCK ? XE_DOUBLE(label_loss)(p_y, n, eps)
-                                            : XE_DOUBLE(label_losses)(weight, p_y, n, eps, loss);
+            total += only_sum && n == BLOCK ? XE(label_loss)(p_y, n, eps)
+                                            : XE(label_losses)(weight, p_y, n, eps, loss);
         }
         if (row_loss) memcpy(row_loss + first, loss, (size_t)n * sizeof *loss);
     }
@@ -208,19 +210,19 @@ XE_HOT double XE(distribution_mass)(const REAL *y, ptrdiff_t n_rows, ptrdiff_t n
     double mass = 0.0;
     for (ptrdiff_t i = 0; i < n_rows; i++) {
         if (weight && weight[i] == 0.0) continue;
-        VD sum = XE_DOUBLE(all)(0.0);
+        VD sum = XE_DOUBLE(set1)(0.0);
         for (ptrdiff_t k = 0; k < n_classes; k += VL) {
-            const V y_k = XE(load_some)(y + i * n_classes + k, n_classes - k);
+            const V y_k = XE(load_n)(y + i * n_classes + k, n_classes - k);
             if (class_weight) {
                 double wide[VL];
                 XE(wide_store)(wide, y_k, 0);
                 for (ptrdiff_t j = 0; j < VL; j += VLD)
-                    sum += XE_DOUBLE(load)(wide + j) * XE_DOUBLE(load_some)(class_weight + k + j, n_classes - k - j);
+                    sum += XE_DOUBLE(load)(wide + j) * XE_DOUBLE(load_n)(class_weight + k + j, n_classes - k - j);
             } else {
                 sum += XE(fold)(y_k);
             }
         }
-        mass += (weight ? weight[i] : 1.0) * XE_DOUBLE(sum)(sum);
+        mass += (weight ? weight[i] : 1.0) * XE_DOUBLE(reduce_add)(sum);
     }
     return mass;
 }
@@ -228,15 +230,17 @@ XE_HOT double XE(distribution_mass)(const REAL *y, ptrdiff_t n_rows, ptrdiff_t n
 XE_HOT ptrdiff_t XE(in_unit_interval)(const REAL *y, ptrdiff_t n)
 {
     enum { BLOCK = 16 };
-    const V zero = XE(all)(0), one = XE(all)(1);
+    const V zero = XE(set1)(0), one = XE(set1)(1);
     ptrdiff_t known = 0;
     for (; known + BLOCK * VL <= n; known += BLOCK * VL) {
         V n_outside = zero;
         for (ptrdiff_t i = known; i < known + BLOCK * VL; i += VL) {
-            const V y_i = XE(load)(y + i), clipped = XE(smaller)(XE(larger)(y_i, zero), one);
-            n_outside += XE(where)(XE(equal)(y_i, clipped), zero, one);
+            const V y_i = XE(load)(y + i), clipped = XE(min)(XE(max)(y_i, zero), one);
+            n_outside += XE(select)(XE(equal)(y_i, clipped), zero, one);
         }
-        if (XE(sum)(n_outside) > 0) break;
+        if (XE(reduce_add)(n_outside) > 0) break;
     }
     return known;
 }
+
+#endif

@@ -1,11 +1,15 @@
-/* Cross-entropy of two classes in the sigmoid form, and of binary targets, in vectors. A template: REAL is float or
- * double.
+/* Cross-entropy of two classes in the sigmoid form, and of binary targets, in vectors.
  *
  * One logit z for class 1, q = exp(-|z|):
  *     L = s (a_1 softplus(-z) + a_0 softplus(z)),   dL/dz = s (a_0 sigmoid(z) - a_1 sigmoid(-z)),
  *     softplus(z) = log1p(q) + max(z, 0),           sigmoid(-|z|) = q / (1 + q)
  * (the form sigmoid(z) - y is 0 at z = 20 in float32). All but the weight s and the losses is REAL.
  */
+#ifndef XENTROPY_SIGMOID_H
+#define XENTROPY_SIGMOID_H
+
+#include "cross_entropy.h"
+
 typedef struct {
     const REAL *z, *a1, *a0; /* a0 NULL: 1 - a1 */
     const double *weight;    /* s, or NULL: `scale` */
@@ -17,17 +21,17 @@ typedef struct {
  * double can */
 XE_HOT void XE(far_from_zero)(const REAL *z, const REAL *a1, const REAL *a0, double *loss, REAL *g)
 {
-    const VD zero = XE_DOUBLE(all)(0.0);
+    const VD zero = XE_DOUBLE(set1)(0.0);
     for (ptrdiff_t i = 0; i < EXPS * VL; i += VLD) {
         const VD z_i = XE(widen)(z + i), l1 = XE(widen)(a1 + i), l0 = XE(widen)(a0 + i);
-        const VD least = XE_DOUBLE(smaller)(-z_i, z_i), q = XE_DOUBLE(vexp)(least);
-        const XE_DOUBLE(mask) far = XE_DOUBLE(less)(q, XE_DOUBLE(all)(LEAST_REST));
+        const VD least = XE_DOUBLE(min)(-z_i, z_i), q = XE_DOUBLE(vexp)(least);
+        const XE_DOUBLE(mask) far = XE_DOUBLE(less)(q, XE_DOUBLE(set1)(LEAST_REST));
         const XE_DOUBLE(mask) negative = XE_DOUBLE(less)(z_i, zero);
-        const VD right = XE_DOUBLE(where)(negative, l0, l1), wrong = XE_DOUBLE(where)(negative, l1, l0);
-        const VD far_loss = right * q + XE_DOUBLE(unless)(XE_DOUBLE(equal)(wrong, zero), wrong * (q - least));
+        const VD right = XE_DOUBLE(select)(negative, l0, l1), wrong = XE_DOUBLE(select)(negative, l1, l0);
+        const VD far_loss = right * q + XE_DOUBLE(andnot)(XE_DOUBLE(equal)(wrong, zero), wrong * (q - least));
         const VD slope = wrong - right * q; /* from the right class on */
-        XE_DOUBLE(store)(loss + i, XE_DOUBLE(where)(far, far_loss, XE_DOUBLE(load)(loss + i)));
-        XE(narrow)(g + i, XE_DOUBLE(where)(far, XE_DOUBLE(where)(negative, -slope, slope), XE(widen)(g + i)));
+        XE_DOUBLE(store)(loss + i, XE_DOUBLE(select)(far, far_loss, XE_DOUBLE(load)(loss + i)));
+        XE(narrow)(g + i, XE_DOUBLE(select)(far, XE_DOUBLE(select)(negative, -slope, slope), XE(widen)(g + i)));
     }
 }
 
@@ -36,13 +40,13 @@ XE_INLINE VD XE(sigmoid_vectors)(const XE(two_classes) * t, ptrdiff_t r, REAL *g
 {
     static const REAL poly[] = {XE_COEFFICIENTS(LOG1P_POLY)};
     const XE(exp_end) end = XE(exp_ends)(!XE_IS_FLOAT);
-    const V zero = XE(all)(0);
+    const V zero = XE(set1)(0);
     V q[EXPS], large[EXPS], s[EXPS], square[EXPS], series[EXPS];
     double losses[EXPS * VL];
     XE_UNROLL
     for (int i = 0; i < EXPS; i++) {
         const V z = XE(load)(t->z + r + i * VL);
-        q[i] = XE(smaller)(-z, z);
+        q[i] = XE(min)(-z, z);
     }
     XE(exps_to)(&end, q, EXPS);
     XE_UNROLL
@@ -50,8 +54,8 @@ XE_INLINE VD XE(sigmoid_vectors)(const XE(two_classes) * t, ptrdiff_t r, REAL *g
         /* one division for 1 / (1 + q) and for s = q / (2 + q): log1p(q) = log((1 + s) / (1 - s)) */
         const V u = q[i] + (REAL)1, v = q[i] + (REAL)2, inverse = (REAL)1 / (u * v);
         large[i] = v * inverse, s[i] = q[i] * (u * inverse);
-        const V square_root = XE(larger)(XE(all)((REAL)0x1p-40), s[i]); /* next to 2, not left to underflow */
-        square[i] = square_root * square_root, series[i] = XE(all)(poly[0]);
+        const V square_root = XE(max)(XE(set1)((REAL)0x1p-40), s[i]); /* next to 2, not left to underflow */
+        square[i] = square_root * square_root, series[i] = XE(set1)(poly[0]);
     }
     XE_UNROLL
     for (size_t j = 1; j < sizeof poly / sizeof *poly; j++)
@@ -65,12 +69,12 @@ XE_INLINE VD XE(sigmoid_vectors)(const XE(two_classes) * t, ptrdiff_t r, REAL *g
         const V tail = s[i] * (series[i] * square[i] + (REAL)2), small = q[i] * large[i];
         const M negative = XE(less)(z, zero);
         /* 0 * inf = 0 */
-        const V up = XE(unless)(XE(equal)(a0, zero), XE(larger)(zero, z));
-        const V down = XE(unless)(XE(equal)(a1, zero), XE(larger)(zero, -z));
-        const V p0 = XE(where)(negative, large[i], small), p1 = XE(where)(negative, small, large[i]);
+        const V up = XE(andnot)(XE(equal)(a0, zero), XE(max)(zero, z));
+        const V down = XE(andnot)(XE(equal)(a1, zero), XE(max)(zero, -z));
+        const V p0 = XE(select)(negative, large[i], small), p1 = XE(select)(negative, small, large[i]);
         XE(store)(g + i * VL, a0 * p1 - a1 * p0);
         XE(wide_store)(losses + i * VL, (a0 + a1) * tail + (a0 * up + a1 * down), 0);
-        far |= XE(less)(q[i], XE(all)((REAL)LEAST_REST));
+        far |= XE(less)(q[i], XE(set1)((REAL)LEAST_REST));
     }
     if (XE_IS_FLOAT && XE(any)(far)) {
         REAL a0[EXPS * VL];
@@ -79,13 +83,13 @@ XE_INLINE VD XE(sigmoid_vectors)(const XE(two_classes) * t, ptrdiff_t r, REAL *g
     }
     XE_UNROLL
     for (int i = 0; i < EXPS; i++) {
-        const V weight = t->weight ? XE(load)(t->weight_real + r + i * VL) : XE(all)((REAL)t->scale);
+        const V weight = t->weight ? XE(load)(t->weight_real + r + i * VL) : XE(set1)((REAL)t->scale);
         XE(store)(g + i * VL, XE(load)(g + i * VL) * weight);
     }
-    VD sum = XE_DOUBLE(all)(0.0);
+    VD sum = XE_DOUBLE(set1)(0.0);
     XE_UNROLL
     for (ptrdiff_t i = 0; i < EXPS * VL; i += VLD) {
-        const VD weight = t->weight ? XE_DOUBLE(load)(t->weight + r + i) : XE_DOUBLE(all)(t->scale);
+        const VD weight = t->weight ? XE_DOUBLE(load)(t->weight + r + i) : XE_DOUBLE(set1)(t->scale);
         const VD l = XE_DOUBLE(load)(losses + i) * weight;
         if (loss) XE_DOUBLE(store)(loss + i, l);
         sum += l;
@@ -99,7 +103,7 @@ XE_HOT double XE(sigmoid_losses)(const XE(two_classes) * rows, ptrdiff_t n, REAL
     enum { N = EXPS * VL };
     const XE(two_classes) t = *rows;
     REAL unused[N];
-    VD sum = XE_DOUBLE(all)(0.0);
+    VD sum = XE_DOUBLE(set1)(0.0);
     ptrdiff_t r = 0;
     for (; r + N <= n; r += N) sum += XE(sigmoid_vectors)(&t, r, g ? g + r : unused, loss ? loss + r : NULL);
     if (r < n) {
@@ -115,7 +119,7 @@ XE_HOT double XE(sigmoid_losses)(const XE(two_classes) * rows, ptrdiff_t n, REAL
         if (g) memcpy(g + r, last_g, m * sizeof(REAL));
         if (loss) memcpy(loss + r, last_loss, m * sizeof(double));
     }
-    return XE_DOUBLE(sum)(sum);
+    return XE_DOUBLE(reduce_add)(sum);
 }
 
 /* A block of what is asked for, where it is not what the caller has. */
@@ -125,7 +129,7 @@ typedef struct {
 } XE(two_block);
 
 /* the weights of n rows, rows i..i + n of a target in runs of `run`; what a row of weight 0 holds is not looked at */
-static void XE(weigh_two)(XE(two_classes) * t, const double *s, ptrdiff_t i, ptrdiff_t run, ptrdiff_t n,
+static void XE(apply_weights)(XE(two_classes) * t, const double *s, ptrdiff_t i, ptrdiff_t run, ptrdiff_t n,
                           XE(two_block) * b)
 {
     for (ptrdiff_t r = 0; r < n; r++) b->weight[r] = t->scale * (run == 1 ? s[i + r] : s[(i + r) / run]);
@@ -142,7 +146,7 @@ static double XE(sigmoid_rows)(XE_ROWS_ARGS(REAL))
     const double keep = 1.0 - target->smoothing, share = 0.5 * target->smoothing, *w = target->class_weight;
     const double w0 = w ? target->scale * w[0] : 1.0, w1 = w ? target->scale * w[1] : 1.0;
     if (target->loss.kind != xe_kind_cross_entropy)
-        return XE(xe_sigmoid_rows)(target, first, n_rows, z, grad, row_loss);
+        return XE(phi_sigmoid_rows)(target, first, n_rows, z, grad, row_loss);
     XE(two_block) b;
     double sum = 0.0;
     for (ptrdiff_t done = 0; done < n_rows; done += N) {
@@ -161,7 +165,7 @@ static double XE(sigmoid_rows)(XE_ROWS_ARGS(REAL))
             for (ptrdiff_t r = 0; r < n; r++) b.a0[r] = (REAL)((keep * (double)b.a0[r] + share) * w0);
             t.a0 = b.a0;
         }
-        if (target->sample_weight) XE(weigh_two)(&t, target->sample_weight, i, 1, n, &b);
+        if (target->sample_weight) XE(apply_weights)(&t, target->sample_weight, i, 1, n, &b);
         sum += XE(sigmoid_losses)(&t, n, grad ? grad + done : NULL, row_loss ? row_loss + done : NULL);
     }
     return sum;
@@ -172,7 +176,7 @@ static double XE(binary)(XE_BINARY_ARGS(REAL))
     enum { N = LOGIT_ROWS };
     const double keep = 1.0 - target->smoothing, share = 0.5 * target->smoothing, *c = target->pos_weight;
     const REAL *y = (const REAL *)target->y + first;
-    if (target->loss.kind != xe_kind_cross_entropy) return XE(xe_binary)(target, first, n, z, grad, element_loss);
+    if (target->loss.kind != xe_kind_cross_entropy) return XE(phi_binary)(target, first, n, z, grad, element_loss);
     XE(two_block) b;
     double sum = 0.0;
     for (ptrdiff_t done = 0; done < n; done += N) {
@@ -189,8 +193,10 @@ static double XE(binary)(XE_BINARY_ARGS(REAL))
                     b.a1[r] = (REAL)((double)b.a1[r] * c[k]);
             t.a1 = b.a1, t.a0 = b.a0;
         }
-        if (target->sample_weight) XE(weigh_two)(&t, target->sample_weight, i, target->run, n_now, &b);
+        if (target->sample_weight) XE(apply_weights)(&t, target->sample_weight, i, target->run, n_now, &b);
         sum += XE(sigmoid_losses)(&t, n_now, grad ? grad + done : NULL, element_loss ? element_loss + done : NULL);
     }
     return sum;
 }
+
+#endif

@@ -1,42 +1,46 @@
-/* Cross-entropy against distributions and smoothed labels, in vectors. A template: REAL is float or double.
+/* Cross-entropy against distributions and smoothed labels, in vectors.
  *
  * With a_k the target before the row's weight s, A = sum_k a_k, and T and O its parts where z_k = m and elsewhere,
  *     loss = s (A log1p(rest) + sum_k a_k (m - z_k)),
  *     g_k = s (A e_k / (1 + rest) - a_k), which is s ((O + (T - a_k)) - a_k rest) / (1 + rest) where z_k = m:
  * T - a_k is exactly 0 where m is one class's alone.
  */
+#ifndef XENTROPY_SOFT_TARGETS_H
+#define XENTROPY_SOFT_TARGETS_H
+
+#include "softmax.h"
 
 /* Few classes: a lane is a row. exp(z - m) into e and a_k into asked, both (K, stride); asked holds the distribution
  * where there is no label. Each row's rest, sum_k a_k (m - z_k), T and O into rest, gap, scale and own_scale. */
 XE_HOT void XE(mix_columns)(const xe_target *t, ptrdiff_t padded, const REAL *z, REAL *e, REAL *asked, ptrdiff_t stride,
                             const XE(block) * b)
 {
-    const V zero = XE(all)(0), one = XE(all)(1), masked = XE(all)(-(REAL)INFINITY);
+    const V zero = XE(set1)(0), one = XE(set1)(1), masked = XE(set1)(-(REAL)INFINITY);
     const XE(exp_end) end = b->end;
-    const V keep = XE(all)((REAL)(1.0 - t->smoothing));
+    const V keep = XE(set1)((REAL)(1.0 - t->smoothing));
     for (ptrdiff_t r = 0; r < padded; r += VL) {
         const V y = XE(load)(b->label + r);
         V m = masked, n_open = zero;
         for (ptrdiff_t k = 0; k < t->n_classes; k++) {
             const V z_k = XE(load)(z + k * stride + r);
-            m = XE(larger)(z_k, m);
-            n_open += XE(where)(XE(equal)(z_k, masked), zero, one);
+            m = XE(max)(z_k, m);
+            n_open += XE(select)(XE(equal)(z_k, masked), zero, one);
         }
-        const V share = XE(all)((REAL)t->smoothing) / XE(larger)(n_open, one);
+        const V share = XE(set1)((REAL)t->smoothing) / XE(max)(n_open, one);
         V rest = zero, ties = -one, at_top = zero, elsewhere = zero, distance = zero, class_k = zero;
         for (ptrdiff_t k = 0; k < t->n_classes; k++) {
             const V z_k = XE(load)(z + k * stride + r), e_k = XE(exp_to)(&end, z_k - m);
             const M top = XE(equal)(z_k, m);
-            V a = t->labels ? XE(where)(XE(equal)(y, class_k), keep, zero) : keep * XE(load)(asked + k * stride + r);
-            a += XE(where)(XE(equal)(z_k, masked), zero, share);
+            V a = t->labels ? XE(select)(XE(equal)(y, class_k), keep, zero) : keep * XE(load)(asked + k * stride + r);
+            a += XE(select)(XE(equal)(z_k, masked), zero, share);
             if (t->class_weight) a *= (REAL)t->class_weight[k];
             XE(store)(e + k * stride + r, e_k);
             XE(store)(asked + k * stride + r, a);
-            rest += XE(where)(top, zero, e_k);
-            ties += XE(where)(top, one, zero);
-            at_top += XE(where)(top, a, zero);
-            elsewhere += XE(where)(top, zero, a);
-            distance += XE(where)(XE(equal)(a, zero), zero, a * (m - z_k)); /* 0 * inf = 0 */
+            rest += XE(select)(top, zero, e_k);
+            ties += XE(select)(top, one, zero);
+            at_top += XE(select)(top, a, zero);
+            elsewhere += XE(select)(top, zero, a);
+            distance += XE(select)(XE(equal)(a, zero), zero, a * (m - z_k)); /* 0 * inf = 0 */
             class_k += one;
         }
         rest += ties + (m - m); /* m - m: NaN where the row has no distribution */
@@ -44,14 +48,14 @@ XE_HOT void XE(mix_columns)(const xe_target *t, ptrdiff_t padded, const REAL *z,
         XE(wide_store)(b->gap + r, distance, 0);
         XE(store)(b->scale + r, at_top);
         XE(store)(b->own_scale + r, elsewhere);
-        XE(keep_digits)(t->n_classes, z + r, stride, rest, b->rest + r);
+        XE(restore_digits)(t->n_classes, z + r, stride, rest, b->rest + r);
     }
 }
 
 /* From these to losses, rest into label and s / (1 + rest) into own_shift; returns the sum of the losses. */
 XE_HOT double XE(finish_mixed)(ptrdiff_t padded, const XE(block) * b)
 {
-    const VD zero = XE_DOUBLE(all)(0.0), tiny = XE_DOUBLE(all)((double)b->tiny);
+    const VD zero = XE_DOUBLE(set1)(0.0), tiny = XE_DOUBLE(set1)((double)b->tiny);
     VD sum = zero;
     for (ptrdiff_t r = 0; r < padded; r += VLD) {
         const VD s = XE_DOUBLE(load)(b->weight + r), rest = XE_DOUBLE(load)(b->rest + r);
@@ -59,31 +63,31 @@ XE_HOT double XE(finish_mixed)(ptrdiff_t padded, const XE(block) * b)
         const VD total = XE(widen)(b->scale + r) + XE(widen)(b->own_scale + r);
         const VD asked = s * (tail * total + XE_DOUBLE(load)(b->gap + r));
         /* 0 * inf = 0: rows that only fill the last vector repeat one that may cost that */
-        const VD loss = XE_DOUBLE(where)(XE_DOUBLE(equal)(s, zero), zero, asked);
+        const VD loss = XE_DOUBLE(select)(XE_DOUBLE(equal)(s, zero), zero, asked);
         XE_DOUBLE(store)(b->loss + r, loss);
         XE(narrow)(b->own_shift + r, s * inverse);
-        XE(narrow)(b->label + r, XE_DOUBLE(where)(XE_DOUBLE(less)(rest, tiny), zero, rest));
+        XE(narrow)(b->label + r, XE_DOUBLE(select)(XE_DOUBLE(less)(rest, tiny), zero, rest));
         sum += loss;
     }
-    return XE_DOUBLE(sum)(sum);
+    return XE_DOUBLE(reduce_add)(sum);
 }
 
 /* e becomes the gradient: s / (1 + rest) times A e_k - a_k (1 + rest), or (O + (T - a_k)) - a_k rest */
 XE_HOT void XE(scale_mixed)(ptrdiff_t n_classes, ptrdiff_t padded, const REAL *z, REAL *e, const REAL *asked,
                             ptrdiff_t stride, const XE(block) * b)
 {
-    const V zero = XE(all)(0), tiny = XE(all)(b->tiny);
+    const V zero = XE(set1)(0), tiny = XE(set1)(b->tiny);
     for (ptrdiff_t r = 0; r < padded; r += VL) {
         const V at_top = XE(load)(b->scale + r), elsewhere = XE(load)(b->own_scale + r);
         const V rest = XE(load)(b->label + r), scale = XE(load)(b->own_shift + r);
         const V total = at_top + elsewhere, whole = (REAL)1 + rest;
         V m = XE(load)(z + r);
-        for (ptrdiff_t k = 1; k < n_classes; k++) m = XE(larger)(XE(load)(z + k * stride + r), m);
+        for (ptrdiff_t k = 1; k < n_classes; k++) m = XE(max)(XE(load)(z + k * stride + r), m);
         for (ptrdiff_t k = 0; k < n_classes; k++) {
             const V a = XE(load)(asked + k * stride + r), e_k = XE(load)(e + k * stride + r);
-            const V g = scale * XE(where)(XE(equal)(XE(load)(z + k * stride + r), m),
+            const V g = scale * XE(select)(XE(equal)(XE(load)(z + k * stride + r), m),
                                           (elsewhere + (at_top - a)) - a * rest, e_k * total - a * whole);
-            XE(store)(e + k * stride + r, XE(where)(XE(less)(XE(larger)(g, -g), tiny), zero, g));
+            XE(store)(e + k * stride + r, XE(select)(XE(less)(XE(max)(g, -g), tiny), zero, g));
         }
     }
 }
@@ -98,16 +102,16 @@ typedef struct {
 } XE(mixed);
 
 /* a_k of a vector of logits from class k on */
-XE_INLINE V XE(asked_of)(const XE(mixed) * q, ptrdiff_t k, V z_k)
+XE_INLINE V XE(targets_from)(const XE(mixed) * q, ptrdiff_t k, V z_k)
 {
     const ptrdiff_t n = q->n - k;
-    V a = XE(where)(XE(equal)(z_k, XE(all)(-(REAL)INFINITY)), XE(all)(0), XE(all)(q->share));
+    V a = XE(select)(XE(equal)(z_k, XE(set1)(-(REAL)INFINITY)), XE(set1)(0), XE(set1)(q->share));
     if (q->y) {
-        a += XE(all)(q->keep) * (n >= VL ? XE(load)(q->y + k) : XE(load_some)(q->y + k, n));
+        a += XE(set1)(q->keep) * (n >= VL ? XE(load)(q->y + k) : XE(load_n)(q->y + k, n));
     } else if (q->label >= k && q->label < k + VL) {
         REAL y[VL];
         for (ptrdiff_t i = 0; i < VL; i++) y[i] = q->label - k == i ? 1 : 0;
-        a += XE(all)(q->keep) * XE(load)(y);
+        a += XE(set1)(q->keep) * XE(load)(y);
     }
     if (q->w) {
         REAL w[VL];
@@ -119,48 +123,50 @@ XE_INLINE V XE(asked_of)(const XE(mixed) * q, ptrdiff_t k, V z_k)
 
 XE_INLINE V XE(logits_from)(const XE(mixed) * q, ptrdiff_t k)
 {
-    return q->width - k >= VL ? XE(load)(q->z + k) : XE(load_or)(q->z + k, q->width - k, -(REAL)INFINITY);
+    return q->width - k >= VL ? XE(load)(q->z + k) : XE(load_n_or)(q->z + k, q->width - k, -(REAL)INFINITY);
 }
 
 /* T, O and the distance */
 XE_HOT void XE(mixed_sums)(XE(mixed) * q)
 {
     enum { SHORT = 16 };
-    const V zero = XE(all)(0), m = XE(all)(q->m);
-    VD at_top = XE_DOUBLE(all)(0.0), elsewhere = at_top, distance = at_top;
+    const V zero = XE(set1)(0), m = XE(set1)(q->m);
+    VD at_top = XE_DOUBLE(set1)(0.0), elsewhere = at_top, distance = at_top;
     for (ptrdiff_t k = 0; k < q->n;) {
         V t = zero, o = zero, d = zero;
         const ptrdiff_t stop = q->n - k < SHORT * VL ? q->n : k + SHORT * VL;
         for (; k < stop; k += VL) {
-            const V z_k = XE(logits_from)(q, k), a = XE(asked_of)(q, k, z_k);
+            const V z_k = XE(logits_from)(q, k), a = XE(targets_from)(q, k, z_k);
             const M top = XE(equal)(z_k, m);
-            t += XE(where)(top, a, zero);
-            o += XE(where)(top, zero, a);
-            d += XE(where)(XE(equal)(a, zero), zero, a * (m - z_k)); /* 0 * inf = 0 */
+            t += XE(select)(top, a, zero);
+            o += XE(select)(top, zero, a);
+            d += XE(select)(XE(equal)(a, zero), zero, a * (m - z_k)); /* 0 * inf = 0 */
         }
         at_top += XE(fold)(t), elsewhere += XE(fold)(o), distance += XE(fold)(d);
     }
-    q->at_top = XE_DOUBLE(sum)(at_top), q->elsewhere = XE_DOUBLE(sum)(elsewhere);
-    q->distance = XE_DOUBLE(sum)(distance);
+    q->at_top = XE_DOUBLE(reduce_add)(at_top), q->elsewhere = XE_DOUBLE(reduce_add)(elsewhere);
+    q->distance = XE_DOUBLE(reduce_add)(distance);
 }
 
 /* e becomes the gradient, which is 0 where it is less than tiny; s and 1 / (1 + rest) */
 XE_HOT void XE(mixed_gradient)(const XE(mixed) * q, double s, double inverse, REAL tiny, REAL *e, ptrdiff_t e_step)
 {
     const double total = q->at_top + q->elsewhere;
-    const V m = XE(all)(q->m), scale = XE(all)((REAL)(s * inverse * total)), s_k = XE(all)((REAL)s);
-    const V top_scale = XE(all)((REAL)(s * inverse)), rest = XE(all)((REAL)(q->rest < (double)tiny ? 0.0 : q->rest));
-    const V at_top = XE(all)((REAL)q->at_top), elsewhere = XE(all)((REAL)q->elsewhere);
+    const V m = XE(set1)(q->m), scale = XE(set1)((REAL)(s * inverse * total)), s_k = XE(set1)((REAL)s);
+    const V top_scale = XE(set1)((REAL)(s * inverse)), rest = XE(set1)((REAL)(q->rest < (double)tiny ? 0.0 : q->rest));
+    const V at_top = XE(set1)((REAL)q->at_top), elsewhere = XE(set1)((REAL)q->elsewhere);
     for (ptrdiff_t k = 0; k < q->width; k += VL, e += e_step) {
         const ptrdiff_t n = q->width - k;
-        const V z_k = XE(logits_from)(q, k), a = XE(asked_of)(q, k, z_k);
-        const V e_k = n >= VL ? XE(load)(e) : XE(load_some)(e, n);
+        const V z_k = XE(logits_from)(q, k), a = XE(targets_from)(q, k, z_k);
+        const V e_k = n >= VL ? XE(load)(e) : XE(load_n)(e, n);
         const V g_top = top_scale * ((elsewhere + (at_top - a)) - a * rest);
-        const V g = XE(where)(XE(equal)(z_k, m), g_top, e_k * scale - s_k * a);
-        const V g_k = XE(where)(XE(less)(XE(larger)(g, -g), XE(all)(tiny)), XE(all)(0), g);
+        const V g = XE(select)(XE(equal)(z_k, m), g_top, e_k * scale - s_k * a);
+        const V g_k = XE(select)(XE(less)(XE(max)(g, -g), XE(set1)(tiny)), XE(set1)(0), g);
         if (n >= VL)
             XE(store)(e, g_k);
         else
-            XE(store_some)(e, g_k, n);
+            XE(store_n)(e, g_k, n);
     }
 }
+
+#endif

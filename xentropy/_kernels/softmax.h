@@ -1,10 +1,16 @@
-/* The plain cross-entropy, of labels without smoothing, in vectors. A template: REAL is float or double.
+/* The plain cross-entropy, of labels without smoothing, in vectors.
  *
  * The formulas are those of losses.h, one row a lane or one row a loop:
  *     m = max z,  rest = sum exp(z_k - m) without one class at m,  loss = a (log1p(rest) + m - z_y),
  *     g_k = a exp(z_k - m) / (1 + rest),  g_y -= a, which is -a rest / (1 + rest) where z_y = m
  * Logarithms, losses and weights are doubles; a block of rows shares one loop over them.
  */
+#ifndef XENTROPY_SOFTMAX_H
+#define XENTROPY_SOFTMAX_H
+
+#include "kernels.h"
+#include "phi.h"
+#include "vectors.h"
 
 /* What the loops over a block of rows hand to each other: arrays of `stride` numbers, a whole number of vectors. */
 typedef struct {
@@ -16,7 +22,7 @@ typedef struct {
 
 #define BLOCK_BYTES(stride) ((stride) * (ptrdiff_t)(4 * sizeof(double) + 4 * sizeof(REAL)))
 
-static inline char *XE(carve)(char *scratch, ptrdiff_t stride, XE(block) * b)
+static inline char *XE(init_block)(char *scratch, ptrdiff_t stride, XE(block) * b)
 {
     b->end = XE(exp_ends)(1), b->tiny = 0;
     b->weight = (double *)scratch;
@@ -28,13 +34,13 @@ static inline char *XE(carve)(char *scratch, ptrdiff_t stride, XE(block) * b)
 
 /* A processor takes some hundred cycles for each vector that holds a denormal number. A user's probabilities may be
  * denormal; in the sums of a gradient over rows they are nothing, and a rest that is so small is computed again. */
-static inline void XE(no_denormals)(XE(block) * b)
+static inline void XE(flush_denormals)(XE(block) * b)
 {
     b->end = XE(exp_ends)(0);
     b->tiny = XE_IS_FLOAT ? (REAL)0x1p-100 : (REAL)0x1p-900;
 }
 
-static inline void XE(drop_tiny)(REAL *g, ptrdiff_t n, const XE(block) * b)
+static inline void XE(flush_tiny)(REAL *g, ptrdiff_t n, const XE(block) * b)
 {
     for (ptrdiff_t r = 0; r < n; r++) g[r] = g[r] < b->tiny && g[r] > -b->tiny ? 0 : g[r];
 }
@@ -61,40 +67,40 @@ static void XE(bind_rows)(const xe_target *t, ptrdiff_t first, ptrdiff_t n, ptrd
 /* From rest and gap to losses and the numbers that scale the gradient; returns the sum of the losses. */
 XE_HOT double XE(finish_rows)(ptrdiff_t padded, const XE(block) * b)
 {
-    const VD zero = XE_DOUBLE(all)(0.0), tiny = XE_DOUBLE(all)((double)b->tiny);
+    const VD zero = XE_DOUBLE(set1)(0.0), tiny = XE_DOUBLE(set1)((double)b->tiny);
     VD sum = zero;
     for (ptrdiff_t r = 0; r < padded; r += VLD) {
         const VD a = XE_DOUBLE(load)(b->weight + r), rest = XE_DOUBLE(load)(b->rest + r);
         const VD gap = XE_DOUBLE(load)(b->gap + r);
         const VD inverse = 1.0 / (1.0 + rest), tail = XE_DOUBLE(log1p_with)(rest, inverse), scale = a * inverse;
         /* 0 * inf = 0: a class of weight 0 that is masked costs nothing */
-        const VD loss = a * (tail + XE_DOUBLE(where)(XE_DOUBLE(equal)(a, zero), zero, gap));
+        const VD loss = a * (tail + XE_DOUBLE(select)(XE_DOUBLE(equal)(a, zero), zero, gap));
         const XE_DOUBLE(mask) own = XE_DOUBLE(equal)(gap, zero);
         XE_DOUBLE(store)(b->loss + r, loss);
         XE(narrow)(b->scale + r, scale);
-        XE(narrow)(b->own_scale + r, XE_DOUBLE(where)(own, zero, scale));
-        const VD shift = XE_DOUBLE(where)(own, -rest * scale, -a);
-        XE(narrow)(b->own_shift + r, XE_DOUBLE(where)(XE_DOUBLE(less)(-tiny, shift), zero, shift));
+        XE(narrow)(b->own_scale + r, XE_DOUBLE(select)(own, zero, scale));
+        const VD shift = XE_DOUBLE(select)(own, -rest * scale, -a);
+        XE(narrow)(b->own_shift + r, XE_DOUBLE(select)(XE_DOUBLE(less)(-tiny, shift), zero, shift));
         sum += loss;
     }
-    return XE_DOUBLE(sum)(sum);
+    return XE_DOUBLE(reduce_add)(sum);
 }
 
 /* float runs out of exponents at exp(-103); a loss is a double and must not become 0 before exp(-745). So the rest of a
  * row that is nearly right is computed again, in doubles: of logits z whose maximum is m. */
-XE_HOT double XE(rest_again)(const REAL *z, ptrdiff_t n, double m)
+XE_HOT double XE(recompute_rest)(const REAL *z, ptrdiff_t n, double m)
 {
-    const VD zero = XE_DOUBLE(all)(0.0), one = XE_DOUBLE(all)(1.0);
+    const VD zero = XE_DOUBLE(set1)(0.0), one = XE_DOUBLE(set1)(1.0);
     VD rest = zero, ties = zero;
     for (ptrdiff_t k = 0; k < n; k += VLD) {
         REAL tail[VLD];
         for (ptrdiff_t i = 0; i < VLD; i++) tail[i] = k + i < n ? z[k + i] : -(REAL)INFINITY;
         const VD x = XE(widen)(k + VLD <= n ? z + k : tail) - m;
         const XE_DOUBLE(mask) top = XE_DOUBLE(equal)(x, zero);
-        rest += XE_DOUBLE(where)(top, zero, XE_DOUBLE(vexp)(x));
-        ties += XE_DOUBLE(where)(top, one, zero);
+        rest += XE_DOUBLE(select)(top, zero, XE_DOUBLE(vexp)(x));
+        ties += XE_DOUBLE(select)(top, one, zero);
     }
-    return XE_DOUBLE(sum)(rest) + (XE_DOUBLE(sum)(ties) - 1.0);
+    return XE_DOUBLE(reduce_add)(rest) + (XE_DOUBLE(reduce_add)(ties) - 1.0);
 }
 
 #define LEAST_REST 1e-30
@@ -114,10 +120,10 @@ XE_INLINE int XE(in_squares)(ptrdiff_t r, ptrdiff_t n, ptrdiff_t row_stride, ptr
     return r + HL <= n && (r + HL - 1) * row_stride + BAND <= (n - 1) * row_stride + (K < BAND ? K : BAND);
 }
 
-XE_INLINE void XE(turn_squares)(H *a)
+XE_INLINE void XE(transpose_squares)(H *a)
 {
     XE_UNROLL
-    for (int i = 0; i < BAND; i += SQUARE) XE(transpose)(a + i);
+    for (int i = 0; i < BAND; i += SQUARE) XE(transpose_short)(a + i);
 }
 
 /* rows (n, K), row_stride apart -> columns (K, stride), which repeat the last row up to the end of the last vector;
@@ -136,7 +142,7 @@ XE_HOT void XE(rows_to_columns)(const REAL *rows, ptrdiff_t n, ptrdiff_t row_str
             XE_UNROLL
             for (int i = 0; i < BAND; i++)
                 a[i] = XE(load_rows)(from + i % SQUARE * row_stride + i / SQUARE * SQUARE, row_stride);
-            XE(turn_squares)(a);
+            XE(transpose_squares)(a);
             XE_UNROLL
             for (int i = 0; i < BAND; i++)
                 if (i < K) XE(store_short)(to + i * stride, a[i]);
@@ -161,7 +167,7 @@ XE_HOT void XE(columns_to_rows)(const REAL *columns, ptrdiff_t stride, ptrdiff_t
             H a[BAND];
             XE_UNROLL
             for (int i = 0; i < BAND; i++) a[i] = XE(load_short)(from + (i < K ? i : K - 1) * stride);
-            XE(turn_squares)(a);
+            XE(transpose_squares)(a);
             XE_UNROLL
             for (int i = 0; i < HL; i++)
                 XE_UNROLL
@@ -175,25 +181,25 @@ XE_HOT void XE(columns_to_rows)(const REAL *columns, ptrdiff_t stride, ptrdiff_t
 /* ---- few classes: z and g are (K, stride), a lane is a row ---- */
 
 /* rest_again of VLD rows: where rest runs out */
-static void XE(rests_again)(ptrdiff_t n_classes, const REAL *z, ptrdiff_t stride, double *rest)
+static void XE(recompute_rests)(ptrdiff_t n_classes, const REAL *z, ptrdiff_t stride, double *rest)
 {
-    const VD zero = XE_DOUBLE(all)(0.0), one = XE_DOUBLE(all)(1.0), old = XE_DOUBLE(load)(rest);
+    const VD zero = XE_DOUBLE(set1)(0.0), one = XE_DOUBLE(set1)(1.0), old = XE_DOUBLE(load)(rest);
     VD m = XE(widen)(z), sum = zero, ties = -one;
-    for (ptrdiff_t k = 1; k < n_classes; k++) m = XE_DOUBLE(larger)(XE(widen)(z + k * stride), m);
+    for (ptrdiff_t k = 1; k < n_classes; k++) m = XE_DOUBLE(max)(XE(widen)(z + k * stride), m);
     for (ptrdiff_t k = 0; k < n_classes; k++) {
         const VD z_k = XE(widen)(z + k * stride);
         const XE_DOUBLE(mask) top = XE_DOUBLE(equal)(z_k, m);
-        sum += XE_DOUBLE(where)(top, zero, XE_DOUBLE(vexp)(z_k - m));
-        ties += XE_DOUBLE(where)(top, one, zero);
+        sum += XE_DOUBLE(select)(top, zero, XE_DOUBLE(vexp)(z_k - m));
+        ties += XE_DOUBLE(select)(top, one, zero);
     }
-    XE_DOUBLE(store)(rest, XE_DOUBLE(where)(XE_DOUBLE(less)(old, XE_DOUBLE(all)(LEAST_REST)), ties + sum, old));
+    XE_DOUBLE(store)(rest, XE_DOUBLE(select)(XE_DOUBLE(less)(old, XE_DOUBLE(set1)(LEAST_REST)), ties + sum, old));
 }
 
 /* the same of a vector of rows */
-XE_INLINE void XE(keep_digits)(ptrdiff_t n_classes, const REAL *z, ptrdiff_t stride, V rest, double *wide)
+XE_INLINE void XE(restore_digits)(ptrdiff_t n_classes, const REAL *z, ptrdiff_t stride, V rest, double *wide)
 {
-    if (sizeof(REAL) == sizeof(double) || !XE(any)(XE(less)(rest, XE(all)((REAL)LEAST_REST)))) return;
-    for (ptrdiff_t i = 0; i < VL; i += VLD) XE(rests_again)(n_classes, z + i, stride, wide + i);
+    if (sizeof(REAL) == sizeof(double) || !XE(any)(XE(less)(rest, XE(set1)((REAL)LEAST_REST)))) return;
+    for (ptrdiff_t i = 0; i < VL; i += VLD) XE(recompute_rests)(n_classes, z + i, stride, wide + i);
 }
 
 /* exp(z - m) into e: of n_vectors vectors of rows */
@@ -205,7 +211,7 @@ XE_INLINE void XE(exp_of_columns)(ptrdiff_t n_classes, const int n_vectors, cons
     for (int i = 0; i < n_vectors; i++) m[i] = XE(load)(z + i * VL);
     for (ptrdiff_t k = 1; k < n_classes; k++)
         XE_UNROLL
-        for (int i = 0; i < n_vectors; i++) m[i] = XE(larger)(XE(load)(z + k * stride + i * VL), m[i]);
+        for (int i = 0; i < n_vectors; i++) m[i] = XE(max)(XE(load)(z + k * stride + i * VL), m[i]);
     for (ptrdiff_t k = 0; k < n_classes; k++) {
         XE_UNROLL
         for (int i = 0; i < n_vectors; i++) x[i] = XE(load)(z + k * stride + i * VL) - m[i];
@@ -225,35 +231,35 @@ XE_HOT void XE(exp_columns)(ptrdiff_t n_classes, ptrdiff_t padded, const REAL *z
     for (; r < padded; r += VL) XE(exp_of_columns)(n_classes, 1, z + r, e + r, stride, &end);
     for (r = 0; r < padded; r += VL) {
         const V y = XE(load)(b->label + r);
-        V m = XE(load)(z + r), z_y = m, rest = XE(all)(0), ties = XE(all)(START_COUNT), class_k = rest;
-        for (ptrdiff_t k = 1; k < n_classes; k++) m = XE(larger)(XE(load)(z + k * stride + r), m);
+        V m = XE(load)(z + r), z_y = m, rest = XE(set1)(0), ties = XE(set1)(START_COUNT), class_k = rest;
+        for (ptrdiff_t k = 1; k < n_classes; k++) m = XE(max)(XE(load)(z + k * stride + r), m);
         for (ptrdiff_t k = 0; k < n_classes; k++) {
             const V z_k = XE(load)(z + k * stride + r);
             const M top = XE(equal)(z_k, m);
-            rest += XE(unless)(top, XE(load)(e + k * stride + r));
+            rest += XE(andnot)(top, XE(load)(e + k * stride + r));
             ties = XE(count)(ties, top);
-            z_y = XE(where)(XE(equal)(y, class_k), z_k, z_y);
+            z_y = XE(select)(XE(equal)(y, class_k), z_k, z_y);
             class_k += (REAL)1;
         }
         rest += (ties - (START_COUNT + 1)) + (m - m); /* m - m: NaN where the row has no distribution */
         XE(wide_store)(b->rest + r, rest, 0);
         XE(wide_store)(b->gap + r, m - z_y, 0);
-        XE(keep_digits)(n_classes, z + r, stride, rest, b->rest + r);
+        XE(restore_digits)(n_classes, z + r, stride, rest, b->rest + r);
     }
 }
 
 /* e becomes the gradient */
 XE_HOT void XE(scale_columns)(ptrdiff_t n_classes, ptrdiff_t padded, REAL *e, ptrdiff_t stride, const XE(block) * b)
 {
-    const V tiny = XE(all)(b->tiny);
+    const V tiny = XE(set1)(b->tiny);
     for (ptrdiff_t r = 0; r < padded; r += VL) {
         const V y = XE(load)(b->label + r), scale = XE(load)(b->scale + r);
         const V own_scale = XE(load)(b->own_scale + r), own_shift = XE(load)(b->own_shift + r);
-        V class_k = XE(all)(0);
+        V class_k = XE(set1)(0);
         for (ptrdiff_t k = 0; k < n_classes; k++) {
             const V e_k = XE(load)(e + k * stride + r), g_k = e_k * scale;
-            const V other = XE(unless)(XE(less)(g_k, tiny), g_k);
-            XE(store)(e + k * stride + r, XE(where)(XE(equal)(y, class_k), e_k * own_scale + own_shift, other));
+            const V other = XE(andnot)(XE(less)(g_k, tiny), g_k);
+            XE(store)(e + k * stride + r, XE(select)(XE(equal)(y, class_k), e_k * own_scale + own_shift, other));
             class_k += (REAL)1;
         }
     }
@@ -270,13 +276,13 @@ static inline ptrdiff_t XE(ahead)(ptrdiff_t n_bytes)
 }
 
 /* m: the largest of a row, which may hold NaN */
-XE_HOT REAL XE(top_of_row)(const REAL *z, ptrdiff_t n_classes)
+XE_HOT REAL XE(row_max)(const REAL *z, ptrdiff_t n_classes)
 {
-    V highest = XE(all)(-(REAL)INFINITY);
+    V highest = XE(set1)(-(REAL)INFINITY);
     ptrdiff_t k = 0;
-    for (; k + VL <= n_classes; k += VL) highest = XE(larger)(XE(load)(z + k), highest);
-    if (k < n_classes) highest = XE(larger)(XE(load_or)(z + k, n_classes - k, -(REAL)INFINITY), highest);
-    return XE(top)(highest);
+    for (; k + VL <= n_classes; k += VL) highest = XE(max)(XE(load)(z + k), highest);
+    if (k < n_classes) highest = XE(max)(XE(load_n_or)(z + k, n_classes - k, -(REAL)INFINITY), highest);
+    return XE(reduce_max)(highest);
 }
 
 /* exp(z - m) into e, where it is not NULL, of n_vectors vectors at once, in the last of which `left` lanes count unless it
@@ -284,14 +290,14 @@ XE_HOT REAL XE(top_of_row)(const REAL *z, ptrdiff_t n_classes)
 XE_INLINE void XE(exp_part)(const int n_vectors, const int is_whole, ptrdiff_t left, const REAL *z, V m, REAL *e,
                             ptrdiff_t e_step, const XE(exp_end) * end, ptrdiff_t ahead, V *rest, V *ties)
 {
-    enum { MASKS_ARE_FREE = XE_BYTES == 64 }; /* elsewhere they take the registers of vectors */
+    enum { MASKS_ARE_FREE = XE_MASK_REGISTERS }; /* elsewhere they take the registers of vectors */
     V x[EXPS];
     M is_top[EXPS];
     XE_UNROLL
     for (int i = 0; i < n_vectors; i++) {
         const int is_cut = !is_whole && i == n_vectors - 1;
         if (i * sizeof(V) % 64 == 0) XE_PREFETCH((const char *)(z + i * VL) + ahead);
-        x[i] = is_cut ? XE(load_or)(z + i * VL, left, -(REAL)INFINITY) : XE(load)(z + i * VL);
+        x[i] = is_cut ? XE(load_n_or)(z + i * VL, left, -(REAL)INFINITY) : XE(load)(z + i * VL);
         if (MASKS_ARE_FREE) is_top[i] = XE(equal)(x[i], m);
         x[i] -= m;
     }
@@ -301,11 +307,11 @@ XE_INLINE void XE(exp_part)(const int n_vectors, const int is_whole, ptrdiff_t l
         const int is_cut = !is_whole && i == n_vectors - 1;
         if (!MASKS_ARE_FREE)
             is_top[i] = XE(equal)(
-                is_cut ? XE(load_or)(z + i * VL, left, -(REAL)INFINITY) : XE(load)(z + i * VL), m);
-        *rest += XE(unless)(is_top[i], x[i]);
+                is_cut ? XE(load_n_or)(z + i * VL, left, -(REAL)INFINITY) : XE(load)(z + i * VL), m);
+        *rest += XE(andnot)(is_top[i], x[i]);
         *ties = XE(count)(*ties, is_top[i]);
         if (e && is_cut)
-            XE(store_some)(e + i * e_step, x[i], left);
+            XE(store_n)(e + i * e_step, x[i], left);
         else if (e)
             XE(store)(e + i * e_step, x[i]);
     }
@@ -319,11 +325,11 @@ XE_HOT double XE(exp_wide)(const REAL *z, ptrdiff_t n_classes, REAL top, REAL *e
     _Static_assert(EXPS == 4, "the switch below takes the rests of fours");
     enum { SHORT = 16 }; /* vectors that are summed in REAL before they are added to doubles */
     const XE(exp_end) end = *ends;
-    const V m = XE(all)(top);
-    V ties = XE(all)(START_COUNT);
-    VD sum = XE_DOUBLE(all)(0.0);
+    const V m = XE(set1)(top);
+    V ties = XE(set1)(START_COUNT);
+    VD sum = XE_DOUBLE(set1)(0.0);
     for (ptrdiff_t k = 0; k < n_classes;) {
-        V rest = XE(all)(0);
+        V rest = XE(set1)(0);
         const ptrdiff_t stop = n_classes - k < SHORT * VL ? n_classes : k + SHORT * VL;
         for (; k + EXPS * VL <= stop; k += EXPS * VL, e += e ? EXPS * e_step : 0)
             XE(exp_part)(EXPS, 1, 0, z + k, m, e, e_step, &end, ahead, &rest, &ties);
@@ -341,7 +347,7 @@ XE_HOT double XE(exp_wide)(const REAL *z, ptrdiff_t n_classes, REAL top, REAL *e
         k = stop;
         sum += XE(fold)(rest);
     }
-    return XE_DOUBLE(sum)(sum) + ((double)XE(sum)(ties - START_COUNT) - 1.0) + ((double)top - (double)top);
+    return XE_DOUBLE(reduce_add)(sum) + ((double)XE(reduce_add)(ties - START_COUNT) - 1.0) + ((double)top - (double)top);
 }
 
 /* e becomes the gradient of row r */
@@ -350,17 +356,19 @@ XE_HOT void XE(scale_row)(ptrdiff_t n_classes, REAL *e, ptrdiff_t e_step, ptrdif
 {
     REAL *own = e + y / VL * e_step + y % VL;
     const REAL g_y = *own * b->own_scale[r] + b->own_shift[r];
-    const V scale = XE(all)(b->scale[r]), tiny = XE(all)(b->tiny);
+    const V scale = XE(set1)(b->scale[r]), tiny = XE(set1)(b->tiny);
     ptrdiff_t k = 0;
     if (b->tiny == 0)
         for (; k + VL <= n_classes; k += VL, e += e_step) XE(store)(e, XE(load)(e) * scale);
     for (; k + VL <= n_classes; k += VL, e += e_step) {
         const V g_k = XE(load)(e) * scale;
-        XE(store)(e, XE(unless)(XE(less)(g_k, tiny), g_k));
+        XE(store)(e, XE(andnot)(XE(less)(g_k, tiny), g_k));
     }
     if (k < n_classes) {
-        const V g_k = XE(load_some)(e, n_classes - k) * scale;
-        XE(store_some)(e, XE(unless)(XE(less)(g_k, tiny), g_k), n_classes - k);
+        const V g_k = XE(load_n)(e, n_classes - k) * scale;
+        XE(store_n)(e, XE(andnot)(XE(less)(g_k, tiny), g_k), n_classes - k);
     }
     *own = g_y;
 }
+
+#endif

@@ -1,10 +1,15 @@
-/* The fused pass over CSR X. A template: REAL is float or double.
+/* The fused pass over CSR X.
  *
  * A stored value meets the R coefficients of its feature, which are adjacent: a lane is an output. Coefficients and the
  * gradient are (d, stride), logits (n, stride), stride being R up to whole short vectors. What moves between the caches
  * is the time: a row of each of them is as short, and lies in as few cache lines, as it can. Where there are few values
  * to a feature, to copy coefficients and gradient would take as long as the pass: it is in_place.
  */
+#ifndef XENTROPY_SPARSE_H
+#define XENTROPY_SPARSE_H
+
+#include "dense.h"
+#include "sigmoid.h"
 
 static inline ptrdiff_t XE(row_stride)(ptrdiff_t n_outputs)
 {
@@ -106,10 +111,10 @@ XE_INLINE void XE(sparse_dot)(const int n_v, const int is_64, const int is_float
 {
     H even[MOST], odd[MOST];
     XE_UNROLL
-    for (int v = 0; v < n_v; v++) even[v] = XE(load_short)(b + v * HL), odd[v] = XE(all_short)(0);
+    for (int v = 0; v < n_v; v++) even[v] = XE(load_short)(b + v * HL), odd[v] = XE(set1_short)(0);
     ptrdiff_t t = begin;
     for (; t + 2 <= end; t += 2) {
-        const H x0 = XE(all_short)(XE(value)(x, is_float, t)), x1 = XE(all_short)(XE(value)(x, is_float, t + 1));
+        const H x0 = XE(set1_short)(XE(value)(x, is_float, t)), x1 = XE(set1_short)(XE(value)(x, is_float, t + 1));
         const REAL *w0 = w + XE(at)(columns, is_64, t) * stride, *w1 = w + XE(at)(columns, is_64, t + 1) * stride;
         XE_KEEP_ADDRESS(w0);
         XE_KEEP_ADDRESS(w1);
@@ -118,7 +123,7 @@ XE_INLINE void XE(sparse_dot)(const int n_v, const int is_64, const int is_float
             even[v] += x0 * XE(load_short)(w0 + v * HL), odd[v] += x1 * XE(load_short)(w1 + v * HL);
     }
     if (t < end) {
-        const H x0 = XE(all_short)(XE(value)(x, is_float, t));
+        const H x0 = XE(set1_short)(XE(value)(x, is_float, t));
         const REAL *w0 = w + XE(at)(columns, is_64, t) * stride;
         XE_UNROLL
         for (int v = 0; v < n_v; v++) even[v] += x0 * XE(load_short)(w0 + v * HL);
@@ -137,12 +142,12 @@ XE_INLINE void XE(sparse_update)(const int n_v, const int is_64, const int is_fl
     XE_UNROLL
     for (int v = 0; v < n_v; v++) g_v[v] = XE(load_short)(g + v * HL);
     for (ptrdiff_t t = begin; t < end; t++) {
-        const H x_t = XE(all_short)(XE(value)(x, is_float, t));
+        const H x_t = XE(set1_short)(XE(value)(x, is_float, t));
         double *to_t = to + XE(at)(columns, is_64, t) * stride;
         XE_KEEP_ADDRESS(to_t);
         XE_UNROLL
         for (int v = 0; v < n_v - 1; v++) XE(add_short)(to_t + v * HL, x_t * g_v[v]);
-        XE(add_some_short)(to_t + (n_v - 1) * HL, x_t * g_v[n_v - 1], n_last);
+        XE(add_n_short)(to_t + (n_v - 1) * HL, x_t * g_v[n_v - 1], n_last);
     }
 }
 
@@ -151,7 +156,7 @@ XE_INLINE void XE(sparse_update)(const int n_v, const int is_64, const int is_fl
 XE_INLINE V XE(single_dot)(const int is_64, const int is_float, const void *x, const void *columns, ptrdiff_t begin,
                            ptrdiff_t end, const REAL *w)
 {
-    V sum = XE(all)(0);
+    V sum = XE(set1)(0);
 #if XE_GATHERS
     if (!is_64) {
         const char *x_t = (const char *)x + begin * (is_float ? sizeof(float) : sizeof(double));
@@ -211,7 +216,7 @@ XE_HOT void XE(sparse_logits)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, 
             const ptrdiff_t stop = s && s[row] == 0.0 ? start : XE(at)(p->indptr, is_64, row + 1);          \
             sums[i] = XE(single_dot)(is_64, is_float, x, columns, start, stop, w);                          \
         }                                                                                                   \
-        XE(sums)(sums, b, z + r);                                                                           \
+        XE(reduce_rows)(sums, b, z + r);                                                                           \
     }
     if (stride == 1) {
         EACH_STORAGE(SINGLES_OF)
@@ -256,7 +261,7 @@ XE_HOT void XE(sparse_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n
 
 #define COLUMNS_AHEAD 16 /* columns whose coefficients, or gradient, are asked for before they are met */
 
-XE_INLINE void XE(ask_for)(const char *p, const ptrdiff_t n_bytes)
+XE_INLINE void XE(prefetch_l1)(const char *p, const ptrdiff_t n_bytes)
 {
     XE_UNROLL
     for (ptrdiff_t i = 0; i < n_bytes; i += 64) XE_PREFETCH_L1(p + i);
@@ -275,7 +280,7 @@ XE_INLINE void XE(tile_logits_part)(const int n_v, const int in_place, const int
     for (ptrdiff_t c = 0; c < n_columns; c++) {
         const char *w_c = w + column[c] * size;
         if (c + COLUMNS_AHEAD < n_columns)
-            XE(ask_for)(w + column[c + COLUMNS_AHEAD] * size,
+            XE(prefetch_l1)(w + column[c + COLUMNS_AHEAD] * size,
                         n_v * HL * (ptrdiff_t)(in_place ? sizeof(double) : sizeof(REAL)));
         H w_v[MOST];
         XE_UNROLL
@@ -283,7 +288,7 @@ XE_INLINE void XE(tile_logits_part)(const int n_v, const int in_place, const int
             w_v[v] = in_place ? XE(narrow_short)((const double *)(const void *)w_c + v * HL, v < n_v - 1 ? HL : n_last)
                               : XE(load_short)((const REAL *)(const void *)w_c + v * HL);
         for (const ptrdiff_t stop = t + length[c]; t < stop; t++) {
-            const H x_t = XE(all_short)(XE(value)(x, is_float, t));
+            const H x_t = XE(set1_short)(XE(value)(x, is_float, t));
             REAL *z_t = z + row[t] * stride;
             XE_KEEP_ADDRESS(z_t);
             XE_UNROLL
@@ -308,14 +313,14 @@ XE_INLINE void XE(tile_gradient_part)(const int n_v, const int is_float, const i
             memset(to + fresh * step, 0, (size_t)((column[c] + 1 - fresh) * step) * sizeof(double));
             fresh = column[c] + 1;
         } else if (c + COLUMNS_AHEAD < n_columns)
-            XE(ask_for)((const char *)(to + column[c + COLUMNS_AHEAD] * step), n_v * HL * (ptrdiff_t)sizeof(double));
+            XE(prefetch_l1)((const char *)(to + column[c + COLUMNS_AHEAD] * step), n_v * HL * (ptrdiff_t)sizeof(double));
         for (const ptrdiff_t end = t + length[c]; t < end;) {
             const ptrdiff_t stop = !XE_IS_FLOAT || end - t < RUN ? end : t + RUN;
             H sum[MOST];
             XE_UNROLL
-            for (int v = 0; v < n_v; v++) sum[v] = XE(all_short)(0);
+            for (int v = 0; v < n_v; v++) sum[v] = XE(set1_short)(0);
             for (; t < stop; t++) {
-                const H x_t = XE(all_short)(XE(value)(x, is_float, t));
+                const H x_t = XE(set1_short)(XE(value)(x, is_float, t));
                 const REAL *g_t = g + row[t] * stride;
                 XE_KEEP_ADDRESS(g_t);
                 XE_UNROLL
@@ -323,7 +328,7 @@ XE_INLINE void XE(tile_gradient_part)(const int n_v, const int is_float, const i
             }
             XE_UNROLL
             for (int v = 0; v < n_v - 1; v++) XE(add_short)(to_c + v * HL, sum[v]);
-            XE(add_some_short)(to_c + (n_v - 1) * HL, sum[n_v - 1], n_last);
+            XE(add_n_short)(to_c + (n_v - 1) * HL, sum[n_v - 1], n_last);
         }
     }
 }
@@ -442,7 +447,7 @@ static void XE(add_rows)(ptrdiff_t n, ptrdiff_t stride, const REAL *g, double *g
         return;
     }
     for (ptrdiff_t k = 0; k < stride; k += HL) {
-        H sum = XE(all_short)(0);
+        H sum = XE(set1_short)(0);
         for (ptrdiff_t r = 0; r < n; r++) sum += XE(load_short)(g + r * stride + k);
         XE(add_short)(grad_b + k, sum);
     }
@@ -457,18 +462,18 @@ static double XE(sparse_losses)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n
     const ptrdiff_t R = p->n_outputs, stride = XE(row_stride)(R);
     const int sigmoid = R < p->target.n_classes;
     XE(block) b;
-    REAL *rows = (REAL *)XE(carve)(scratch, N, &b), *e = rows + N * XE(padded)(R), *asked = e + N * XE(padded)(R);
-    XE(no_denormals)(&b);
+    REAL *rows = (REAL *)XE(init_block)(scratch, N, &b), *e = rows + N * XE(padded)(R), *asked = e + N * XE(padded)(R);
+    XE(flush_denormals)(&b);
     double sum = 0.0;
     for (ptrdiff_t done = 0; done < n_rows; done += N, z += N * stride) {
         const ptrdiff_t n = n_rows - done < N ? n_rows - done : N, i = first + done;
         if (sigmoid) {
             sum += XE(sigmoid_rows)(&p->target, i, n, z, e, XE(losses_of)(p, i));
-            XE(drop_tiny)(e, n, &b);
+            XE(flush_tiny)(e, n, &b);
             memcpy(z, e, (size_t)n * sizeof(REAL));
         } else if (p->target.loss.kind != xe_kind_cross_entropy) {
             for (ptrdiff_t r = 0; r < n; r++) memcpy(rows + r * R, z + r * stride, (size_t)R * sizeof(REAL));
-            sum += XE(xe_softmax_rows)(&p->target, i, n, rows, e, XE(losses_of)(p, i));
+            sum += XE(phi_softmax_rows)(&p->target, i, n, rows, e, XE(losses_of)(p, i));
             for (ptrdiff_t r = 0; r < n; r++) memcpy(z + r * stride, e + r * R, (size_t)R * sizeof(REAL));
         } else if (R > 1 && R <= FEW_CLASSES) {
             XE(rows_to_columns)(z, n, stride, R, NULL, rows, N);
@@ -509,3 +514,5 @@ static double XE(sparse_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end
     }
     return sum;
 }
+
+#endif

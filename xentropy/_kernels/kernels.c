@@ -1,26 +1,8 @@
-/* The kernels of one type: REAL is float or double. */
-#include "simd.h"
-#include "short_vectors.h"
-#include "elementary.h"
-
-#include "losses.h"
-#include "softmax.h"
-#include "soft_targets.h"
-#include "cross_entropy.h"
-#include "sigmoid.h"
-
-#include "dense.h"
-#include "dense_few.h"
-#include "dense_one.h"
-#include "dense_many.h"
-#include "sparse.h"
-
+/* Every kernel for one instruction set and one type, and their table: isa.h says how it is compiled. */
 #include "gram.h"
 #include "moments.h"
 #include "predict.h"
 #include "proba_rows.h"
-
-/* ---- the table of the seam ---- */
 
 static size_t XE(linear_packed)(const xe_linear *p)
 {
@@ -116,12 +98,12 @@ static double XE(any_binary)(XE_BINARY_ARGS(void))
 
 static void XE(any_softmax_hessian)(XE_HESSIAN_ARGS(void))
 {
-    XE(xe_softmax_hessian)(target, first, n_rows, z, v, out);
+    XE(phi_softmax_hessian)(target, first, n_rows, z, v, out);
 }
 
 static void XE(any_sigmoid_hessian)(XE_HESSIAN_ARGS(void))
 {
-    XE(xe_sigmoid_hessian)(target, first, n_rows, z, v, out);
+    XE(phi_sigmoid_hessian)(target, first, n_rows, z, v, out);
 }
 
 static void XE(any_softmax)(const void *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int kind, void *out)
@@ -151,71 +133,45 @@ static void XE(any_exp)(const void *x, ptrdiff_t n, void *out)
     const REAL *from = (const REAL *)x;
     REAL *to = (REAL *)out;
     for (ptrdiff_t i = 0; i < n; i += VL)
-        XE(store_some)(to + i, XE(vexp)(XE(load_some)(from + i, n - i)), n - i);
+        XE(store_n)(to + i, XE(vexp)(XE(load_n)(from + i, n - i)), n - i);
 }
 
 static void XE(any_log)(const double *x, ptrdiff_t n, double *out)
 {
     for (ptrdiff_t i = 0; i < n; i += VLD)
-        XE_DOUBLE(store_some)(out + i, XE_DOUBLE(log)(XE_DOUBLE(load_some)(x + i, n - i)), n - i);
+        XE_DOUBLE(store_n)(out + i, XE_DOUBLE(log)(XE_DOUBLE(load_n)(x + i, n - i)), n - i);
 }
 
 static void XE(any_log1p)(const double *x, ptrdiff_t n, double *out)
 {
     for (ptrdiff_t i = 0; i < n; i += VLD)
-        XE_DOUBLE(store_some)(out + i, XE_DOUBLE(log1p)(XE_DOUBLE(load_some)(x + i, n - i)), n - i);
+        XE_DOUBLE(store_n)(out + i, XE_DOUBLE(log1p)(XE_DOUBLE(load_n)(x + i, n - i)), n - i);
 }
 
 const xe_kernels XE(xe_kernels) = {
-    XE_IS_FLOAT, XE_BYTES == 64,
-    XE(linear_packed),  XE(linear_pack),      XE(linear_scratch),    XE(linear_partial),   XE(linear_rows),
-    XE(linear_combine), XE(linear_predict),   XE(any_moments),       XE(gram_scratch),     XE(gram),
-    XE(any_softmax_rows), XE(any_sigmoid_rows), XE(any_binary),
-    XE(any_softmax_hessian), XE(any_sigmoid_hessian), XE(any_softmax), XE(proba_rows),
-    XE(any_bad_distribution), XE(any_distribution_mass), XE(any_in_unit_interval), XE(any_exp),
-    XE(any_log), XE(any_log1p),
+    .is_float = XE_OF_FLOAT,
+    .gathers_fast = XE_FAST_GATHERS,
+    .linear_packed = XE(linear_packed),
+    .linear_pack = XE(linear_pack),
+    .linear_scratch = XE(linear_scratch),
+    .linear_partial = XE(linear_partial),
+    .linear_rows = XE(linear_rows),
+    .linear_combine = XE(linear_combine),
+    .linear_predict = XE(linear_predict),
+    .moments = XE(any_moments),
+    .gram_scratch = XE(gram_scratch),
+    .gram = XE(gram),
+    .softmax_rows = XE(any_softmax_rows),
+    .sigmoid_rows = XE(any_sigmoid_rows),
+    .binary = XE(any_binary),
+    .softmax_hessian = XE(any_softmax_hessian),
+    .sigmoid_hessian = XE(any_sigmoid_hessian),
+    .softmax = XE(any_softmax),
+    .proba_rows = XE(proba_rows),
+    .bad_distribution = XE(any_bad_distribution),
+    .distribution_mass = XE(any_distribution_mass),
+    .in_unit_interval = XE(any_in_unit_interval),
+    .exp = XE(any_exp),
+    .log = XE(any_log),
+    .log1p = XE(any_log1p),
 };
-
-#undef V
-#undef H
-#undef HL
-#undef M
-#undef BITS
-#undef VL
-#undef VD
-#undef VLD
-#undef XE_GATHERS
-#undef ROWS
-#undef BLOCK_BYTES
-#undef RUNS_OUT
-#undef LEAST_REST
-#undef START_COUNT
-#undef SQUARE
-#undef BAND
-#undef EXPS
-#undef FEW_CLASSES
-#undef LOGIT_ROWS
-#undef MAX_OUTPUTS
-#undef GRADIENT_TILES
-#undef DOTTED
-#undef STRIP
-#undef STRIP_VECTORS
-#undef STRIPS
-#undef ASKED
-#undef DEPTH
-#undef LANE
-#undef TURN
-#undef PANEL
-#undef BESIDE
-#undef GRAM_ROWS
-#undef MIRRORED
-#undef ASKING
-#undef HALF_LINES
-#undef MOST
-#undef MOST_VECTORS
-#undef STREAM_AHEAD
-#undef STREAM_NEAR
-#undef EACH_WIDTH
-#undef COLUMNS_AHEAD
-#undef EACH_PART
-#undef EACH_STORAGE
