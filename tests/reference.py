@@ -1,4 +1,4 @@
-"""Oracles: naive, slow, and independent of the code under test. Extended precision where that is what counts."""
+"""Oracles, which are naive, slow, independent of the code under test, and in extended precision where that matters."""
 
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
 
@@ -31,12 +31,12 @@ def linear_loss(X, y, coef, intercept, *, sample_weight=None, class_weight=None,
 
 
 def two_columns(coef, intercept):
-    """The softmax form (2, d) of the sigmoid form (1, d): the first class has the logit 0."""
+    """The softmax form (2, d) of coefficients in the sigmoid form (1, d): the first class has the logit 0."""
     return np.vstack([np.zeros_like(coef), coef]), np.append(0.0, intercept)
 
 
 def objective(X, y, coef, intercept, *, C=1.0, **kwargs):
-    """C sum_i loss_i + |W|^2 / 2, with coef as the estimators keep it."""
+    """C sum_i loss_i + |W|^2 / 2, with coef in the shape that the estimators have."""
     penalty = 0.5 * np.sum(np.asarray(coef, dtype=np.longdouble) ** 2)
     if len(coef) == 1:
         coef, intercept = two_columns(coef, intercept)
@@ -70,9 +70,9 @@ def log_losses(target, proba, eps):
     return np.array(losses)
 
 
-# Exact arithmetic: the formulas as the papers write them, with so many digits that nothing cancels.
+# Exact arithmetic: the formulas are those of the papers, and there are so many digits that nothing cancels.
 
-# phi as a function of the probability p of the class: the loss of a one-hot target
+# phi as a function of the probability p of the class, which is the loss of a one-hot target
 PHI = {
     "cross_entropy": lambda loss, p: -p.ln(),
     "focal": lambda loss, p: (1 - p) ** Decimal(loss.gamma) * -p.ln(),
@@ -83,9 +83,9 @@ PHI = {
 
 
 class ExactLoss:
-    """sum_k a_k phi(p_k) of one row of logits, its gradient and its Hessian, by difference quotients.
+    """sum_k a_k phi(p_k) of one row of logits, and its gradient and Hessian by difference quotients.
 
-    `digits` must hold exp(-range of the logits) and the square of the step, 10^(-digits / 7), and then some.
+    exp(-range of the logits) and the square of the step, 10^(-2 digits / 7), must be well above 10^-digits.
     """
 
     def __init__(self, loss, a, digits=420):
@@ -101,7 +101,7 @@ class ExactLoss:
         return sum((ak * phi(self.loss, ek / total) for ak, ek in zip(self.a, e, strict=True) if ak), Decimal(0))
 
     def _at(self, z, *moves):
-        """The value where each move (a direction) has been made by `step`."""
+        """The value after a step in the direction of each move."""
         return self._value([sum((self.step * Decimal(float(m[k])) for m in moves), zk) for k, zk in enumerate(z)])
 
     def value(self, z):

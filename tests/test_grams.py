@@ -1,4 +1,4 @@
-"""Weighted sums of outer products against extended precision, over shapes around every vector, tile and block."""
+"""Weighted sums of outer products agree with extended precision, on shapes around every vector, tile and block."""
 
 import numpy as np
 import pytest
@@ -42,14 +42,14 @@ def test_grams(n, d, compute):
     start = np.full((3, d, d), 2.0)
     found = start.copy()
     left = add_grams(rows, weights, found, compute=compute)
-    # the roots of the weights, the products, and their sums by 64: a few roundings each
+    # the square roots of the weights, the products, and their sums over 64 rows have a few roundings each
     assert np.all(np.abs(found - start - exact) <= 8 * UNIT[compute] * (size + 2))
     np.testing.assert_array_equal(found, found.transpose(0, 2, 1))
     np.testing.assert_array_equal(left, 0.0)
 
 
 @pytest.mark.parametrize("compute", UNIT)
-def test_what_is_left_out_is_weighed_and_not_looked_at(compute):
+def test_rows_that_are_left_out_are_weighed_and_not_read(compute):
     rows, weights = problem(300, 13, 2)
     weights[::5] = 0.0
     weights[1::7] = 0.4
@@ -103,7 +103,7 @@ def test_nothing_to_add():
     np.testing.assert_array_equal(found, 1.0)
 
 
-def test_what_does_not_fit_is_refused():
+def test_bad_arguments_are_refused():
     rows, weights, to = np.ones((4, 3)), np.ones((4, 2)), np.zeros((2, 3, 3))
     for wrong in ((rows[:3], weights, to), (rows, weights[:, :1], to), (rows, weights, np.zeros((2, 3, 4)))):
         with pytest.raises(ValueError, match=r"must be \(n, d\), \(n, m\) and \(m, d, d\)"):

@@ -1,4 +1,4 @@
-"""The fused pass against a naive oracle, over shapes around every block, vector, tile and partition."""
+"""The fused pass agrees with a naive oracle, on shapes around the size of every block, vector, tile and partition."""
 
 from time import thread_time
 
@@ -11,20 +11,20 @@ from xentropy._kernels._dispatch import available_isas, choose_isa
 from xentropy._kernels._linear import LinearPass, linear_predict
 
 DTYPES = ["float32", "float64"]
-# how X is stored, and the rows of a tile
+# the format of X, and the rows of a tile
 TILED = [(np.asarray, None), (sparse.csr_array, None), (sparse.csr_array, 13)]
 
 
 @pytest.fixture(scope="module", params=available_isas(), autouse=True)
 def isa(request):
-    """Every test runs under each instruction set that this machine has."""
+    """The instruction set: every test runs under each one that this machine has."""
     choose_isa(request.param)
     yield request.param
     choose_isa(_dispatch.ISA)
 
 
 def oracle(X, coef, intercept, K, *, labels=None, distribution=None, sample_weight=None, class_weight=None, eps=0.0):
-    """Loss and gradient in extended precision, straight from the formulas; rows of weight 0 are dropped first."""
+    """Loss and gradient in extended precision, straight from the formulas, without the rows of weight 0."""
     long = np.longdouble
     n = X.shape[0]
     s = np.ones(n) if sample_weight is None else sample_weight
@@ -76,7 +76,7 @@ def check(X, K, coef, intercept, *, compute="float64", sigmoid=False, eps=0.0, t
         np.testing.assert_allclose(g, w, rtol=rtol, atol=rtol * np.sqrt(n + 1) * size)
 
 
-# around one and two vectors of each instruction set, around tiles of three, around the change from few to many
+# around one and two vectors of each instruction set, tiles of three vectors, and the change from few to many classes
 WIDTHS = [1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 23, 24, 25, 31, 32, 33, 47, 49, 65, 100]
 
 
@@ -109,7 +109,7 @@ def test_number_of_rows(K, sigmoid, compute):
 @pytest.mark.parametrize("compute", DTYPES)
 @pytest.mark.parametrize("stored", DTYPES)
 def test_blocks_of_one_output_in_one_stream(stored, compute):
-    """Whole blocks follow each other; features are in one tile or in several, rows read in place, copied, or both."""
+    """Whole blocks follow each other; features are in one tile or in several; rows are read in place, copied, or both."""
     rng = np.random.default_rng(0)
     for d in [1, 4, 7, 8, 20, 39, 40, 41, 45, 79, 80, 81, 90, 161, 300]:
         X, labels, coef, intercept = problem(1100, d, 2, stored, seed=d, sigmoid=True)
@@ -139,7 +139,7 @@ def test_some_of_the_rows(K, sigmoid, stored, compute):
         options = {"labels": labels, "sample_weight": weight, "sigmoid": sigmoid, "compute": compute, "shift": moved}
         got = evaluate(X, K, coef, intercept, rows=rows, **options)
         for g, w in zip(got, evaluate(X[rows], K, coef, intercept, **options), strict=True):
-            assert np.array_equal(g, w)  # rows are ignored in both, so that both are copied block by block
+            assert np.array_equal(g, w)  # both have ignored rows, and so both are copied block by block
 
 
 def targets(n, K, rng):
@@ -159,7 +159,7 @@ def targets(n, K, rng):
 
 
 def storages(X, rng):
-    """Every way in which X can come; rows of any length, columns unsorted and repeated."""
+    """X in every format; rows have any length, and columns are unsorted and repeated."""
     X = np.where(rng.random(X.shape) < 0.3, X, 0)
     X[::5] = 0
     yield X
@@ -167,7 +167,7 @@ def storages(X, rng):
         A = sparse.csr_matrix(X)
         rows, cols, vals = A.nonzero()[0], A.indices, A.data
         order = np.lexsort((rng.random(len(rows)), rows))
-        # each value in two parts: a duplicate of its column
+        # each value is split in two, so its column is repeated
         rows, cols = np.repeat(rows[order], 2), np.repeat(cols[order], 2)
         vals = np.column_stack([vals[order] * 0.5, vals[order] * 0.5]).ravel()
         indptr = np.searchsorted(rows, np.arange(len(X) + 1)).astype(index)
@@ -194,7 +194,7 @@ def test_targets_and_storages(K, sigmoid, stored, compute):
 @pytest.mark.parametrize("compute", DTYPES)
 @pytest.mark.parametrize(("make", "tile_rows"), TILED)
 @pytest.mark.parametrize(("K", "sigmoid"), [(2, True), (3, False), (10, False), (40, False)])
-def test_ignored_rows_are_not_looked_at(K, sigmoid, make, tile_rows, compute):
+def test_ignored_rows_are_not_read(K, sigmoid, make, tile_rows, compute):
     X, labels, coef, intercept = problem(50, 9, K, compute, sigmoid=sigmoid)
     weight = np.ones(50)
     weight[[0, 17, 48, 49]] = 0.0
@@ -216,7 +216,7 @@ def test_ignored_rows_are_not_looked_at(K, sigmoid, make, tile_rows, compute):
 def test_a_bad_row_makes_the_loss_nan(bad, K, sigmoid, make, compute):
     X, labels, coef, intercept = problem(50, 9, K, compute, sigmoid=sigmoid)
     labels[23] = 0
-    coef[4, :] = np.abs(coef[4, :]) + 0.1  # +inf, which is no loss of the sigmoid form but +inf
+    coef[4, :] = np.abs(coef[4, :]) + 0.1  # the logit is +inf, for which the sigmoid form has the loss +inf
     X[23, 4] = bad
     value, _, _ = evaluate(make(X), K, coef, intercept, labels=labels, compute=compute, sigmoid=sigmoid)
     assert value == np.inf if sigmoid and bad == np.inf else np.isnan(value)
@@ -240,7 +240,7 @@ def test_a_loss_keeps_its_digits_far_below_the_rounding_of_one(K, sigmoid, compu
 
 @pytest.mark.parametrize(("K", "sigmoid"), [(2, True), (3, False), (10, False), (40, False)])
 def test_confident_rows_are_not_slow(K, sigmoid):
-    """Denormal numbers cost a hundred times the arithmetic: probabilities of e^-95 must leave none in the sums."""
+    """Denormal numbers make arithmetic a hundred times slower: probabilities of e^-95 must leave none in the sums."""
     X, _, coef, intercept = problem(4000, 30, K, "float32", sigmoid=sigmoid)
     X[:, 0] = 1.0
     seconds = {}
@@ -275,7 +275,7 @@ def test_the_same_bits_for_any_number_of_threads(K, sigmoid, make, tile_rows, co
 @pytest.mark.parametrize("compute", DTYPES)
 @pytest.mark.parametrize("K", [3, 20, 40])
 def test_tiles_of_many_columns(K, compute):
-    """Columns of one value and of hundreds, in rows and tiles of any length; columns of three digits."""
+    """Columns have one value or hundreds, rows and tiles have any length, and column numbers have up to three digits."""
     rng = np.random.default_rng(K)
     n, d = 700, 5_000_000
     columns = np.concatenate([rng.integers(0, d, 300), [0, 1, 2047, 2048, (1 << 22) - 1, 1 << 22, d - 2, d - 1]])
@@ -310,7 +310,7 @@ def test_tiles_are_made_where_they_pay():
 
     assert tiles(20_000, 20, many_passes=True) >= 1
     assert tiles(20_000, 20) == 0
-    assert tiles(200, 20, many_passes=True) == 0  # everything is in the cache as it is
+    assert tiles(200, 20, many_passes=True) == 0  # everything is in the cache anyway
     assert tiles(200, 20, tile_rows=300) == 7
     with pytest.raises(ValueError, match=r"tile_rows=65537 is not in \[0, 65536\]"):
         tiles(200, 20, tile_rows=65537)
@@ -320,12 +320,12 @@ def test_tiles_are_made_where_they_pay():
 @pytest.mark.parametrize(("d", "K"), [(100_000, 2), (12_000, 7), (20_000, 20), (60_000, 20), (3_000, 60), (400_000, 2)])
 @pytest.mark.parametrize("n", [300, 20_000])
 def test_tiles_agree_with_rows(n, d, K, compute, isa):
-    """Few and many values a feature, columns in ascending order and in that of their lengths, one output and many."""
+    """Features have few and many values, columns are in ascending order or sorted by length, outputs are one or many."""
     rng = np.random.default_rng(d)
-    stored = 20 * n
-    columns = (d * rng.random(stored) ** 4).astype(np.int32)  # some hold most of the values
+    nnz = 20 * n
+    columns = (d * rng.random(nnz) ** 4).astype(np.int32)  # some hold most of the values
     columns[:2] = d - 1, d // 2
-    X = sparse.csr_array((rng.standard_normal(stored), columns, np.arange(0, stored + 1, 20, dtype=np.int32)), (n, d))
+    X = sparse.csr_array((rng.standard_normal(nnz), columns, np.arange(0, nnz + 1, 20, dtype=np.int32)), (n, d))
     sigmoid = K == 2
     coef, intercept = rng.standard_normal((d, 1 if sigmoid else K)), rng.standard_normal(1 if sigmoid else K)
     options = {"labels": rng.integers(0, K, n, dtype=np.int32), "compute": compute, "sigmoid": sigmoid}
@@ -441,7 +441,7 @@ def test_a_number_that_is_not_finite_shows_in_the_logits(K, sigmoid, bad, make, 
             X[i, j] = before
 
 
-# ---- what does not fit ----
+# ---- bad arguments ----
 
 
 def test_shapes_that_do_not_fit():

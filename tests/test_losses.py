@@ -48,12 +48,12 @@ def digits(scale):
 
 
 def tolerance(loss, dtype):
-    """Relative: u^gamma multiplies the error of u by gamma, and u^(gamma - 1) in a derivative once more."""
+    """The relative error: u^gamma multiplies that of u by gamma, and u^(gamma - 1) in a derivative does once more."""
     return (1e-13 if dtype is np.float64 else 4e-6) * (2 + getattr(loss, "gamma", 0))
 
 
 def rows(scale, dtype, n=2, n_classes=4):
-    """Labels and logits; the first row is right, the second wrong."""
+    """Labels and logits; the first row is right, the second is wrong."""
     rng = np.random.default_rng(int(scale))
     z = (scale * rng.standard_normal((n, n_classes))).astype(dtype)
     y = rng.integers(0, n_classes, n)
@@ -62,12 +62,12 @@ def rows(scale, dtype, n=2, n_classes=4):
 
 
 def targets(loss, y, scale, n_classes=4):
-    """(y as the functions take it, label smoothing, class weights, the rows a_k)"""
+    """Pairs of arguments and oracle: (y for the functions, label smoothing, class weights, the rows a_k)."""
     rng = np.random.default_rng(0)
     w = rng.random(n_classes)
     yield y, 0.0, None, one_hot(y, n_classes)
     if scale > 8:
-        return  # saturation is the same for all, and exact arithmetic is slow there
+        return  # all saturate in the same way, and exact arithmetic is slow there
     yield one_hot(y, n_classes), 0.0, w, w * one_hot(y, n_classes)
     if not loss.one_hot_only:
         soft = rng.dirichlet(np.ones(n_classes), len(y)).astype(np.float32).astype(float)
@@ -102,7 +102,7 @@ def test_softmax_value_and_gradient(loss, dtype, scale):
                 rtol, atol = tolerance(loss, dtype), np.finfo(dtype).tiny
                 np.testing.assert_allclose(grad[i, k], expected[k], rtol=rtol, atol=atol)
                 np.testing.assert_allclose(grad[i], expected, atol=rtol * np.abs(expected).max() + atol)
-            else:  # several classes asked for: their shares can meet, and cancel; y is rounded to the dtype
+            else:  # several classes have weights, whose terms can cancel; and y is rounded to the dtype
                 rtol, atol = max(tolerance(loss, dtype), np.finfo(dtype).eps), 1e-300
                 np.testing.assert_allclose(grad[i], expected, atol=rtol * a[i].sum())
             np.testing.assert_allclose(value[i], exact.value(z[i]), rtol=rtol, atol=1e-300)
@@ -146,7 +146,7 @@ def test_hessian_product(loss, dtype, scale):
             rtol = 4 * max(tolerance(loss, dtype), np.finfo(dtype).eps)
             of_target = exact.curvature(z[i], one_hot([k], 4)[0], v[i])
             if np.count_nonzero(a[i]) == 1:
-                # a row that is nearly right keeps its digits; with PolyLoss(1) the terms of a wrong one can cancel
+                # a row that is nearly right keeps its digits; for a wrong one, the terms of PolyLoss(1) can cancel
                 size = abs(of_target) if z[i].argmax() == k else exact_size(z[i], k, v[i], digits(scale))
                 np.testing.assert_allclose(product[i, k], of_target, atol=rtol * size + np.finfo(dtype).tiny)
             expected = exact.curvature(z[i], u, v[i])
@@ -168,7 +168,7 @@ def test_sigmoid_hessian(loss, dtype, scale):
     for zi, yi, h in zip(z[:, 0], y, product[:, 0], strict=True):
         a = one_hot([yi], 2)[0]
         expected = ExactLoss(loss, a, digits(scale)).curvature([0, zi], [0, 1], [0, 1])
-        # PolyLoss(1) is the last that is convex: far on the wrong side its curvature cancels, down from p (1 - p)
+        # PolyLoss(1) is just convex: far on the wrong side its curvature nearly cancels, from terms like p (1 - p)
         size = abs(expected) + 5 * ExactLoss(xe.CrossEntropy(), a, digits(scale)).curvature([0, zi], [0, 1], [0, 1])
         np.testing.assert_allclose(h, expected, atol=2 * tolerance(loss, dtype) * size + np.finfo(dtype).tiny)
 
@@ -196,7 +196,7 @@ def test_finite_at_saturation(loss, dtype):
 @each_loss
 @both
 def test_masked_target_is_the_limit(loss, dtype):
-    """l = inf: an unbounded loss is inf, a bounded one at its bound; the gradient is finite."""
+    """At l = inf an unbounded loss is inf, a bounded one is at its bound, and the gradient is finite."""
     masked = np.array([[0.0, -np.inf, 1.0]], dtype)
     far = np.array([[0.0, -1e9, 1.0]], dtype)
     value, grad = xe.cross_entropy([1], masked, loss=loss, return_grad=True)
@@ -385,7 +385,7 @@ def test_the_classifier_ends_in_a_minimum(loss, n_classes):
     here = xe.linear_cross_entropy(
         X, y, easier.coef_, easier.intercept_, loss=loss, sample_weight=s, class_weight=w, reduction="sum"
     )
-    assert clf.objective_ <= here + 0.5 * np.sum(easier.coef_**2) + 1e-9  # not above the cross-entropy's solution
+    assert clf.objective_ <= here + 0.5 * np.sum(easier.coef_**2) + 1e-9  # not above the solution for the cross-entropy
 
 
 def test_the_default_is_the_cross_entropy():
@@ -460,7 +460,7 @@ def test_scikit_learns_checks(loss):
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_logit_adjustment_shifts_the_intercept(n_classes, weighted):
-    """The intercept is not penalised: a fit with the prior added has it inside, and predicts without."""
+    """The intercept is not penalised: a fit with the prior added has it inside, and predicts without it."""
     X, y = iris(n_classes)
     s = np.random.default_rng(0).random(len(y)) * (1 + y) if weighted else None
     plain = xe.SoftmaxClassifier(tol=1e-10).fit(X, y, sample_weight=s)
@@ -503,11 +503,11 @@ def test_logit_adjustment_needs_a_prior():
         xe.SoftmaxClassifier(logit_adjustment=-1.0).fit(X, y)
 
 
-# what they are for: the tables of docs/losses.md
+# their purpose: the tables of docs/losses.md
 
 
 def test_bounded_losses_withstand_wrong_labels():
-    """Digits with 30 % of the training labels moved to another class; clean test rows."""
+    """Digits: 30 % of the training labels are moved to another class, and the test rows are clean."""
     X, y = load_digits(return_X_y=True)
     accuracy, log_loss = {}, {}
     for seed in range(3):
@@ -525,7 +525,7 @@ def test_bounded_losses_withstand_wrong_labels():
 
 
 def test_what_helps_rare_classes_costs_log_loss():
-    """Three overlapping normal classes with shares 0.9, 0.08, 0.02, in training and test rows alike."""
+    """Three overlapping normal classes have the shares 0.9, 0.08 and 0.02, in training and test rows."""
 
     def draw(n, rng):
         y = rng.choice(3, n, p=[0.9, 0.08, 0.02])

@@ -1,4 +1,4 @@
-"""Vector exp, log, log1p and sigmoid against extended precision; and that hot loops are vectors in the machine code."""
+"""Vector exp, log, log1p and sigmoid agree with extended precision, and hot loops are vectors in the machine code."""
 
 import re
 import shutil
@@ -22,11 +22,11 @@ def isa(request):
 
 
 def ulps(got, exact):
-    """The largest distance to the exact value, in units of the last place of `got`'s dtype; specials must agree."""
+    """The largest distance to the exact value, in units of the last place of the dtype of `got`; specials must agree."""
     with np.errstate(over="ignore", under="ignore"):
         rounded = exact.astype(got.dtype)
     special = ~np.isfinite(rounded) | ~np.isfinite(got)
-    # between the largest number and infinity, either may be nearest
+    # between the largest number and infinity, either may be the result
     near_the_end = np.abs(exact) >= np.finfo(got.dtype).max * (1 - 2 * np.finfo(got.dtype).eps)
     np.testing.assert_array_equal(got[special & ~near_the_end], rounded[special & ~near_the_end])
     spacing = np.spacing(np.abs(rounded[~special])).astype(np.longdouble)
@@ -42,9 +42,9 @@ class TestAccuracy:
         log_tiny = float(np.log(np.longdouble(info.smallest_subnormal)))
         rng = np.random.default_rng(0)
         x = np.concatenate([
-            rng.uniform(log_tiny - 10, 0, 400_000),  # a logit less the row's largest is never above 0
+            rng.uniform(log_tiny - 10, 0, 400_000),  # a logit minus the largest of its row is never above 0
             rng.uniform(-1, 0, 200_000),
-            np.log(2) * (np.arange(-1080, 0) + 0.5),  # where the reduction turns over
+            np.log(2) * (np.arange(-1080, 0) + 0.5),  # where the reduction changes to the next n
             rng.uniform(log_tiny, np.log(info.tiny), 50_000),  # results that are denormal
             -np.geomspace(info.smallest_subnormal * 4, 1, 10_000),
             [0.0, -0.0, log_tiny, -info.max, -np.inf],
@@ -67,7 +67,7 @@ class TestAccuracy:
             rng.uniform(0, 3, 400_000),
             np.exp2(rng.uniform(-1074, 1023, 200_000)),  # denormals among them
             1 + rng.uniform(-1, 1, 100_000) * np.exp2(rng.uniform(-52, -1, 100_000)),
-            np.sqrt(2) * 2.0 ** np.arange(-1000, 1000),  # where the reduction turns over
+            np.sqrt(2) * 2.0 ** np.arange(-1000, 1000),  # where the reduction changes to the next n
             [1.0, info.smallest_subnormal, info.tiny, np.nextafter(info.tiny, 0), info.max, 1 - info.epsneg],
         ])  # fmt: skip
         assert ulps(vector_log(x), np.log(x.astype(np.longdouble))) < 1
@@ -85,7 +85,7 @@ class TestAccuracy:
         assert ulps(vector_log1p(x), np.log1p(x.astype(np.longdouble))) < 1
         assert np.isnan(vector_log1p(np.array([0.0, np.nan]))).tolist() == [False, True]
 
-    # computed in doubles, whatever the type
+    # it is computed in doubles for either type
     @pytest.mark.parametrize(("real", "bound"), [(np.float32, 0.51), (np.float64, 1.0)])
     def test_sigmoid(self, real, bound):
         rng = np.random.default_rng(0)
@@ -99,8 +99,8 @@ class TestAccuracy:
 
 # ---- the machine code ----
 
-# The loops that an evaluation spends its time in, and how many vector instructions of arithmetic they have at least: a
-# loop that lost its vectors has fewer, as the narrowest register makes most of them.
+# The loops that an evaluation spends its time in, and the least number of their vector instructions of arithmetic. A loop
+# that lost its vectors has fewer.
 HOT = {"few_logits": 80, "few_gradient": 100, "stream_two_blocks": 250, "one_logits": 3, "exp_columns": 20,
        "scale_columns": 3, "many_logits": 24, "many_gradient": 30, "exp_wide": 40, "scale_row": 2, "finish_rows": 25,
        "sparse_logits": 300, "sparse_gradient": 80, "tile_logits": 40, "tile_gradient": 40, "sigmoid_losses": 100,
@@ -108,7 +108,7 @@ HOT = {"few_logits": 80, "few_gradient": 100, "stream_two_blocks": 250, "one_log
        "mix_columns": 20, "finish_mixed": 20, "scale_mixed": 8, "sigmoid_out": 20, "argmax_columns": 1,
        "moments": 4, "gram_block": 60}  # fmt: skip
 REGISTER = {"avx512": "zmm", "avx2": "ymm", "baseline": "xmm"}
-# vectors of 32 bytes at most
+# these have short vectors, of 32 bytes at most
 SHORT = ("stream_two_blocks", "one_logits", "sparse_logits", "sparse_gradient", "tile_logits", "tile_gradient")
 PACKED = re.compile(r"\bv?(?:add|sub|mul|div|max|fn?m(?:add|sub)\d+)(p[sd])\b.*%(.mm)")
 SCALAR = re.compile(r"\bv?(?:add|sub|mul|div|max|fn?m(?:add|sub)\d+)s[sd]\b")
@@ -116,7 +116,7 @@ SCALAR = re.compile(r"\bv?(?:add|sub|mul|div|max|fn?m(?:add|sub)\d+)s[sd]\b")
 
 @pytest.fixture(scope="module")
 def functions():
-    """Machine code of the extension's functions, by name."""
+    """The machine code of each function of the extension that has the kernels."""
     if not shutil.which("objdump"):
         pytest.skip("needs objdump")
     if not _dispatch.compiler().startswith("gcc"):
@@ -138,7 +138,7 @@ def functions():
 @pytest.mark.parametrize("isa", available_isas())
 @pytest.mark.parametrize("name", HOT)
 def test_hot_loops_are_vectors(functions, name, isa, real):
-    # the compiler may have split or specialised a function: name_double_avx2.isra.0
+    # the compiler may have split or specialised a function, as in name_double_avx2.isra.0
     code = "\n".join(c for f, c in functions.items() if f.split(".")[0] == f"{name}_{real}_{isa}")
     assert code, f"no machine code of {name}_{real}_{isa}: was it inlined, or the extension stripped?"
     register = "ymm" if isa == "avx512" and name in SHORT else REGISTER[isa]

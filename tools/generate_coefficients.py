@@ -1,9 +1,9 @@
-"""Writes coefficients.h: the polynomials and constants behind elementary.h.
+"""Writes coefficients.h, the polynomials and constants of elementary.h.
 
     python tools/generate_coefficients.py > xentropy/_kernels/coefficients.h        (needs mpmath)
 
-Both reductions are the classical ones (W. J. Cody and W. Waite, Software Manual for the Elementary Functions, 1980;
-P. T. P. Tang, ACM TOMS 15(2), 1989 and 16(4), 1990); the polynomials are minimax, found by Remez' exchange.
+Both reductions are classical (W. J. Cody and W. Waite, Software Manual for the Elementary Functions, 1980; P. T. P. Tang,
+ACM TOMS 15(2), 1989 and 16(4), 1990). The polynomials are minimax, and found by the Remez exchange algorithm.
 """
 
 from mpmath import exp, fabs, floor, log, lu_solve, matrix, mp, mpf, sqrt
@@ -12,7 +12,7 @@ mp.prec = 200
 
 
 def remez(f, weight, low, high, degree, n_iter=12, n_grid=4000):
-    """Coefficients, lowest first, that minimise max |weight(x) (p(x) - f(x))| on [low, high], and that maximum."""
+    """Coefficients, lowest first, that minimise max |weight(x) (p(x) - f(x))| on [low, high], and this maximum."""
     n = degree + 2
     grid = [low + (high - low) * (1 - mp.cos(mp.pi * i / n_grid)) / 2 for i in range(n_grid + 1)]
     grid = [x for x in grid if weight(x) != 0]
@@ -37,13 +37,13 @@ def remez(f, weight, low, high, degree, n_iter=12, n_grid=4000):
 
 
 def head(x, bits):
-    """x cut to `bits` significant bits."""
+    """x truncated to `bits` significant bits."""
     shift = mpf(2) ** (bits - 1 - int(floor(log(fabs(x), 2))))
     return floor(x * shift) / shift
 
 
 def literal(x, is_float):
-    """The nearest float or double, in hexadecimal: no decimal rounding."""
+    """The nearest float or double in hexadecimal, which needs no rounding to decimals."""
     if is_float:
         with mp.workprec(24):
             return float(+x).hex() + "f"
@@ -59,7 +59,7 @@ def main():
     print("#ifndef XENTROPY_COEFFICIENTS_H\n#define XENTROPY_COEFFICIENTS_H\n")
     half = log(2) / 2 * mpf("1.0001")  # the rounding of x / log 2 is not exact
 
-    # exp(r) = 1 + r + r^2 q(r), relative error, |r| <= log(2) / 2. The head of log 2 times n is exact.
+    # exp(r) = 1 + r + r^2 q(r) for |r| <= log(2) / 2, where q minimises the relative error. n times the head of log 2 is exact.
     for real, degree, head_bits in ("double", 9, 41), ("float", 4, 15):
         q, error = remez(lambda r: (exp(r) - 1 - r) / r**2, lambda r: r**2 / exp(r), -half, half, degree)
         print(f"/* {real}: relative error of the polynomial 2^{float(log(error, 2)):.1f} */")

@@ -37,11 +37,8 @@ class Loss(BaseEstimator):
         raise NotImplementedError
 
     def kernel(self) -> tuple[str, tuple[float, ...]]:
-        """The name of its formula in phi.h, and the parameters there, which `check_loss` has validated.
-
-        Unless a loss says otherwise, they are its own, in the alphabetical order of their names.
-        """
-        return self.name, tuple(float(value) for value in self.get_params(deep=False).values())
+        """The name of its formula in phi.h, and the parameters of that, which `check_loss` has validated."""
+        raise NotImplementedError
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         """The expression that makes this loss, with all parameters."""
@@ -64,6 +61,9 @@ class CrossEntropy(Loss):
     @property
     def convex(self) -> bool:
         return True
+
+    def kernel(self) -> tuple[str, tuple[float, ...]]:
+        return "cross_entropy", ()
 
 
 class FocalLoss(Loss):
@@ -103,6 +103,9 @@ class FocalLoss(Loss):
     def convex(self) -> bool:
         return self.gamma == 0
 
+    def kernel(self) -> tuple[str, tuple[float, ...]]:
+        return "focal", (float(self.gamma),)
+
 
 class GeneralizedCrossEntropy(Loss):
     r"""Generalised cross-entropy: :math:`\phi(\ell) = (1 - p^q) / q`. It is robust to wrong labels. Not convex.
@@ -138,6 +141,9 @@ class GeneralizedCrossEntropy(Loss):
     @property
     def convex(self) -> bool:
         return False
+
+    def kernel(self) -> tuple[str, tuple[float, ...]]:
+        return "generalized", (float(self.q),)
 
 
 class PolyLoss(Loss):

@@ -9,5 +9,5 @@ cdef xe_loss loss_of(object loss) except *
 # Whether the processor's last cache answers late: see kernels.h.
 cdef bint has_slow_last_cache() noexcept nogil
 
-# A uint8 array that starts on a cache line, which whole vectors need.
+# A new uint8 array that starts on a cache line, so that no vector lies in two.
 cdef object aligned(Py_ssize_t n_bytes)

@@ -10,26 +10,26 @@ from .kernels cimport xe_kernels
 
 def add_grams(const double[:, ::1] rows, const double[:, :] weights, double[:, :, ::1] to, *, double floor=0.0,
               str compute="float64", int n_threads=1):
-    """Add sum_i w_ik x_i x_i^T over the rows to to[k], for each column k of the weights.
+    """Add sum_i w_ik x_i x_i^T over the rows to ``to[k]``, for each column k of the weights.
 
     Parameters
     ----------
     rows : float64 ndarray (n, d), C-ordered
     weights : float64 ndarray (n, m)
-        Not negative.
+        Weights, not negative.
     to : float64 ndarray (m, d, d), C-ordered
         Symmetric matrices.
     floor : float, default=0.0
-        Rows whose weight in a column is not above this are left out there, and not looked at. Not negative.
+        Rows whose weight in a column is not above this are left out there, and not read. It is not negative.
     compute : {"float64", "float32"}
-        What is multiplied, and for 64 rows summed. sqrt(w_ik) x_i must not overflow it, nor their products.
+        The type of the products, and of their sums over 64 rows. It must hold sqrt(w_ik) x_i and their products.
     n_threads : int, default=1
-        They share the columns. The result is the same, bit for bit, for any number.
+        Threads share the columns. The result is the same, bit for bit, for any number.
 
     Returns
     -------
     float64 ndarray (m,)
-        What the rows that were left out weigh together.
+        The sum of the weights of the rows that were left out.
     """
     cdef Py_ssize_t n = rows.shape[0], d = rows.shape[1], m = weights.shape[1], used
     if weights.shape[0] != n or to.shape[0] != m or to.shape[1] != d or to.shape[2] != d:
@@ -40,7 +40,7 @@ def add_grams(const double[:, ::1] rows, const double[:, :] weights, double[:, :
         raise ValueError(f"floor={floor} must be 0 or more")
     if compute not in ("float32", "float64"):
         raise ValueError(f"compute={compute!r} must be 'float32' or 'float64'")
-    if weights.strides[0] % 8 or weights.strides[1] % 8:  # a field of a structured array
+    if weights.strides[0] % 8 or weights.strides[1] % 8:  # they are a field of a structured array
         weights = np.ascontiguousarray(weights)
     left = np.zeros(m)
     cdef double[::1] left_view = left
@@ -50,7 +50,7 @@ def add_grams(const double[:, ::1] rows, const double[:, :] weights, double[:, :
         return left
     used = max(1, min(n_threads, m))
     work.kernels = kernels_of(compute == "float32")
-    work.scratch_size = (work.kernels.gram_scratch(d) // 64 + 1) * 64  # whole cache lines: threads share none
+    work.scratch_size = (work.kernels.gram_scratch(d) // 64 + 1) * 64  # threads share no cache line
     scratch = aligned(used * work.scratch_size).reshape(used, work.scratch_size)
     work.scratch = &scratch[0, 0]
     work.rows, work.weights, work.to, work.left = &rows[0, 0], &weights[0, 0], &to[0, 0, 0], &left_view[0]
@@ -73,7 +73,7 @@ cdef struct _Work:
     Py_ssize_t column_step
     double floor
     unsigned char *scratch
-    Py_ssize_t scratch_size  # of a thread, in bytes
+    Py_ssize_t scratch_size  # bytes for a thread
 
 
 cdef void _add_one(void *context, Py_ssize_t k, int thread) noexcept nogil:

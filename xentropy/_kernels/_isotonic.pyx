@@ -5,7 +5,7 @@ import numpy as np
 
 
 def pool_adjacent(const double[::1] p, const double[::1] hit, const double[::1] weight=None):
-    """Blocks of the isotonic regression of `hit` on `p`, which is in ascending order.
+    """Blocks of the isotonic regression of `hit` on `p`, which ascends.
 
     Rows of the same p share a block. The fitted value of a block is hits / mass, and it increases from block to block.
 
@@ -23,7 +23,7 @@ def pool_adjacent(const double[::1] p, const double[::1] hit, const double[::1] 
     cdef double w, value
     if hit.shape[0] != n or (weight is not None and weight.shape[0] != n):
         raise ValueError(f"hit and weight must have {n} entries")
-    # a stack of blocks: its memory is touched as far as it grows
+    # a stack of blocks, whose memory is touched only as far as it grows
     masses, sums = np.empty(n), np.empty(n)
     cdef double[::1] mass = masses, hits = sums
     with nogil:

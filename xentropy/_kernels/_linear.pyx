@@ -15,34 +15,51 @@ ctypedef fused index_t:
     int32_t
     int64_t
 
-# Rows are cut into partitions, a thread takes the next free one, and the partitions' sums are added in their order: so
-# the result does not depend on the number of threads, and one slow thread delays the rest by one partition at most.
+# Rows are cut into partitions. A thread takes the next free one, and the sums of the partitions are added in their
+# order: so the result does not depend on the number of threads, and a slow thread delays the rest by one partition at
+# most.
 cdef Py_ssize_t _MAX_PARTITIONS = 32
-# Work that is worth a partition of its own, some 150 microseconds, in multiply-adds, where reading a value is worth
-# _READING. To wake a thread takes 50, and where another process has its core, what it has begun waits for a time slice.
+
+# A partition of its own is worth this many multiply-adds, some 150 microseconds, where reading a value counts as
+# _READING of them. Waking a thread takes 50 microseconds, and if another process has its core, its part waits for a
+# time slice.
 cdef Py_ssize_t _MIN_WORK = 1 << 22
 cdef Py_ssize_t _READING = 8
-# Updates of each number of a gradient that are worth zeroing and adding one more of it, which CSR does at memory's pace
+
+# Each partition has a gradient of its own, which is zeroed and added at the end. It is worth that if each of its
+# numbers is updated this many times. With CSR rows, updates run at memory's pace, and fewer are enough; _FEW_PARTITIONS
+# are worth still fewer, because they let threads share the work, although one thread alone is then a little slower.
 cdef Py_ssize_t _MIN_UPDATES = 256
 cdef Py_ssize_t _MIN_UPDATES_CSR = 64
-cdef Py_ssize_t _FEW_PARTITIONS = 4  # so many give threads something to share, at a price to one thread
 cdef Py_ssize_t _MIN_UPDATES_FEW = 16
-cdef Py_ssize_t _PARTIAL_BYTES = 1 << 26  # of all partitions' gradients together
-cdef Py_ssize_t _BLOCK_BYTES = 1 << 17  # of X and its logits in a block of rows: they stay in a core's own cache
-cdef Py_ssize_t _BYTES_PER_ROW = 1 << 15  # of a gradient of many outputs, that are worth one more row in a block
-cdef Py_ssize_t _LARGE_TABLES = 1 << 20  # bytes of CSR coefficients and their gradient that make tiles pay
-# ... and that make them streams: up to here the columns of a tile are in the order of their lengths
+cdef Py_ssize_t _FEW_PARTITIONS = 4
+cdef Py_ssize_t _PARTIAL_BYTES = 1 << 26  # the gradients of all partitions together take no more
+
+# The rows of a block and their logits fit into _BLOCK_BYTES, and so into a core's own cache. A block reads all
+# coefficients and updates their gradient once, so with many outputs it gets one more row for each _BYTES_PER_ROW of
+# them.
+cdef Py_ssize_t _BLOCK_BYTES = 1 << 17
+cdef Py_ssize_t _BYTES_PER_ROW = 1 << 15
+cdef Py_ssize_t _FEW = 24  # with more outputs than this, more rows share the reading of the coefficients
+
+# Tiles of CSR rows pay if the coefficients and their gradient, here called the tables, take _LARGE_TABLES bytes or
+# more. From _STREAMED_TABLES on, the tables are read as streams: the columns of a tile are in ascending order. Below
+# that they are in the order of their lengths.
+cdef Py_ssize_t _LARGE_TABLES = 1 << 20
 cdef Py_ssize_t _STREAMED_TABLES = 1 << 22
-# Of the logits of a tile of CSR rows, which stay in a core's share of the last cache where the tables are streams, that
-# fewer tiles read less often; of a part of them, or of a tile where the tables are no streams, which stay in its own
+
+# The logits of a tile stay in a cache: the larger it is, the fewer tiles read the tables. If the tables are streams, it
+# is a core's share of the last cache, with _TILE_BYTES, and the long columns go part by part through logits of
+# _PART_BYTES; otherwise it is the core's own cache, with _PART_BYTES. If the last cache is slow, the core's own is the
+# better one in either case, with _TILE_BYTES_OWN.
 cdef Py_ssize_t _TILE_BYTES = 1 << 21
 cdef Py_ssize_t _PART_BYTES = 1 << 17
-# ... in any case where the last cache is slow
 cdef Py_ssize_t _TILE_BYTES_OWN = 1 << 20
-cdef Py_ssize_t _MOST_TILE_ROWS = 1 << 16  # which are numbered in 16 bits
-cdef Py_ssize_t _FEW = 24  # beyond so many outputs, a block has more rows to share the reading of the coefficients
-cdef Py_ssize_t _MIN_SHARED = 1 << 16  # coefficients that are worth threads when they are packed and summed
-cdef Py_ssize_t _SHARE = 64  # features of the coefficients that a thread packs or sums at a time
+cdef Py_ssize_t _MAX_TILE_ROWS = 1 << 16  # the rows of a tile are numbered in 16 bits
+
+# Threads share the packing and summing of this many coefficients or more, _SHARE features at a time.
+cdef Py_ssize_t _MIN_SHARED = 1 << 16
+cdef Py_ssize_t _SHARE = 64
 
 _KINDS = {
     "logits": XE_LOGITS,
@@ -52,13 +69,13 @@ _KINDS = {
 }
 
 
-cdef struct _Work:  # an evaluation, of which threads do parts
+cdef struct _Work:  # an evaluation, whose parts threads share
     const xe_linear *model
     const xe_kernels *kernels
     const double *coef
     const double *intercept
     unsigned char *scratch
-    Py_ssize_t scratch_size  # of a thread, in bytes
+    Py_ssize_t scratch_size  # bytes for a thread
     Py_ssize_t n_partitions
     Py_ssize_t partial_size
     double *partials
@@ -67,7 +84,7 @@ cdef struct _Work:  # an evaluation, of which threads do parts
     double *grad_intercept
     int kind
     Py_ssize_t chunk_rows
-    unsigned char *finite  # of each chunk of rows
+    unsigned char *finite  # for each chunk of rows, whether its logits are
     void *out
 
 
@@ -99,11 +116,11 @@ cdef void _predict_chunk(void *context, Py_ssize_t part, int thread) noexcept no
 
 
 cdef class _Model:
-    """X and the shape of a linear model on it: what training and prediction share."""
+    """X and the shape of a linear model on it, which training and prediction share."""
 
     cdef xe_linear model
     cdef const xe_kernels *kernels
-    cdef object _keep  # whatever the pointers in `model` point to
+    cdef object _keep  # the arrays that the pointers in `model` point to
     cdef object _scratch, _packed
 
     cdef int _bind(self, X, Py_ssize_t n_classes, bint sigmoid, str compute) except -1:
@@ -133,13 +150,14 @@ cdef class _Model:
                 self._bind_csr[double, int32_t](X.data, indices, indptr)
             else:
                 self._bind_csr[double, int64_t](X.data, indices, indptr)
-        # where few rows hold one more partition, coefficients and gradient are not copied either
+        # with few values for each feature, copying the coefficients and the gradient would take as long as the pass
         self.model.in_place = (self.model.indptr != NULL
                                and X.data.shape[0] < _MIN_UPDATES_FEW * self.model.n_features)
         cdef Py_ssize_t real = 4 if compute == "float32" else 8
         cdef Py_ssize_t d = 0 if self.model.indptr != NULL else self.model.n_features, R = self.model.n_outputs
         cdef Py_ssize_t fitting = _BLOCK_BYTES // (real * (d + 2 * R))
-        # each block reads the coefficients and updates their gradient once: the larger they are, the more rows share it
+        # each block reads the coefficients and updates their gradient once: the larger they are, the more rows share
+        # that
         cdef Py_ssize_t sharing = 8 * d * R // _BYTES_PER_ROW
         self.model.block_rows = max((512 if R > _FEW else 128) // real, min(256, fitting), min(192, sharing)) // 16 * 16
         self._scratch = np.empty((0, 0), dtype=np.uint8)
@@ -149,7 +167,7 @@ cdef class _Model:
 
     cdef unsigned char[:, ::1] _scratch_of(self, int n_threads):
         if self._scratch.shape[0] < n_threads:
-            size = (self.kernels.linear_scratch(&self.model) // 64 + 1) * 64  # whole cache lines: threads share none
+            size = (self.kernels.linear_scratch(&self.model) // 64 + 1) * 64  # threads share no cache line
             self._scratch = aligned(n_threads * size).reshape(n_threads, size)
         return self._scratch
 
@@ -193,7 +211,7 @@ cdef class _Model:
                 raise ValueError(f"X.indptr of the CSR matrix decreases at row {i}")
             last = indptr[i]
         if last > data.shape[0]:
-            raise ValueError(f"X.indptr of the CSR matrix ends at {last}, past its {data.shape[0]} stored values")
+            raise ValueError(f"X.indptr of the CSR matrix ends at {last}, past its nnz of {data.shape[0]}")
         for i in range(last):
             if indices[i] < 0 or indices[i] >= d:
                 raise ValueError(f"X.indices of the CSR matrix holds column {indices[i]}, outside of [0, {d})")
@@ -209,23 +227,24 @@ cdef class _Model:
 cdef class LinearPass(_Model):
     """Sum of losses of ``X @ coef + intercept`` and its gradient, for one `X` and one target.
 
-    Each call of `loss_gradient` reads X once, a block of rows at a time; no logits are kept. The object owns the
-    scratch of that pass, so it serves one caller at a time.
+    Each call of `loss_gradient` reads X once, a block of rows at a time, and keeps no logits. The object owns the
+    scratch memory of that pass, so it serves one caller at a time.
 
     Parameters
     ----------
     X : ndarray (n, d), C-ordered, or CSR matrix or array (n, d); float32 or float64
-        Never copied, but for `many_passes`. CSR with int32 or int64 indices, which may be unsorted and repeated.
+        It is not copied, except with `many_passes`. The indices of CSR are int32 or int64, and may be unsorted and
+        repeated.
     n_classes : int
         K, the number of classes.
     rows : int64 ndarray (n,), optional
-        Only these rows of a dense X count, in this order: n, and what follows, is of them.
+        Only these rows of a dense X count, in this order; n is then their number, also for the arguments below.
     labels : int32 ndarray (n,), optional
         Class indices in [0, K). Either these or `distribution`.
     distribution : ndarray (n, K), C-ordered, optional
         Target probabilities, in the dtype that `compute` names.
     sample_weight : float64 ndarray (n,), optional
-        Weight of each row; a row of weight 0 is not looked at.
+        Weight of each row; a row of weight 0 is not read.
     class_weight : float64 ndarray (K,), optional
         Weight of each class.
     label_smoothing : float, default=0.0
@@ -237,15 +256,15 @@ cdef class LinearPass(_Model):
     sigmoid : bool, default=False
         With two classes: one column of coefficients, whose logit is that of class 1.
     compute : {"float32", "float64"}, default="float64"
-        The type of the multiplications. It may be wider than that of X, at no cost in memory.
+        The type of the multiplications. It may be wider than the dtype of X, which takes no more memory.
     shift : float64 ndarray (d,), optional
-        Subtracted from each row of a dense X as it is read: for columns whose mean is large against their spread.
+        It is subtracted from each row of a dense X as that is read, for columns with a mean far above their variance.
     many_passes : bool, default=False
-        Where it pays, which it does if coefficients and gradient do not fit in a core's own cache: store the values of
-        a CSR matrix X once more, tile by tile of rows and in each tile column by column. This takes about the memory
-        of X and the time of two evaluations. Later changes of X are then not seen.
+        Whether to copy the values of a CSR matrix X, tile by tile of rows and in each tile column by column, if that
+        pays: it does if the coefficients and their gradient do not fit into a core's own cache. The copy takes about
+        the memory of X and the time of two evaluations, and does not see later changes of X.
     tile_rows : int, optional
-        Store such tiles of that many rows at most, whatever it takes.
+        Make such tiles, of that many rows at most, in any case.
 
     Raises
     ------
@@ -289,17 +308,17 @@ cdef class LinearPass(_Model):
             self.model.target.class_weight = self._bind_weights(class_weight, n_classes, "class_weight")
 
         cdef Py_ssize_t size = self.kernels.linear_partial(&self.model)
-        cdef Py_ssize_t stored = X.data.shape[0] if self.model.indptr != NULL else self.model.n_rows * X.shape[1]
-        cdef Py_ssize_t updates = stored * self.model.n_outputs // size
+        cdef Py_ssize_t nnz = X.data.shape[0] if self.model.indptr != NULL else self.model.n_rows * X.shape[1]
+        cdef Py_ssize_t updates = nnz * self.model.n_outputs // size
         cdef Py_ssize_t worth = updates // _MIN_UPDATES
         if self.model.in_place:
             worth = 1
         elif self.model.indptr != NULL:
             worth = max(updates // _MIN_UPDATES_CSR, min(_FEW_PARTITIONS, updates // _MIN_UPDATES_FEW))
-        cdef Py_ssize_t most = min(_MAX_PARTITIONS, stored * (self.model.n_outputs + _READING) // _MIN_WORK, worth,
+        cdef Py_ssize_t most = min(_MAX_PARTITIONS, nnz * (self.model.n_outputs + _READING) // _MIN_WORK, worth,
                                    _PARTIAL_BYTES // (8 * size))
         self.n_partitions = 1
-        while 2 * self.n_partitions <= most:  # a power of two, so that usual numbers of threads get equal shares
+        while 2 * self.n_partitions <= most:  # a power of two, which usual numbers of threads divide
             self.n_partitions *= 2
         self._partials = aligned(8 * size * self.n_partitions).view(np.float64)
         self._sums = np.empty(self.n_partitions)
@@ -307,7 +326,7 @@ cdef class LinearPass(_Model):
             self._tile(X.data.dtype, self._tile_rows() if tile_rows is None else tile_rows)
 
     cdef Py_ssize_t _tile_rows(self) except -1:
-        # of a tile that pays; 0: none does
+        # the rows of a tile, or 0 if tiles do not pay
         cdef Py_ssize_t real = 4 if self.kernels.is_float else 8
         cdef Py_ssize_t size = self.kernels.linear_partial(&self.model)
         cdef Py_ssize_t stride = size if self.model.in_place else size // (self.model.n_features + 1)
@@ -322,24 +341,24 @@ cdef class LinearPass(_Model):
             n_bytes = _PART_BYTES
         else:
             self.model.tiles.part_rows = _PART_BYTES // (real * stride)
-        return min(n_bytes // (real * stride), _MOST_TILE_ROWS)
+        return min(n_bytes // (real * stride), _MAX_TILE_ROWS)
 
     cdef int _tile(self, dtype, Py_ssize_t most) except -1:
         cdef Py_ssize_t n = self.model.n_rows, d = self.model.n_features, n_partitions = self.n_partitions
         cdef Py_ssize_t q, i, n_tiles, most_values
-        if not 0 <= most <= _MOST_TILE_ROWS:
-            raise ValueError(f"tile_rows={most} is not in [0, {_MOST_TILE_ROWS}]")
+        if not 0 <= most <= _MAX_TILE_ROWS:
+            raise ValueError(f"tile_rows={most} is not in [0, {_MAX_TILE_ROWS}]")
         if most == 0 or n == 0:
             return 0
         cuts = [0]
-        for q in range(n_partitions):  # a partition is whole tiles
+        for q in range(n_partitions):  # a partition consists of whole tiles
             begin, end = n * q // n_partitions, n * (q + 1) // n_partitions
             n_tiles = (end - begin + most - 1) // most
             cuts += [begin + (end - begin) * i // n_tiles for i in range(1, n_tiles + 1)]
         n_tiles = len(cuts) - 1
         starts = np.array([xe_row_start(&self.model, i) for i in cuts])
         most_values = np.diff(starts).max(initial=0)
-        if most_values >= 1 << 31 or d > 1 << 31:  # what the numbers of a tile can count
+        if most_values >= 1 << 31 or d > 1 << 31:  # a tile counts in 32 bits
             return 0
         cdef int64_t[::1] first_row = np.array(cuts, dtype=np.int64), first_column = np.zeros(n_tiles + 1, np.int64)
         cdef int64_t[::1] first_value = np.zeros(n_tiles + 1, dtype=np.int64)
@@ -492,15 +511,15 @@ def linear_predict(X, const double[:, ::1] coef, const double[::1] intercept, *,
         K.
     kind : {"logits", "probabilities", "log_probabilities", "classes"}, default="probabilities"
     compute : {"float32", "float64"}, default="float64"
-        The type of the multiplications, and of the result but for classes.
+        The type of the multiplications, and of the result unless that is classes.
     n_threads : int, default=1
 
     Returns
     -------
     out : ndarray (n, K), or (n, R) of logits, or (n,) of the indices of classes
-        A row whose logits hold NaN or +inf has no distribution and gives NaN. Of equal logits the first counts.
+        A row whose logits hold NaN or +inf has no distribution and gives NaN. The first of equal logits counts.
     finite : bool
-        Whether all logits are finite. If they are, so is X: a NaN or an infinity in a row of it shows in its logits.
+        Whether all logits are finite. If they are, X is finite too: a NaN or an infinity in a row shows in its logits.
     """
     if kind not in _KINDS:
         raise ValueError(f"kind={kind!r} is none of {sorted(_KINDS)}")
@@ -515,11 +534,11 @@ def linear_predict(X, const double[:, ::1] coef, const double[::1] intercept, *,
     if n == 0:
         return out, True
     cdef _Work work
-    cdef Py_ssize_t stored = X.size if isinstance(X, np.ndarray) else X.data.shape[0], n_chunks
+    cdef Py_ssize_t nnz = X.size if isinstance(X, np.ndarray) else X.data.shape[0], n_chunks
     work.kind, work.chunk_rows = _KINDS[kind], max(bound.model.block_rows, 256)
     work.out = <void *> <size_t> out.ctypes.data
     n_chunks = (n + work.chunk_rows - 1) // work.chunk_rows
-    n_threads = max(1, min(n_threads, n_chunks, stored * (bound.model.n_outputs + _READING) // _MIN_WORK))
+    n_threads = max(1, min(n_threads, n_chunks, nnz * (bound.model.n_outputs + _READING) // _MIN_WORK))
     finite = np.empty(n_chunks, dtype=np.uint8)
     work.finite = <unsigned char *> <size_t> finite.ctypes.data
     bound._begin(&work, coef, intercept, n_threads)

@@ -1,5 +1,5 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
-"""Mean and variance of each feature, of dense or CSR rows with weights."""
+"""Mean and variance of each feature, over dense or CSR rows with weights."""
 
 import numpy as np
 from cython cimport floating
@@ -13,7 +13,8 @@ ctypedef fused index_t:
     int32_t
     int64_t
 
-# As in _linear.pyx: the partitions are fixed and added in their order, so the threads do not show in the result.
+# As in _linear.pyx, partitions are fixed and added in their order: so the result does not depend on the number of
+# threads.
 _MAX_PARTITIONS = 16
 _MIN_VALUES = 1 << 16
 
@@ -27,7 +28,7 @@ def moments(X, row_weight=None, int n_threads=1):
     ----------
     X : ndarray (n, d), C-ordered, or CSR matrix or array (n, d) that `LinearPass` accepted; float32 or float64
     row_weight : float64 ndarray (n,), optional
-        Not negative. A row of weight 0 is not looked at.
+        Weights, not negative. A row of weight 0 is not read.
     n_threads : int, default=1
         The result is the same, bit for bit, for any number.
 
@@ -61,7 +62,7 @@ def moments(X, row_weight=None, int n_threads=1):
         total = _csr_sums[double, int32_t](X.data, indices, indptr, row_weight, first, second, mass)
     else:
         total = _csr_sums[double, int64_t](X.data, indices, indptr, row_weight, first, second, mass)
-    # what is not stored is zero, at a distance of the mean from the mean
+    # the other values are zero, and so at a distance of the mean from the mean
     variance = (second + np.maximum(total - mass, 0.0) * first * first) / total
     variance[np.sqrt(variance) <= 8 * np.finfo(np.float64).eps * np.abs(first)] = 0.0
     return first, variance
@@ -104,9 +105,10 @@ cdef void _sum_partition(void *context, Py_ssize_t part, int thread) noexcept no
 cdef double _csr_sums(const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
                       const double[::1] row_weight, double[::1] first, double[::1] second,
                       double[::1] mass) except -1.0:
-    """`first` becomes the mean; `second` the sum of squared deviations from it, and `mass` the weight, of what is
-    stored. Returns the weight of all rows, summed in the order of `mass`: a column that is stored in every row has that
-    mass, bit for bit. A column that is stored twice in a row counts twice: its scale is off, nothing else."""
+    """Write the mean of each column to `first`, and over its values the sum of squared deviations from it to `second` and
+    the sum of the weights to `mass`. Return the weight of all rows, summed in the same order: a
+    column with a value in every row has that mass, bit for bit. A column that occurs twice in a row counts twice, which
+    changes nothing but its scale."""
     cdef Py_ssize_t i, t, j, n = indptr.shape[0] - 1, d = first.shape[0]
     cdef double s, x, total = 0.0
     with nogil:

@@ -1,5 +1,5 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
-"""Row by row on logits or probabilities: no model, no data set."""
+"""Losses, gradients and probabilities of rows of logits, without a model or a data set."""
 
 import numpy as np
 from cython cimport floating
@@ -21,12 +21,12 @@ ctypedef fused integer:
     uint32_t
     uint64_t
 
-# Rows are cut into chunks, a thread takes the next free one, and the chunks' sums are added in their order: so the
-# result does not depend on the number of threads.
+# Rows are cut into chunks. A thread takes the next free one, and the sums of the chunks are added in their order: so
+# the result does not depend on the number of threads.
 _CHUNK_VALUES = 1 << 14
 
 
-cdef struct _Work:  # rows of logits, of which threads do chunks
+cdef struct _Work:  # rows of logits, whose chunks threads share
     const xe_kernels *kernels
     const xe_target *target
     const xe_binary_target *binary
@@ -35,9 +35,9 @@ cdef struct _Work:  # rows of logits, of which threads do chunks
     Py_ssize_t n_classes
     Py_ssize_t row_bytes
     const char *z
-    char *out  # the gradient, or NULL; or what the softmax writes
-    double *losses  # of each row, or NULL
-    double *sums  # of the losses of each chunk
+    char *out  # the gradient or NULL, or the result of the softmax
+    double *losses  # the loss of each row, or NULL
+    double *sums  # the sum of the losses of each chunk
     int kind
 
 
@@ -67,7 +67,7 @@ cdef void _probability_chunk(void *context, Py_ssize_t part, int thread) noexcep
 
 
 cdef double _run(part_of_work chunk, _Work *work, int n_threads) except? -1.0:
-    """The sum of the losses of all chunks."""
+    """Work on all chunks; return the sum of their losses."""
     cdef Py_ssize_t n_chunks = (work.n_rows + work.chunk_rows - 1) // work.chunk_rows, c
     cdef double[::1] sums = np.zeros(n_chunks)
     cdef double total = 0.0
@@ -80,10 +80,10 @@ cdef double _run(part_of_work chunk, _Work *work, int n_threads) except? -1.0:
 
 
 cdef class _Target:
-    """What rows of logits are compared with, bound for the kernels: see `softmax_loss`."""
+    """What rows of logits are compared with, as the kernels take it: see `softmax_loss`."""
 
     cdef xe_target c
-    cdef object _keep  # whatever the pointers in `c` point to
+    cdef object _keep  # the arrays that the pointers in `c` point to
 
     def __init__(self, Py_ssize_t n_rows, Py_ssize_t n_classes, dtype, labels, distribution, sample_weight,
                  class_weight, double label_smoothing, loss, double scale):
@@ -127,16 +127,16 @@ cdef int _check_shape(str name, array, tuple shape) except -1:
 def softmax_loss(const floating[:, ::1] logits, *, labels=None, distribution=None, sample_weight=None,
                  class_weight=None, double label_smoothing=0.0, loss=None, double scale=1.0,
                  double[::1] row_loss=None, floating[:, ::1] grad=None, int n_threads=1):
-    """Sum of the losses of rows of logits, and where asked each row's loss and gradient.
+    """Sum of the losses of rows of logits; writes each row's loss and gradient if given arrays for them.
 
     Parameters
     ----------
     logits : array (n, K), K >= 1
     labels : int32 ndarray (n,), optional
-        Class indices, in [0, K) as `encode_labels` made sure. Either these or `distribution`.
+        Class indices in [0, K), which `encode_labels` has checked. Either these or `distribution`.
     distribution : ndarray (n, K), C-ordered, in the dtype of `logits`, optional
     sample_weight : float64 ndarray (n,), optional
-        A row of weight 0 is not looked at.
+        A row of weight 0 is not read.
     class_weight : float64 ndarray (K,), optional
     label_smoothing : float, default=0.0
     loss : (str, tuple of floats), optional
@@ -178,14 +178,14 @@ def binary_loss(const floating[::1] logits, const floating[::1] y, *, const doub
                 Py_ssize_t run=1, const double[::1] pos_weight=None, double label_smoothing=0.0,
                 loss=None, double scale=1.0, double[::1] element_loss=None, floating[::1] grad=None,
                 int n_threads=1):
-    """Sum of the losses of independent binary targets, and where asked each element's loss and gradient.
+    """Sum of the losses of independent binary targets; writes the loss and gradient of each if given arrays for them.
 
     Parameters
     ----------
     logits, y : arrays (n,)
         Logit of class 1, and its target in [0, 1].
     sample_weight : float64 array (n / run,), optional
-        Each weight serves `run` successive elements; elements of weight 0 are not looked at.
+        Each weight serves `run` successive elements; elements of weight 0 are not read.
     pos_weight : float64 array, optional
         Weight of class 1, repeated along the elements.
     label_smoothing, loss, scale, element_loss, grad, n_threads
@@ -224,7 +224,7 @@ def binary_loss(const floating[::1] logits, const floating[::1] y, *, const doub
 def hessian_product(const floating[:, ::1] logits, const floating[:, ::1] v, *, bint sigmoid=False, labels=None,
                     distribution=None, sample_weight=None, class_weight=None, double label_smoothing=0.0,
                     loss=None, double scale=1.0):
-    """The Hessian of each row's loss with respect to its logits, times that row of `v`: a new array of their shape.
+    """The Hessian of each row's loss with respect to its logits, times the same row of `v`, as a new array.
 
     Parameters
     ----------
@@ -273,7 +273,7 @@ def softmax(const floating[:, ::1] logits, *, bint log=False, int n_threads=1):
 
 def encode_labels(const integer[::1] y, Py_ssize_t n_classes, ignore, sample_weight,
                   const double[::1] class_weight=None):
-    """Class indices as int32, and what they weigh.
+    """Class indices as int32, and their weight.
 
     Parameters
     ----------
@@ -281,9 +281,9 @@ def encode_labels(const integer[::1] y, Py_ssize_t n_classes, ignore, sample_wei
     n_classes : int
         Labels must lie in [0, n_classes), in rows that are not ignored.
     ignore : int or None
-        A label that is in no class; it takes a `sample_weight`.
+        A label that is in no class. It needs a `sample_weight`, where its rows get the weight 0.
     sample_weight : float64 array (n,) or None
-        Rows of weight 0 are ignored, whatever their label. With `ignore`, overwritten with 0 where that is the label.
+        Rows of weight 0 are ignored, whatever their label. With `ignore`, it is set to 0 in rows of that label.
     class_weight : float64 array (n_classes,) or None
 
     Returns
@@ -293,7 +293,7 @@ def encode_labels(const integer[::1] y, Py_ssize_t n_classes, ignore, sample_wei
     mass : float
         sum_i s_i w_{y_i}
     bad : int
-        The first row with a label out of range, or -1; the rest is unfinished if there is one.
+        The first row with a label out of range, or -1. If there is one, labels and mass are incomplete.
     """
     cdef Py_ssize_t i, n = y.shape[0], bad = -1
     cdef integer skip = 0
@@ -335,7 +335,7 @@ def encode_labels(const integer[::1] y, Py_ssize_t n_classes, ignore, sample_wei
 def first_bad_distribution(const floating[:, ::1] y, double rtol, const double[::1] sample_weight=None):
     """Index of the first row with a negative or NaN entry, or a sum further than `rtol` from 1; -1 if there is none.
 
-    Rows of weight 0 are not looked at.
+    Rows of weight 0 are not read.
     """
     cdef const xe_kernels *kernels = kernels_of(floating is float)
     cdef const double *weights = NULL
@@ -347,7 +347,7 @@ def first_bad_distribution(const floating[:, ::1] y, double rtol, const double[:
 
 def distribution_mass(const floating[:, ::1] y, const double[::1] sample_weight=None,
                       const double[::1] class_weight=None):
-    """sum_i s_i sum_k w_k y_ik over the rows of weight other than 0."""
+    """Compute sum_i s_i sum_k w_k y_ik over the rows whose weight is not 0."""
     cdef const xe_kernels *kernels = kernels_of(floating is float)
     cdef const double *s = NULL
     cdef const double *w = NULL
@@ -365,7 +365,7 @@ def distribution_mass(const floating[:, ::1] y, const double[::1] sample_weight=
 def first_outside_unit(const floating[::1] y, const double[::1] sample_weight=None, Py_ssize_t run=1):
     """Index of the first entry that is not in [0, 1], NaN included; -1 if there is none.
 
-    Each sample weight serves `run` successive entries; entries of weight 0 are not looked at.
+    Each sample weight serves `run` successive entries; entries of weight 0 do not count.
     """
     cdef Py_ssize_t i, n = y.shape[0], bad = -1
     cdef bint weighted = sample_weight is not None

@@ -1,5 +1,5 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
-"""Rows of probabilities against labels or distributions, and integer labels in a table of classes."""
+"""The log loss of rows of probabilities, and integer labels in a table of classes."""
 
 import numpy as np
 from cython cimport floating
@@ -10,9 +10,10 @@ from ._threads cimport run_parts
 from .kernels cimport xe_kernels
 from .proba cimport xe_encode_labels, xe_labels, xe_mark_labels, xe_number_records, xe_proba, xe_proba_flaws
 
-# Partitions depend on the shape alone, and their sums are added in their order: the same bits for any number of threads
+# Partitions depend on the shape alone, and their sums are added in their order: so the result has the same bits for any
+# number of threads.
 _MAX_PARTITIONS = 32
-_MIN_VALUES = 1 << 15  # probabilities that are worth a partition of their own
+_MIN_VALUES = 1 << 15  # a partition of its own is worth so many probabilities
 
 
 cdef struct _Work:
@@ -20,9 +21,9 @@ cdef struct _Work:
     const xe_proba *model
     Py_ssize_t n_rows
     Py_ssize_t n_partitions
-    double *losses  # of each row, or NULL
-    double *sums  # of the losses of each partition
-    xe_proba_flaws *flaws  # of each partition
+    double *losses  # the loss of each row, or NULL
+    double *sums  # the sum of the losses of each partition
+    xe_proba_flaws *flaws  # the flaws of each partition
 
 
 cdef void _score_partition(void *context, Py_ssize_t part, int thread) noexcept nogil:
@@ -35,7 +36,7 @@ cdef void _score_partition(void *context, Py_ssize_t part, int thread) noexcept 
 def mark_labels(labels, low, Py_ssize_t size):
     """Which of the integers low, ..., low + size - 1 occur among `labels`: uint8 array (size,).
 
-    It stops reading where all have been seen.
+    It stops reading when all have occurred.
     """
     cdef Py_ssize_t n = len(labels), first = 0, step = max(4096, size)
     seen = np.zeros(size, dtype=np.uint8)
@@ -65,7 +66,7 @@ def encode_labels(labels, low, const int32_t[::1] table not None):
 
 
 def number_records(records, int most=4096):
-    """Number the records of an array that are equal, byte by byte, alike: no sorting.
+    """Give records of an array that are equal, byte by byte, the same number, without sorting.
 
     Parameters
     ----------
@@ -75,9 +76,9 @@ def number_records(records, int most=4096):
     Returns
     -------
     numbers : int32 ndarray (n,)
-        From 0 on, in the order of first occurrence; None if there are more than `most` different records.
+        Numbers from 0 on, in the order of first occurrence; None if there are more than `most` different records.
     first_rows : int64 ndarray
-        Where each of them occurs first.
+        The first row of each of them.
     """
     cdef Py_ssize_t n = len(records), size = records.dtype.itemsize, n_found
     cdef const unsigned char[::1] raw = records.view(np.uint8)
@@ -94,7 +95,7 @@ def number_records(records, int most=4096):
 def proba_rows(const floating[:, ::1] proba, Py_ssize_t n_classes, *, labels=None, low=0,
                const int32_t[::1] table=None, distribution=None, const double[::1] sample_weight=None,
                double eps, double sum_tolerance, double[::1] row_loss=None, int n_threads=1):
-    """Sum of the weighted cross-entropies of rows of probabilities, and the rows that are no probabilities.
+    """Sum of the weighted cross-entropies of rows of probabilities, and the first rows that are no probabilities.
 
     Parameters
     ----------
@@ -103,20 +104,20 @@ def proba_rows(const floating[:, ::1] proba, Py_ssize_t n_classes, *, labels=Non
     n_classes : int
         K.
     labels : integer array (n,), any width
-        A label is class ``table[label - low]``; -1, or a place outside of the table, is a class of probability 0.
+        A label is class ``table[label - low]``. If that is -1 or outside of the table, its class has the probability 0.
     low : int
     table : int32 array
         Entries in [-1, K).
     distribution : array (n, K), C-ordered, in the dtype of `proba`
         Target probabilities, instead of labels.
     sample_weight : float64 array (n,), optional
-        Nothing that a row of weight 0 holds counts.
+        What a row of weight 0 holds does not count.
     eps : float
         Probabilities are clipped to [eps, 1 - eps].
     sum_tolerance : float
         How far the sum of a row may be from 1.
     row_loss : float64 array (n,), optional
-        Overwritten with each row's own loss, unweighted.
+        It is overwritten with the loss of each row, unweighted.
     n_threads : int, default=1
         The result is the same, bit for bit, for any number.
 
@@ -124,8 +125,8 @@ def proba_rows(const floating[:, ::1] proba, Py_ssize_t n_classes, *, labels=Non
     -------
     total : float
     outside, off_one, unknown_label : int
-        The first row that holds NaN or a number outside of [0, 1] (`total` is NaN then), that does not sum to one, and
-        whose label has no class; -1 where there is none.
+        The first row that holds NaN or a number outside of [0, 1] (`total` is then NaN), the first one whose sum is not
+        one, and the first one whose label has no class; -1 if there is none.
     """
     cdef Py_ssize_t n = proba.shape[0], n_columns = proba.shape[1], q, i
     cdef const floating[:, ::1] t
@@ -148,7 +149,7 @@ def proba_rows(const floating[:, ::1] proba, Py_ssize_t n_classes, *, labels=Non
     model.proba = &proba[0, 0]
     model.distribution = NULL
     model.eps, model.sum_tolerance = eps, sum_tolerance
-    model.sample_weight = NULL  # no conditional expression: its temporary would drop the const
+    model.sample_weight = NULL  # the temporary of a conditional expression would drop the const
     if sample_weight is not None:
         model.sample_weight = &sample_weight[0]
     if row_loss is not None:
@@ -184,7 +185,7 @@ def proba_rows(const floating[:, ::1] proba, Py_ssize_t n_classes, *, labels=Non
 
 
 cdef object _bind_labels(xe_labels *source, labels, low, const int32_t[::1] table):
-    """Point `source` to integer `labels`; returns what must be kept alive meanwhile."""
+    """Point `source` to integer `labels`; return the array that must be kept alive meanwhile."""
     if labels.dtype.kind not in "biu" or not labels.dtype.isnative:
         raise ValueError(f"labels of dtype {labels.dtype} are no integers in the machine's byte order")
     cdef const unsigned char[::1] raw = labels.view(np.uint8)

@@ -1,8 +1,8 @@
-"""The threads of the kernels: how many there may be, decided as scikit-learn's OpenMP code decides it, and the pool.
+"""The threads of the kernels: their number, decided as scikit-learn's OpenMP code decides it, and the pool of them.
 
 The caller of `run_parts` works itself, and waits only for parts that another thread has begun. An OpenMP region waits
-for all of its threads: where another process has a core, that is until the system gives a thread a time slice to find
-out that nothing is left to do, 5 ms instead of 1 with two threads.
+for all of its threads. If another process has a core, it waits until a thread gets a time slice there and finds that
+nothing is left to do, which with two threads took 5 ms instead of 1.
 """
 
 import os
@@ -38,7 +38,7 @@ _IMPORTING_PID = os.getpid()
 
 @lru_cache(maxsize=1)
 def _usable_cores():
-    # honours affinity masks and container quotas; asks the system, which takes milliseconds, hence the cache
+    # It honours affinity masks and container quotas. It asks the system, which takes milliseconds, hence the cache.
     return joblib.cpu_count(only_physical_cores=True)
 
 
@@ -64,24 +64,24 @@ def has_openmp():
 
 cdef enum:
     _MOST_WORKERS = 255
-    _PATIENCE = 5000  # looks at a lock before the thread sleeps, some 100 microseconds: to wake it takes 50
+    _PATIENCE = 5000  # a thread tries a lock so often, some 100 microseconds, before it sleeps: waking it takes 50
 
 cdef struct Worker:
     PyThread_type_lock bell  # locked while there is nothing to do
-    bint waits  # for the bell
+    bint waits  # whether it waits for the bell
 
 cdef Worker _workers[_MOST_WORKERS]
 cdef Py_ssize_t _n_workers = 0
-cdef bint _is_usable = True  # not in a child after fork(), which has none of the threads
+cdef bint _is_usable = True  # False in a child after fork(), which has none of the threads
 cdef PyThread_type_lock _owner = PyThread_allocate_lock()  # held by the caller whose parts are worked on
 cdef PyThread_type_lock _done = PyThread_allocate_lock()  # locked until the last part that the owner waits for is done
 PyThread_acquire_lock(_done, WAIT_LOCK)
 
-cdef PyThread_type_lock _guard = PyThread_allocate_lock()  # of what follows, and of Worker.waits
+cdef PyThread_type_lock _guard = PyThread_allocate_lock()  # guards the variables below, and Worker.waits
 cdef part_of_work _work = NULL
 cdef void *_context = NULL
 cdef Py_ssize_t _next_part = 0, _n_parts = 0, _n_begun = 0
-cdef Py_ssize_t _n_invited = 0  # workers
+cdef Py_ssize_t _n_invited = 0  # workers that may take parts
 cdef bint _owner_waits = False
 
 
@@ -127,7 +127,7 @@ cdef void _serve(void *argument) noexcept nogil:
 
 
 cdef void _hire(Py_ssize_t n) noexcept with gil:  # CPython reads the current thread's state to start another
-    """Start workers until there are n, or as many as the system allows."""
+    """Start workers until there are n of them, or as many as the system allows."""
     global _n_workers
     while _n_workers < min(n, _MOST_WORKERS):
         if _workers[_n_workers].bell == NULL:
@@ -144,7 +144,7 @@ cdef void _hire(Py_ssize_t n) noexcept with gil:  # CPython reads the current th
 cdef void run_parts(part_of_work work, void *context, Py_ssize_t n_parts, int n_threads) noexcept nogil:
     """Call work(context, part, thread) for each part in [0, n_parts), on n_threads threads at most.
 
-    Parts are begun in their order. Where another thread of this process is here already, the caller works alone.
+    Parts are begun in their order. If another thread of this process is working here, the caller works alone.
     """
     global _work, _context, _next_part, _n_parts, _n_begun, _n_invited, _owner_waits
     cdef Py_ssize_t part, i

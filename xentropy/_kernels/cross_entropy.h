@@ -1,5 +1,5 @@
-/* Rows of cross-entropy, whatever the target: of few classes in columns, of many row by row.
- */
+/* The cross-entropy of rows, whatever the target: rows of few classes are transposed to columns, rows of many
+ * classes are taken one by one. */
 #ifndef XENTROPY_CROSS_ENTROPY_H
 #define XENTROPY_CROSS_ENTROPY_H
 
@@ -8,11 +8,11 @@
 #include "softmax.h"
 
 #define FEW_CLASSES 24 /* up to here, a lane is a row */
-#define LOGIT_ROWS 64  /* rows of a user's logits that are worked on at a time */
+#define LOGIT_ROWS 64  /* rows of a user's logits in a block */
 
-/* Rows of few classes, whose logits z are (K, stride): their losses into b. Where the gradient is wanted, e becomes it,
- * which is scratch else; so is asked, of the same shape. Returns the sum of the losses. */
-static double XE(column_losses)(const xe_target *t, ptrdiff_t first, ptrdiff_t n, const REAL *z, REAL *e, REAL *asked,
+/* Writes the losses of rows of few classes, whose logits z are (K, stride), to b, and returns their sum. e becomes
+ * the gradient if that is wanted, and is scratch otherwise. targets, of the same shape, is scratch. */
+static double XE(column_losses)(const xe_target *t, ptrdiff_t first, ptrdiff_t n, const REAL *z, REAL *e, REAL *targets,
                                 ptrdiff_t stride, int wanted, const XE(block) * b)
 {
     const ptrdiff_t K = t->n_classes, padded = (n + VL - 1) / VL * VL;
@@ -25,14 +25,14 @@ static double XE(column_losses)(const xe_target *t, ptrdiff_t first, ptrdiff_t n
     }
     if (!t->labels)
         XE(rows_to_columns)((const REAL *)t->distribution + first * K, n, K, K,
-                            t->sample_weight ? t->sample_weight + first : NULL, asked, stride);
-    XE(mix_columns)(t, padded, z, e, asked, stride, b);
+                            t->sample_weight ? t->sample_weight + first : NULL, targets, stride);
+    XE(mix_columns)(t, padded, z, e, targets, stride, b);
     const double sum = XE(finish_mixed)(padded, b);
-    if (wanted) XE(scale_mixed)(K, padded, z, e, asked, stride, b);
+    if (wanted) XE(scale_mixed)(K, padded, z, e, targets, stride, b);
     return sum;
 }
 
-/* A row of logits before it is compared with a distribution or a smoothed label, row i of the target */
+/* Prepares a row of logits for its distribution or smoothed label, which is row i of the target. */
 static XE(mixed) XE(mix_row)(const xe_target *t, ptrdiff_t i, const REAL *z, ptrdiff_t width, double rest, double top)
 {
     XE(mixed) q = {.z = z, .w = t->class_weight, .width = width, .n = t->n_classes, .m = (REAL)top, .rest = rest,
@@ -45,15 +45,17 @@ static XE(mixed) XE(mix_row)(const xe_target *t, ptrdiff_t i, const REAL *z, ptr
     return q;
 }
 
-/* Rows of many classes: row r of z lies at z + r z_stride and has `width` numbers, those past the K-th being -inf; its
- * gradient, where e is not NULL, at e + r e_row, vectors e_step apart. z is not e. Losses into b. */
+/* Writes the losses of rows of many classes to b, and returns their sum. Row r of z lies at z + r z_stride and has
+ * `width` numbers, which are -inf past the K-th. If e is not NULL, the gradient of the row goes to e + r e_row, with
+ * its vectors e_step apart. z is not e. */
 static double XE(row_losses)(const xe_target *t, ptrdiff_t first, ptrdiff_t n, const REAL *z, ptrdiff_t z_stride,
                              ptrdiff_t width, REAL *e, ptrdiff_t e_row, ptrdiff_t e_step, const XE(block) * b)
 {
     enum { N = 16 };
     const ptrdiff_t padded = (n + VL - 1) / VL * VL;
     const int plain = XE(is_plain)(t);
-    /* The maxima of some short rows at once: so that none waits for its own. The next ones are fetched meanwhile. */
+    /* The maxima of some short rows are computed together, so that none waits for its own, and the next rows are
+     * prefetched meanwhile. */
     REAL tops[N];
     const ptrdiff_t row_bytes = width * (ptrdiff_t)sizeof(REAL), fitting = 16384 / row_bytes;
     const ptrdiff_t group = row_bytes > 2048 ? 1 : fitting < N ? fitting : N, ahead = XE(ahead)(group * row_bytes);
@@ -72,7 +74,7 @@ static double XE(row_losses)(const xe_target *t, ptrdiff_t first, ptrdiff_t n, c
             b->rest[r] = b->gap[r] = 0.0;
             if (t->sample_weight && t->sample_weight[first + r] == 0.0) continue;
             const double rest = XE(exp_wide)(z_r, width, top, e ? e + r * e_row : NULL, e_step, &b->end, ahead);
-            b->rest[r] = RUNS_OUT(rest) ? XE(recompute_rest)(z_r, width, top) : rest;
+            b->rest[r] = UNDERFLOWS(rest) ? XE(recompute_rest)(z_r, width, top) : rest;
             if (plain)
                 b->gap[r] = (double)top - (double)z_r[t->labels[first + r]];
             else
@@ -108,13 +110,13 @@ static double XE(row_losses)(const xe_target *t, ptrdiff_t first, ptrdiff_t n, c
     return sum;
 }
 
-/* Rows of a user's logits (n, K): whatever the loss and the target. Ignored rows are read as zeros, and get exact
- * zeros. */
+/* The same for a user's logits (n, K), any loss and any target. Ignored rows are read as zeros, and their gradient
+ * is exactly zero. */
 static double XE(softmax_rows)(XE_ROWS_ARGS(REAL))
 {
     enum { N = LOGIT_ROWS };
     _Alignas(64) char scratch[BLOCK_BYTES(N)];
-    REAL columns[FEW_CLASSES * N], exps[FEW_CLASSES * N], asked[FEW_CLASSES * N];
+    REAL columns[FEW_CLASSES * N], exps[FEW_CLASSES * N], targets[FEW_CLASSES * N];
     const ptrdiff_t K = target->n_classes;
     const double *s = target->sample_weight;
     if (target->loss.kind != xe_kind_cross_entropy)
@@ -128,7 +130,7 @@ static double XE(softmax_rows)(XE_ROWS_ARGS(REAL))
         REAL *gb = grad ? grad + done * K : NULL;
         if (K <= FEW_CLASSES) {
             XE(rows_to_columns)(zb, n, K, K, s ? s + i : NULL, columns, N);
-            sum += XE(column_losses)(target, i, n, columns, exps, asked, N, gb != NULL, &b);
+            sum += XE(column_losses)(target, i, n, columns, exps, targets, N, gb != NULL, &b);
             if (gb) XE(columns_to_rows)(exps, N, n, K, K, gb);
         } else {
             sum += XE(row_losses)(target, i, n, zb, K, K, gb, K, VL, &b);

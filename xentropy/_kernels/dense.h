@@ -1,17 +1,17 @@
-/* The fused pass over dense X: a block of rows -> its logits -> their losses -> its share of the gradient, while the
- * block is in cache.
+/* The fused pass over dense X. While a block of rows is in the cache, its logits are computed, then their losses,
+ * then its part of the gradient:
  *
  *     Z = X W^T + b,   G = dL/dZ,   grad_W = G^T X,   grad_b = sum_i g_i
  *
- * Three shapes of it: dense_one.h, dense_few.h and dense_many.h. Here is what they share: the order of the coefficients,
- * blocks of rows, and the tile of the gradient.
+ * dense_one.h, dense_few.h and dense_many.h do this for one, few and many outputs. This header has what they share:
+ * the order of the coefficients, blocks of rows, and the tile of the gradient.
  */
 #ifndef XENTROPY_DENSE_H
 #define XENTROPY_DENSE_H
 
 #include "cross_entropy.h"
 
-/* To sum across lanes takes less than to turn X up to DOTTED outputs; with vectors of 16 bytes, for all. */
+/* Up to DOTTED outputs, summing across lanes is faster than transposing X. */
 #if XE_TRANSPOSES
 #define DOTTED 3
 #else
@@ -29,7 +29,8 @@ static inline int XE(is_few)(const xe_linear *p)
     return p->n_outputs <= FEW_CLASSES;
 }
 
-/* Many outputs are cut into panels of PANEL vectors at most, as equal as can be: panel q starts at this output. */
+/* Many outputs are cut into panels of PANEL vectors at most, of about the same size. Panel q starts at output
+ * panel(q). */
 static inline ptrdiff_t XE(n_panels)(ptrdiff_t n_outputs)
 {
     return (n_outputs + PANEL * VL - 1) / (PANEL * VL);
@@ -40,10 +41,11 @@ static inline ptrdiff_t XE(panel)(ptrdiff_t n_outputs, ptrdiff_t q)
     return XE(padded)(n_outputs) / VL * q / XE(n_panels)(n_outputs) * VL;
 }
 
-/* ---- coefficients, packed once an evaluation, features begin..end at a time ----
+/* ---- coefficients, which each evaluation packs once ----
  *
- * Up to DOTTED outputs: (R, d') and b (R). A few more: (d, R) and b (R). Many: panels of classes, feature after
- * feature, and b (R'); a padding class has b = -inf, so that its exp and its gradient are 0. */
+ * Up to DOTTED outputs, they are (R, d'), and b is (R). For a few more, they are (d, R), and b is (R). For many,
+ * they are panels of classes, feature after feature, and b is (R'); a padding class has b = -inf, so its exp and its
+ * gradient are 0. */
 static inline ptrdiff_t XE(n_packed)(const xe_linear *p)
 {
     const ptrdiff_t d = p->n_features, R = p->n_outputs;
@@ -85,13 +87,13 @@ static void XE(dense_pack)(const xe_linear *p, const double *coef, const double 
 
 typedef struct {
     const REAL *x;
-    ptrdiff_t stride, n_features; /* n_features may be padded by zeros up to whole vectors */
-    const char *ahead;            /* where the next block is stored: this block's arithmetic fetches it */
-    ptrdiff_t share;              /* of its bytes for each of REAL: 2 where doubles are read as floats */
+    ptrdiff_t stride, n_features; /* n_features may include zeros up to whole vectors */
+    const char *ahead;            /* the next block in memory, which the arithmetic of this one prefetches */
+    ptrdiff_t share;              /* its bytes for each byte of REAL: 2 if doubles are read as floats */
 } XE(rows);
 
-/* Memory is busy only while somebody asks for it, so the loops over a block ask for the next one, `lines` cache lines
- * at a time: half of it during the logits, half of it during the gradient. */
+/* Prefetches the next `lines` cache lines. The memory works only on request, so the loops over a block prefetch the
+ * next one: half of it while they compute logits, half of it while they compute the gradient. */
 XE_INLINE const char *XE(prefetch)(const char *ahead, ptrdiff_t lines)
 {
     XE_UNROLL
@@ -99,10 +101,10 @@ XE_INLINE const char *XE(prefetch)(const char *ahead, ptrdiff_t lines)
     return ahead + 64 * lines;
 }
 
-/* Rows of X as REAL, in place where that is possible: not where they are stored in another type, or shifted, or lie
- * here and there, or one of them is ignored: it may hold NaN, and 0 * NaN would reach the gradient, so it is read as
- * zeros; nor where a tail cannot be loaded under a mask. Then they are copied to scratch by copy_rows, a part at a
- * time, just before the part is used. */
+/* Returns rows of X as REAL, without a copy if possible. They have to be copied if they are of another type, or
+ * shifted, or selected, or if the end of a row cannot be loaded under a mask, or if one of them is ignored: it may
+ * hold NaN, and 0 * NaN would reach the gradient, so its copy is zero. copy_rows then copies a part at a time to
+ * scratch, just before the part is used. */
 static XE(rows) XE(dense_block)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, REAL *scratch)
 {
     const ptrdiff_t d = p->n_features, stride = XE(padded)(d), size = p->x_is_float ? sizeof(float) : sizeof(double);
@@ -112,12 +114,12 @@ static XE(rows) XE(dense_block)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n
     for (ptrdiff_t r = 0; s && r < n_rows; r++) in_place &= s[first + r] != 0.0;
     const ptrdiff_t share = size > (ptrdiff_t)sizeof(REAL) ? 2 : 1;
     const XE(rows) here = {(const REAL *)(const void *)x, d, d, x + n_rows * d * size, share};
-    /* of rows here and there nothing is fetched ahead: what is here already is asked for */
+    /* of selected rows no next block is known, and this prefetches nothing new */
     const XE(rows) copy = {scratch, stride, stride, p->rows ? (const char *)scratch : here.ahead, share};
     return in_place && !p->rows ? here : copy;
 }
 
-/* rows first + begin..first + end of X, features from..to, into their places in the copy of the block */
+/* Copies rows first + begin..first + end of X, features from..to, to their places in the copy of the block. */
 static void XE(copy_rows)(const xe_linear *p, ptrdiff_t first, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t from,
                           ptrdiff_t to, REAL *scratch)
 {
@@ -150,15 +152,15 @@ static void XE(copy_rows)(const xe_linear *p, ptrdiff_t first, ptrdiff_t begin, 
     }
 }
 
-/* Of n vectors in each row, so many rows ask for lines of the next block together: for half as many as they lie in. */
+/* If rows have n vectors, ASKING(n) rows prefetch HALF_LINES(n) lines together: half as many as these rows have. */
 #define ASKING(n) (XE_BYTES >= 64 ? 1 : (n) > 4 ? 2 : (n) > 2 ? 4 : (n) > 1 ? 8 : 16)
 #define HALF_LINES(n) (((n) * ASKING(n) * XE_BYTES + 127) / 128)
 
-/* ---- the gradient: n_k outputs by n_v vectors of features stay in registers while the rows go by ----
+/* ---- the gradient: n_k outputs by n_v vectors of features stay in registers during the loop over the rows ----
  *
- * g of row r and output k lies at g + r g_row + k g_class. to (n_k, to_stride) doubles, +=. The last vector lies at
- * `last`: it may share its first `counted` lanes with the tile before, which has counted them. Each ASKING rows ask for
- * `lines` lines of the next block. */
+ * g of row r and output k lies at g + r g_row + k g_class. Adds to the doubles to (n_k, to_stride). The last vector
+ * lies at `last`, and its first `counted` lanes are left out, because the tile before has them too. Every ASKING
+ * rows, `lines` lines of the next block are prefetched. */
 XE_INLINE const char *XE(gradient_tile)(const int n_k, const int n_v, const REAL *x, ptrdiff_t x_stride, ptrdiff_t last,
                                         ptrdiff_t counted, const REAL *g, ptrdiff_t g_row, ptrdiff_t g_class,
                                         ptrdiff_t n_rows, double *to, ptrdiff_t to_stride, ptrdiff_t lines,
@@ -192,7 +194,7 @@ XE_INLINE const char *XE(gradient_tile)(const int n_k, const int n_v, const REAL
     return ahead;
 }
 
-/* the same of a panel of n_v vectors, up to PANEL, and of adjacent outputs */
+/* The same for a panel of n_v vectors, at most PANEL, and adjacent outputs. */
 XE_INLINE void XE(panel_gradient)(const int n_k, ptrdiff_t n_v, const REAL *x, ptrdiff_t x_stride, const REAL *g,
                                   ptrdiff_t g_row, ptrdiff_t n_rows, double *to, ptrdiff_t to_stride)
 {
@@ -204,7 +206,7 @@ XE_INLINE void XE(panel_gradient)(const int n_k, ptrdiff_t n_v, const REAL *x, p
         XE(gradient_tile)(n_k, 1, x, x_stride, 0, 0, g, g_row, 1, n_rows, to, to_stride, 0, NULL);
 }
 
-/* to (R) += sum of g (R, g_stride) over the rows */
+/* Adds the sum of g (R, g_stride) over the rows to `to` (R). */
 static void XE(intercept_gradient)(ptrdiff_t R, ptrdiff_t n_rows, const REAL *g, ptrdiff_t g_stride, double *to)
 {
     for (ptrdiff_t k = 0; k < R; k++, g += g_stride) {
@@ -224,7 +226,7 @@ static ptrdiff_t XE(dense_partial)(const xe_linear *p)
     return rows * (XE(padded)(p->n_features) + 1);
 }
 
-/* block_rows up to whole vectors and tiles */
+/* Returns block_rows, rounded up to whole vectors and tiles. */
 static inline ptrdiff_t XE(block_stride)(const xe_linear *p)
 {
     return (p->block_rows + 31) / 32 * 32;
@@ -233,18 +235,18 @@ static inline ptrdiff_t XE(block_stride)(const xe_linear *p)
 static size_t XE(dense_scratch)(const xe_linear *p)
 {
     const ptrdiff_t stride = XE(block_stride)(p), R = p->n_outputs;
-    /* logits and gradient, and both row after row for losses.h; X, of one output the block before too; a tile of X */
+    /* logits and gradient, and both row by row for losses.h; X, and with one output the block before; a tile of X */
     const ptrdiff_t values = 4 * XE(padded)(R) + (R == 1 ? 2 : 1) * XE(padded)(p->n_features) + PANEL * VL;
     return (size_t)(BLOCK_BYTES(stride) + stride * values * (ptrdiff_t)sizeof(REAL));
 }
 
-/* Where the losses of the rows from first on are asked for, or NULL */
+/* Returns where the losses of the rows from `first` on go, or NULL. */
 static inline double *XE(losses_of)(const xe_linear *p, ptrdiff_t first)
 {
     return p->row_loss ? p->row_loss + first : NULL;
 }
 
-/* The losses of n rows, where they are asked for */
+/* Copies the losses of n rows to row_loss, if that is not NULL. */
 static void XE(keep_losses)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, const XE(block) * b)
 {
     if (p->row_loss) memcpy(p->row_loss + first, b->loss, (size_t)n * sizeof(double));

@@ -1,26 +1,26 @@
-/* Dense X and few outputs, two at least: logits are kept class after class (R, stride), a lane of the softmax being a row,
- * so that no lane is wasted on a row of 3 or 10 classes. Up to DOTTED outputs they are dot products along the features;
- * with more, a lane is a row there too, for which X is turned.
- */
+/* Dense X and few outputs, but at least two. Logits are kept class by class (R, stride): a lane of the softmax is a
+ * row, so no lane is wasted on a row of 3 or 10 classes. Up to DOTTED outputs, logits are dot products along the
+ * features. With more, a lane is a row there too, and X is transposed. */
 #ifndef XENTROPY_DENSE_FEW_H
 #define XENTROPY_DENSE_FEW_H
 
 #include "dense.h"
 #include "sigmoid.h"
 
-/* A tile of the gradient has n outputs and as many vectors of features as there are registers for. It has MAX_OUTPUTS at
- * most, beside which two vectors fit. A strip, the tile of logits of transposed X, has as many outputs, and as its rows two
- * vectors where there is room: a coefficient is then loaded once for both. */
+/* A tile of the gradient has n outputs, at most MAX_OUTPUTS, beside which two vectors of features fit, and as many
+ * vectors of features as there are registers for. A strip, which is the tile of logits of transposed X, has at most
+ * as many outputs, and two vectors of rows if there is room: a coefficient is then loaded once for both. */
 #define MAX_OUTPUTS (XE_TILE / 2 - 2)
-#define TILE_VECTORS(n) (XE_TILE / ((n) + 1) < 8 ? XE_TILE / ((n) + 1) : 8)
+#define FITTING_VECTORS(n) (XE_TILE / ((n) + 1))
+#define TILE_VECTORS(n) (FITTING_VECTORS(n) >= 8 ? 8 : FITTING_VECTORS(n) == 7 ? 6 : FITTING_VECTORS(n))
 #define STRIP MAX_OUTPUTS
 #define LEAST_STRIP ((STRIP + 1) / 2 < DOTTED + 1 ? (STRIP + 1) / 2 : DOTTED + 1)
 #define EACH_TILE TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12)
-/* X is transposed in registers for each strip where a strip mostly holds all outputs; else once, into memory. */
+/* X is transposed in registers for each strip if a strip mostly has all outputs; otherwise once, into memory. */
 #define IN_REGISTERS (XE_REGISTERS >= 32)
 #define STRIP_VECTORS(n) (!IN_REGISTERS || (n) <= (XE_IS_FLOAT ? 10 : 6) ? 2 : 1)
-#define STEPS 16 /* features of the rows of a strip whose steps prefetch lines of the next block together */
-/* features of some rows, of these transposed into memory, and of W that stay in L1 together */
+#define STEPS 16 /* so many features of the rows of a strip prefetch lines of the next block together */
+/* the features of some rows, of these transposed into memory, and of W stay in L1 together */
 #define DEPTH ((XE_TRANSPOSES && !IN_REGISTERS ? 1024 : 2048) / (ptrdiff_t)sizeof(REAL))
 
 _Static_assert(MAX_OUTPUTS <= 12, "EACH_TILE and the accumulators of a tile end at 12");
@@ -66,8 +66,8 @@ XE_INLINE const char *XE(dot_tile)(const int n_k, ptrdiff_t lines, XE(rows) x, c
     return ahead;
 }
 
-/* All outputs of ROWS rows, features from..to. The more outputs, the more steps there are to ask for half the lines of the
- * next block. */
+/* Computes all outputs of ROWS rows, features from..to. With more outputs, there are more steps to prefetch half the
+ * lines of the next block. */
 XE_INLINE const char *XE(dot_rows)(ptrdiff_t R, XE(rows) x, const ptrdiff_t *row, ptrdiff_t from, ptrdiff_t to,
                                    const REAL *w, ptrdiff_t w_stride, const REAL *intercept, REAL *z,
                                    ptrdiff_t stride, const char *ahead)
@@ -86,11 +86,11 @@ XE_INLINE const char *XE(dot_rows)(ptrdiff_t R, XE(rows) x, const ptrdiff_t *row
 }
 
 #if XE_TRANSPOSES
-/* ---- logits of a few outputs: a lane is a row, so X is turned ----
+/* ---- logits of a few outputs: a lane is a row, and X is transposed ----
  *
- * Registers hold a strip of outputs. Where that is mostly all of them, X is turned as it is used; otherwise once, into
- * `panel` (to - from, 2 VL), for two vectors of rows and all strips.
- * w (d, w_stride); z (n_k, z_stride) starts at the intercepts, or goes on where they are NULL. */
+ * Registers hold a strip of outputs. X is transposed in registers, or once into `panel` (to - from, 2 VL) for two
+ * vectors of rows and all strips. w is (d, w_stride). z (n_k, z_stride) starts at the intercepts, or continues if
+ * they are NULL. */
 #if IN_REGISTERS
 XE_INLINE void XE(transposed_step)(const int n_k, const int n_v, ptrdiff_t n, const REAL *x, const ptrdiff_t *row,
                                const REAL *w, ptrdiff_t w_stride, V acc[STRIP][2])
@@ -114,7 +114,7 @@ XE_INLINE const char *XE(strip_logits)(const int n_k, const int n_v, XE(rows) x,
                                        ptrdiff_t to, const REAL *w, ptrdiff_t w_stride, const REAL *intercept, REAL *z,
                                        ptrdiff_t z_stride, const char *ahead)
 {
-    const int lines = n_v * (int)(VL * TRANSPOSED * (ptrdiff_t)sizeof(REAL) / 128); /* half of those of a step: see fetch */
+    const int lines = n_v * (int)(VL * TRANSPOSED * (ptrdiff_t)sizeof(REAL) / 128); /* half the lines of a step */
     V acc[STRIP][2];
     XE_UNROLL
     for (int k = 0; k < n_k; k++)
@@ -135,35 +135,35 @@ XE_INLINE const char *XE(strip_logits)(const int n_k, const int n_v, XE(rows) x,
     return ahead;
 }
 
-/* all outputs of two vectors of rows, of which n exist; each strip of outputs asks for the same of the next block */
+/* Computes all outputs of two vectors of rows, of which n exist. Each strip of outputs prefetches the same lines. */
 XE_INLINE const char *XE(transposed_rows)(ptrdiff_t R, ptrdiff_t n, XE(rows) x, const ptrdiff_t *row, ptrdiff_t from,
                                       ptrdiff_t to, const REAL *w, const REAL *intercept, REAL *z, ptrdiff_t stride,
                                       REAL *panel, const char *ahead)
 {
     const ptrdiff_t n_strips = (R + STRIP - 1) / STRIP;
-    const char *asked = ahead;
+    const char *next = ahead;
     (void)panel;
     for (ptrdiff_t s = 0; s < n_strips; s++) {
         const ptrdiff_t k = R * s / n_strips;
         const REAL *start = intercept ? intercept + k : NULL;
         REAL *z_k = z + k * stride;
-        asked = ahead;
+        next = ahead;
         switch (R * (s + 1) / n_strips - k) {
 #define TILE(n_k)                                                                                             \
     case n_k:                                                                                                 \
         if (n_k < LEAST_STRIP || n_k > STRIP) break;                                                          \
         for (ptrdiff_t r = 0; r < 2 * VL && r < n; r += STRIP_VECTORS(n_k) * VL)                              \
-            asked = XE(strip_logits)(n_k, STRIP_VECTORS(n_k), x, row + r, from, to, w + k, R, start, z_k + r, \
-                                     stride, asked);                                                          \
+            next = XE(strip_logits)(n_k, STRIP_VECTORS(n_k), x, row + r, from, to, w + k, R, start, z_k + r, \
+                                     stride, next);                                                          \
         break;
             EACH_TILE
 #undef TILE
         }
     }
-    return asked;
+    return next;
 }
 #else
-/* panel (n, 2 VL): its column i is row i, n features from x + row[i] on, i < VL */
+/* Transposes n features from x + row[i] on, i < VL, to the columns i of panel (n, 2 VL). */
 XE_INLINE void XE(transpose_rows)(const REAL *x, const ptrdiff_t *row, ptrdiff_t n, REAL *panel)
 {
     for (ptrdiff_t j = 0; j < n; j += TRANSPOSED) {
@@ -204,7 +204,7 @@ XE_INLINE const char *XE(strip_logits)(const int n_k, ptrdiff_t n, const REAL *p
     return ahead;
 }
 
-/* all outputs of two vectors of rows */
+/* Computes all outputs of two vectors of rows. */
 XE_INLINE const char *XE(transposed_rows)(ptrdiff_t R, ptrdiff_t n, XE(rows) x, const ptrdiff_t *row, ptrdiff_t from,
                                       ptrdiff_t to, const REAL *w, const REAL *intercept, REAL *z, ptrdiff_t stride,
                                       REAL *panel, const char *ahead)
@@ -231,14 +231,14 @@ XE_INLINE const char *XE(transposed_rows)(ptrdiff_t R, ptrdiff_t n, XE(rows) x, 
 #endif
 #endif
 
-/* z (R, stride), for n_rows rows and on to the end of the last vector, which repeats the last row */
+/* Computes z (R, stride), for n_rows rows and up to the end of the last vector, which repeats the last row. */
 XE_HOT void XE(few_logits)(const xe_linear *p, ptrdiff_t first, XE(rows) x, ptrdiff_t n_rows, REAL *copy, REAL *z,
                            ptrdiff_t stride)
 {
     enum { MOST = ROWS > 2 * VL ? ROWS : 2 * VL }; /* rows in a step */
     const ptrdiff_t R = p->n_outputs, w_stride = XE(padded)(p->n_features);
     const ptrdiff_t step = R <= DOTTED ? ROWS : 2 * VL;
-    const ptrdiff_t d = R <= DOTTED ? x.n_features : p->n_features; /* where X is turned, W has no padding */
+    const ptrdiff_t d = R <= DOTTED ? x.n_features : p->n_features; /* if X is transposed, W has no padding */
     const REAL *w = p->packed, *intercept = w + XE(n_packed)(p);
     const char *ahead = x.ahead;
 #if XE_TRANSPOSES
@@ -264,7 +264,7 @@ XE_HOT void XE(few_logits)(const xe_linear *p, ptrdiff_t first, XE(rows) x, ptrd
 
 /* ---- the gradient ---- */
 
-/* all features, VL at least, of n_k outputs */
+/* Adds the gradient of n_k outputs for all features, at least VL. */
 XE_INLINE const char *XE(gradient_strip)(const int n_k, const int n_v, XE(rows) x, const REAL *g, ptrdiff_t g_class,
                                          ptrdiff_t n_rows, double *to, ptrdiff_t to_stride, ptrdiff_t n_strips,
                                          const char *ahead)
@@ -284,7 +284,7 @@ XE_INLINE const char *XE(gradient_strip)(const int n_k, const int n_v, XE(rows) 
     return ahead;
 }
 
-/* g (R, g_stride) */
+/* Adds the gradient of all outputs, from g (R, g_stride). */
 XE_HOT void XE(few_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, const REAL *g, ptrdiff_t g_stride,
                              double *to)
 {
@@ -306,7 +306,7 @@ XE_HOT void XE(few_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, c
     }
 }
 
-/* grad_X (n_rows, d) = G W; g (R, g_stride), coefficients in the order of dense_pack */
+/* Computes grad_X (n_rows, d) = G W from g (R, g_stride) and coefficients in the order of dense_pack. */
 static void XE(few_input_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, const REAL *g,
                                    ptrdiff_t g_stride)
 {
@@ -328,8 +328,8 @@ static void XE(few_input_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_
     }
 }
 
-/* The sum of the losses of n rows whose logits are z (R, stride), and their gradients g (R, stride); z_rows and g_rows
- * (n, R) are scratch */
+/* Returns the sum of the losses of n rows with logits z (R, stride), and writes their gradient to g (R, stride).
+ * z_rows and g_rows (n, R) are scratch. */
 static double XE(column_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, REAL *z, REAL *g, REAL *z_rows,
                                   REAL *g_rows, ptrdiff_t stride, const XE(block) * b)
 {

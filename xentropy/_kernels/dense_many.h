@@ -1,10 +1,10 @@
-/* Dense X and many outputs: logits are a blocked matrix product, a lane being a class, kept row after row. */
+/* Dense X and many outputs. Logits are a blocked matrix product, where a lane is a class, and are kept row by row. */
 #ifndef XENTROPY_DENSE_MANY_H
 #define XENTROPY_DENSE_MANY_H
 
 #include "dense.h"
 
-/* ---- logits of many outputs: ROWS rows, n_v vectors of classes, features broadcast ---- */
+/* ---- logits of many outputs: ROWS rows by n_v vectors of classes, with features broadcast ---- */
 
 XE_INLINE void XE(panel_tile)(const int n_v, XE(rows) x, const ptrdiff_t *row, ptrdiff_t begin, ptrdiff_t end,
                               const REAL *w, REAL *z, ptrdiff_t z_stride, const REAL *intercept)
@@ -32,10 +32,10 @@ XE_INLINE void XE(panel_tile)(const int n_v, XE(rows) x, const ptrdiff_t *row, p
         for (int v = 0; v < n_v; v++) XE(store)(z + r * z_stride + v * VL, acc[r][v]);
 }
 
-/* z (n_rows, stride), and on to the end of the last ROWS rows, which repeat the last one */
+/* Computes z (n_rows, stride), and up to the end of the last ROWS rows, which repeat the last one. */
 XE_HOT void XE(many_logits)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, REAL *z, ptrdiff_t stride)
 {
-    enum { STAY = 128, LINE = 64 / sizeof(REAL) }; /* features whose panel of W stays in L1 while the rows go by */
+    enum { STAY = 128, LINE = 64 / sizeof(REAL) }; /* so many features of W stay in L1 */
     const ptrdiff_t d = p->n_features, columns = XE(padded)(p->n_outputs);
     const REAL *intercept = (const REAL *)p->packed + columns * d;
     for (ptrdiff_t begin = 0; begin == 0 || begin < d; begin += STAY) {
@@ -62,7 +62,8 @@ XE_HOT void XE(many_logits)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, RE
 
 /* ---- the gradient ---- */
 
-/* g in tiles of VL outputs, g_tile apart; a tile is (n_rows, VL). x_tile: (n_rows, PANEL VL) scratch */
+/* Adds the gradient from g in tiles of VL outputs, g_tile apart; a tile is (n_rows, VL). x_tile (n_rows, PANEL VL)
+ * is scratch. */
 XE_HOT void XE(many_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, const REAL *g, ptrdiff_t g_tile,
                               REAL *x_tile, double *to)
 {
@@ -70,7 +71,7 @@ XE_HOT void XE(many_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, 
     const ptrdiff_t d = x.n_features, columns = XE(padded)(p->n_outputs), stride = XE(padded)(p->n_features);
     const ptrdiff_t n_tiles = (p->n_outputs + N_K - 1) / N_K * ((d + PANEL * VL - 1) / (PANEL * VL));
     const ptrdiff_t lines = n_rows * p->n_features * (p->x_is_float ? sizeof(float) : sizeof(double)) / 64;
-    const ptrdiff_t share = n_tiles ? lines / n_tiles + 1 : 0; /* of the next block, to ask for at each tile */
+    const ptrdiff_t share = n_tiles ? lines / n_tiles + 1 : 0; /* lines of the next block that each tile prefetches */
     const char *ahead = x.ahead;
     for (ptrdiff_t j = 0; j < d; j += PANEL * VL) {
         const ptrdiff_t n_v = d - j < PANEL * VL ? (d - j + VL - 1) / VL : PANEL, width = n_v * VL;
@@ -83,7 +84,7 @@ XE_HOT void XE(many_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, 
             for (ptrdiff_t i = 0; i < share; i++, ahead += 64) XE_PREFETCH(ahead);
             const REAL *g_k = g + k / VL * g_tile + k % VL;
             double *to_k = to + k * stride + j;
-            for (ptrdiff_t i = 0; i < N_K; i++) /* many outputs' gradient comes from far; the rows take long enough */
+            for (ptrdiff_t i = 0; i < N_K; i++) /* the gradient of many outputs is far from the core */
                 for (ptrdiff_t v = 0; v < width; v += 8) XE_PREFETCH_L1(to_k + i * stride + v);
             XE(panel_gradient)(N_K, n_v, x_tile, width, g_k, VL, n_rows, to_k, stride);
         }
@@ -95,8 +96,8 @@ XE_HOT void XE(many_gradient)(const xe_linear *p, XE(rows) x, ptrdiff_t n_rows, 
     }
 }
 
-/* grad_X (n_rows, d) = G W from g in tiles of VL outputs, g_tile apart: dot products along the outputs, for a few rows at
- * once */
+/* Computes grad_X (n_rows, d) = G W from g in tiles of VL outputs, g_tile apart. These are dot products along the
+ * outputs, for a few rows at once. */
 XE_HOT void XE(many_input_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, const REAL *g,
                                     ptrdiff_t g_tile)
 {

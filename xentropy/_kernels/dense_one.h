@@ -1,43 +1,44 @@
-/* Dense X and one output, where memory is the time: it is asked for at an even pace, in one stream of rows. While the
- * logits of a block of rows are formed, the block before is added to the gradient, and as much is fetched of what follows.
- * (Two passes over a block ask for memory faster than it comes, and what is asked for beyond some 64 cache lines is lost:
- * 1e6 rows of 50 numbers took half as long again.)
+/* Dense X and one output. The time is that of the memory, which is read at an even pace, in one stream of rows.
+ * While the logits of a block of rows are computed, the gradient of the block before is, and the next rows are
+ * prefetched. (Two passes over a block prefetch faster than the memory answers, and beyond some 64 cache lines
+ * prefetches are lost: 1e6 rows of 50 numbers took half as long again.)
  *
- * Features are cut into tiles of n_v short vectors, the same for both: a tile of the gradient stays in registers while the
- * rows of its block go by, and for each of these a tile of the stream does. Vectors are short because half of the longer
- * ones would lie in two cache lines.
+ * Features are cut into tiles of n_v short vectors, the same for both blocks. A tile of the gradient stays in
+ * registers during the loop over the rows of its block, and each step also takes a tile of the stream. The vectors
+ * are short because half of the longer ones would lie in two cache lines.
  */
 #ifndef XENTROPY_DENSE_ONE_H
 #define XENTROPY_DENSE_ONE_H
 
 #include "dense_few.h"
 
-/* In a tile: more would spill where there are 16 registers, and were no faster where there are 32. */
+/* A tile has no more: more would spill with 16 registers, and were no faster with 32. */
 #define MOST_VECTORS 10
 #define EACH_WIDTH(call) call(1) call(2) call(3) call(4) call(5) call(6) call(7) call(8) call(9) call(10)
-/* Bytes from what is read of X to what is asked for, where the gradient sets the pace: half as many and twice as many do
- * as well. And where there are logits alone, which read faster than memory comes: asked for further ahead, it was lost. */
+/* X is prefetched so many bytes ahead if the gradient is computed too: half as many and twice as many do as well. If
+ * logits alone are computed, they are read faster than the memory answers, and prefetches further ahead than
+ * STREAM_NEAR are lost. */
 #define STREAM_AHEAD (1 << 15)
 #define STREAM_NEAR (1 << 10)
 
 typedef struct {
     const xe_linear *p;
-    ptrdiff_t n_rows; /* of either block, a multiple of ROWS */
-    ptrdiff_t first;  /* row of the block whose logits are formed */
+    ptrdiff_t n_rows; /* in either block, a multiple of ROWS */
+    ptrdiff_t first;  /* the first row of the block whose logits are computed */
     XE(rows) x, before;
-    REAL *copy; /* of x, where it is not read in place */
+    REAL *copy; /* the copy of x, if that is not read in place */
     const REAL *g;
     REAL *z;
     double *to;
 } XE(two_blocks);
 
-/* a vector of a tile, of which `left` lanes exist where it is not whole */
+/* Loads a vector of a tile, of which `left` lanes exist unless it is whole. */
 XE_INLINE H XE(vector_at)(const int whole, const REAL *p, ptrdiff_t left)
 {
     return whole ? XE(load_short)(p) : XE(load_n_short)(p, left);
 }
 
-/* x w of a tile */
+/* Returns x w of a tile; its lanes have this sum. */
 XE_INLINE V XE(tile_dot)(const int n_v, const int n_whole, const REAL *x, const H *w, ptrdiff_t left)
 {
     H even = XE(set1_short)(0), odd = even;
@@ -52,14 +53,14 @@ XE_INLINE V XE(tile_dot)(const int n_v, const int n_whole, const REAL *x, const 
     return XE(join)(even, odd);
 }
 
-/* sum += g x of a tile */
+/* Adds g x of a tile to sum. */
 XE_INLINE void XE(tile_sum)(const int n_v, const int n_whole, const REAL *x, REAL g, ptrdiff_t left, H *sum)
 {
     XE_UNROLL
     for (int v = 0; v < n_v; v++) sum[v] += XE(set1_short)(g) * XE(vector_at)(v < n_whole, x + v * HL, left);
 }
 
-/* z, for n_rows rows and on to the end of the last vector, which repeats the last row */
+/* Computes z, for n_rows rows and up to the end of the last vector, which repeats the last row. */
 XE_HOT void XE(one_logits)(const xe_linear *p, ptrdiff_t first, XE(rows) x, ptrdiff_t n_rows, REAL *copy, REAL *z)
 {
     const ptrdiff_t n = x.n_features, whole = n / HL * HL;
@@ -86,17 +87,17 @@ XE_HOT void XE(one_logits)(const xe_linear *p, ptrdiff_t first, XE(rows) x, ptrd
     }
 }
 
-/* single: all features are in one tile, of whose last vector some may be missing. Of several tiles the last one starts
- * `width` before the end, and leaves out what the one before it has counted. */
+/* If single, all features are in one tile, of whose last vector some may be missing. Otherwise the last tile starts
+ * `width` before the end, and leaves out the features that the one before has too. */
 XE_INLINE void XE(one_stream)(const int n_v, const int single, const XE(two_blocks) * b)
 {
-    const ptrdiff_t d = XE_MASKED_LOADS ? b->p->n_features : XE(padded)(b->p->n_features); /* what is read of a row */
+    const ptrdiff_t d = XE_MASKED_LOADS ? b->p->n_features : XE(padded)(b->p->n_features); /* read in a row */
     const ptrdiff_t width = n_v * HL, n_tiles = single ? 1 : (d + width - 1) / width;
     const ptrdiff_t counted = single ? 0 : n_tiles * width - d, left = d - (n_v - 1) * HL;
     const int is_copied = b->x.x == b->copy, n_whole = single ? n_v - 1 : n_v;
     const int n_lines = (n_v * (int)sizeof(H) + 63) / 64;
     const REAL *x = b->x.x, *w = b->p->packed, *intercept = w + XE(n_packed)(b->p);
-    ptrdiff_t row = 0, tile = 0; /* of the stream */
+    ptrdiff_t row = 0, tile = 0; /* where the stream is */
     V z[ROWS], z_row = XE(set1)(0);
     H last_w[MOST_VECTORS];
     XE_UNROLL
@@ -147,10 +148,11 @@ XE_INLINE void XE(one_stream)(const int n_v, const int single, const XE(two_bloc
     }
 }
 
-/* of one feature at least */
+/* There is at least one feature. */
 XE_HOT void XE(stream_two_blocks)(const XE(two_blocks) * b)
 {
-    const ptrdiff_t n_vectors = (b->p->n_features + HL - 1) / HL, n_tiles = (n_vectors + MOST_VECTORS - 1) / MOST_VECTORS;
+    const ptrdiff_t n_vectors = (b->p->n_features + HL - 1) / HL;
+    const ptrdiff_t n_tiles = (n_vectors + MOST_VECTORS - 1) / MOST_VECTORS;
     switch ((n_vectors + n_tiles - 1) / n_tiles) {
 #define CALL(n)                                \
     case n:                                    \
@@ -168,8 +170,8 @@ static double XE(one_output_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t
 {
     const ptrdiff_t stride = XE(block_stride)(p), d = XE(padded)(p->n_features);
     XE(block) block;
-    REAL *z = (REAL *)XE(init_block)(scratch, stride, &block), *g = z + stride, *copy = g + stride, *other = copy + stride * d;
-    REAL *z_rows = other + stride * d, *g_rows = z_rows + stride;
+    REAL *z = (REAL *)XE(init_block)(scratch, stride, &block), *g = z + stride, *copy = g + stride;
+    REAL *other = copy + stride * d, *z_rows = other + stride * d, *g_rows = z_rows + stride;
     XE(flush_denormals)(&block);
     XE(rows) before = {0};
     ptrdiff_t n_before = 0;

@@ -1,4 +1,4 @@
-/* Which instruction set runs: one table of kernels for each set that was compiled in, chosen once at import. */
+/* The choice of the instruction set. Each one that was compiled in has two tables of kernels, for float and double. */
 #include "kernels.h"
 
 #include <string.h>

@@ -21,14 +21,14 @@
 #define MAGIC 0x1.8p52
 #endif
 
-/* Where exp ends: what is less than `lowest` becomes 0, and is not left to underflow, which takes some hundred cycles on
- * many processors. 2^n is `scale` times a number whose exponent are the low bits of n + shift: 0 where n is the lowest. */
+/* Where exp ends. Below `lowest` it is 0 without an underflow, which takes some hundred cycles on many processors.
+ * 2^n is `scale` times the number whose exponent is in the low bits of n + shift, and 0 if n is the lowest. */
 typedef struct {
     V lowest, shift, scale;
 } XE(exp_end);
 
-/* As low as numbers go, or with next to no denormal ones. A denormal result is rounded once, as `scale` makes it of a
- * normal one. */
+/* With denormals, exp goes on to the smallest number; otherwise it ends near the smallest normal one. A denormal
+ * result is rounded once, when a normal one is multiplied by `scale`. */
 XE_INLINE XE(exp_end) XE(exp_ends)(const int denormals)
 {
     enum { DIGITS = MANTISSA + 2 };
@@ -37,10 +37,10 @@ XE_INLINE XE(exp_end) XE(exp_ends)(const int denormals)
     return (XE(exp_end)){XE(set1)(n / (REAL)XE_COEFFICIENTS(LOG2E)), XE(set1)(MAGIC - n), XE(set1)(scale)};
 }
 
-#define EXPS 4 /* vectors, at most, that `exps_to` takes */
+#define EXPS 4 /* the most vectors that exps_to takes */
 
-/* exp(x) within 1 ulp for x <= 0, denormal results, -inf and NaN included: x = n log 2 + r, |r| <= log(2) / 2. Of several
- * vectors, step by step: each waits for its last step, and fewer are under way at once if they come one by one. */
+/* Computes exp(x) within 1 ulp for x <= 0, also for denormal results, -inf and NaN: x = n log 2 + r, |r| <= log(2) /
+ * 2. Several vectors go through each step together, since each step of one waits for the step before. */
 XE_INLINE void XE(exps_to)(const XE(exp_end) *end, V *x, const int n_vectors)
 {
     static const REAL poly[] = {XE_COEFFICIENTS(EXP_POLY)};
@@ -71,7 +71,7 @@ XE_INLINE void XE(exps_to)(const XE(exp_end) *end, V *x, const int n_vectors)
     XE_UNROLL
     for (int step = 0; step < 2; step++)
         XE_UNROLL
-        for (int i = 0; i < n_vectors; i++) p[i] = (REAL)1 + x[i] * p[i]; /* two roundings after those of the rest */
+        for (int i = 0; i < n_vectors; i++) p[i] = (REAL)1 + x[i] * p[i]; /* two roundings at the end */
 #else
     for (int i = 0; i < n_vectors; i++) p[i] = (REAL)1 + (x[i] + x[i] * x[i] * p[i]);
 #endif
@@ -80,8 +80,8 @@ XE_INLINE void XE(exps_to)(const XE(exp_end) *end, V *x, const int n_vectors)
 #if XE_SCALEF
         x[i] = XE(scalef_unless)(vanishes[i], p[i], shifted[i] - end->shift);
 #else
-        /* the low bits of `shifted` hold n, and a left shift is all it takes: AVX2 has no arithmetic shift of 64-bit
-         * lanes to the right */
+        /* the low bits of `shifted` hold n, so a left shift is enough: AVX2 has no arithmetic right shift of 64-bit
+         * lanes */
         x[i] = p[i] * XE(from_bits)(XE(to_bits)(shifted[i]) << MANTISSA) * end->scale;
 #endif
     }
@@ -93,7 +93,7 @@ XE_INLINE V XE(exp_to)(const XE(exp_end) *end, V x)
     return x;
 }
 
-/* the same, as low as numbers go */
+/* The same with denormals. */
 XE_INLINE V XE(vexp)(V x)
 {
     const XE(exp_end) end = XE(exp_ends)(1);
@@ -101,7 +101,7 @@ XE_INLINE V XE(vexp)(V x)
 }
 
 #if !XE_IS_FLOAT
-/* a b - c, where c is nearly a b: exact but for its own rounding */
+/* Returns a b - c, where c is nearly a b, exact but for its own rounding. */
 XE_INLINE V XE(product_less)(V a, V b, V c)
 {
 #if XE_FMSUB
@@ -115,8 +115,8 @@ XE_INLINE V XE(product_less)(V a, V b, V c)
 #endif
 }
 
-/* sigmoid(x) and sigmoid(-x) for x <= 0, within 1 ulp, -inf and NaN included: q / (1 + q) and 1 / (1 + q), q = exp(x).
- * What each of the steps of exp and the sum lose is kept, and corrects the quotient once. */
+/* Returns sigmoid(x), and sigmoid(-x) in other, for x <= 0, within 1 ulp, also for -inf and NaN: they are q / (1 +
+ * q) and 1 / (1 + q), q = exp(x). The rounding errors of exp and of the sum are kept, and correct the quotient once. */
 XE_INLINE V XE(sigmoid_pair)(V x, V *other)
 {
     static const REAL poly[] = {XE_COEFFICIENTS(EXP_POLY)};
@@ -134,7 +134,7 @@ XE_INLINE V XE(sigmoid_pair)(V x, V *other)
     const V q = p * power * end.scale, q_lost = p_lost * power * end.scale;
     const V d = one + q, d_lost = ((one - d) + q) + q_lost;
     const V inverse = one / d;
-    /* with 1/d and the quotient nearly right, what is missing is small, and need not be exact */
+    /* 1/d and the quotient are nearly right, so the corrections are small and need not be exact */
     *other = inverse - (XE(product_less)(inverse, d, one) + inverse * d_lost) * inverse;
     const V y = q * inverse;
     return y - ((XE(product_less)(y, d, q) - q_lost) + y * d_lost) * inverse;
@@ -145,19 +145,19 @@ XE_INLINE V XE(sigmoid_pair)(V x, V *other)
 #undef BIAS
 #undef MAGIC
 
-/* ---- logarithms, of doubles ---- */
+/* ---- logarithms of doubles ---- */
 
 #if !XE_IS_FLOAT
-/* Of a normal u = 2^k (1 + f), 1/sqrt(2) <= 1 + f < sqrt(2): k, and f as it is. */
+/* For a normal u = 2^k (1 + f), 1/sqrt(2) <= 1 + f < sqrt(2): returns f, which is exact, and k. */
 XE_INLINE V XE(log_reduce)(V u, V *k)
 {
-    const uint64_t root = 0x3fe6a09e667f3bcd, bias = 1024; /* 1/sqrt(2); so that no exponent is below 0 */
+    const uint64_t root = 0x3fe6a09e667f3bcd, bias = 1024; /* 1/sqrt(2), and a bias that keeps every exponent above 0 */
     const BITS above = XE(to_bits)(u) + ((bias << 52) - root);
     *k = XE(from_bits)((above >> 52) | XE(to_bits)(XE(set1)(0x1p52))) - (0x1p52 + (double)bias);
     return XE(from_bits)((above & (((uint64_t)1 << 52) - 1)) + root) - 1.0;
 }
 
-/* log(2^k (1 + f)) + lost */
+/* Returns log(2^k (1 + f)) + lost. */
 XE_INLINE V XE(log_sum)(V k, V f, V lost)
 {
     static const double poly[] = {XE_LOG_POLY};
@@ -169,7 +169,7 @@ XE_INLINE V XE(log_sum)(V k, V f, V lost)
     return k * XE_LN2_HIGH_double - ((half - log_f) - f);
 }
 
-/* Within 1 ulp for every x >= 0, denormals, inf and NaN included. */
+/* Returns log(x) within 1 ulp for every x >= 0, also for denormals, inf and NaN. */
 XE_INLINE V XE(log)(V x)
 {
     const V zero = XE(set1)(0.0);
@@ -181,14 +181,15 @@ XE_INLINE V XE(log)(V x)
     return XE(select)(XE(equal)(x, XE(set1)(INFINITY)), x, at_end);
 }
 
-/* Within 1 ulp for every x >= 0, inf and NaN included; inverse: 1 / (1 + x), which the caller needs too. */
+/* Returns log(1 + x) within 1 ulp for every x >= 0, also for inf and NaN; the caller needs inverse = 1 / (1 + x)
+ * too. */
 XE_INLINE V XE(log1p_with)(V x, V inverse)
 {
     const V u = 1.0 + x;
     V k;
     const V reduced = XE(log_reduce)(u, &k);
-    const M small = XE(equal)(k, XE(set1)(0.0)); /* x is f itself, and nothing was rounded */
-    const V lost = XE(select)(small, XE(set1)(0.0), (x - (u - 1.0)) * inverse); /* log(1 + x) - log u */
+    const M small = XE(equal)(k, XE(set1)(0.0)); /* x is f, and nothing was rounded */
+    const V lost = XE(select)(small, XE(set1)(0.0), (x - (u - 1.0)) * inverse); /* this is log(1 + x) - log u */
     const V log_u = XE(log_sum)(k, XE(select)(small, x, reduced), lost);
     return XE(select)(XE(equal)(x, XE(set1)(INFINITY)), x, log_u);
 }

@@ -1,20 +1,20 @@
-/* Sums of w_i x_i x_i^T over rows of doubles: Gram matrices and Hessians.
+/* Sums of w_i x_i x_i^T over rows of doubles, for Gram matrices and Hessians.
  *
- * GRAM_ROWS rows of sqrt(w) x at a time are packed, PANEL vectors of features side by side. A tile of their sum has such a
- * panel for its columns and BESIDE features for its rows; those that lie above the diagonal are left to the mirror.
- * (Half of the arithmetic, which a product of two matrices would not save; 1437 rows of 65 numbers took OpenBLAS's syrk
- * and the scaling before it twice as long, 3000 rows of 768 a fifth longer.)
+ * GRAM_ROWS rows of sqrt(w) x at a time are packed, with PANEL vectors of features side by side. The columns of a
+ * tile of the sum are such a panel, and its rows are BESIDE features. Tiles above the diagonal are left out, and the
+ * result is mirrored. This is half of the arithmetic of a matrix product: for 1437 rows of 65 numbers OpenBLAS's
+ * syrk and the scaling before it took twice as long, for 3000 rows of 768 a fifth longer.
  */
 #ifndef XENTROPY_GRAM_H
 #define XENTROPY_GRAM_H
 
 #include "dense.h"
 
-#define GRAM_ROWS ((ptrdiff_t)64) /* two panels of them lie in L1 */
-/* features beside PANEL vectors: as many as there are registers for, of which a panel is a multiple */
+#define GRAM_ROWS ((ptrdiff_t)64) /* two panels of so many rows lie in L1 */
+/* BESIDE features fit into the registers beside PANEL vectors, and divide a panel. */
 #define FITTING (XE_TILE / PANEL - 1)
 #define BESIDE (PANEL * VL % FITTING ? 2 * PANEL : FITTING)
-#define MIRRORED ((ptrdiff_t)8) /* numbers of a cache line, and lines, that are turned together */
+#define MIRRORED ((ptrdiff_t)8) /* numbers of a cache line, and lines, that are transposed together */
 
 _Static_assert(PANEL * VL % BESIDE == 0, "a tile of the sum lies in one panel");
 
@@ -24,7 +24,7 @@ static size_t XE(gram_scratch)(ptrdiff_t d)
     return n_panels * (size_t)GRAM_ROWS * width * sizeof(REAL) + (size_t)(d * XE(padded)(d)) * sizeof(double);
 }
 
-/* sqrt(w) x into a row of each panel */
+/* Writes sqrt(w) x to a row of each panel. */
 static void XE(pack_weighted)(const double *x, double w, ptrdiff_t d, REAL *to)
 {
     enum { WIDTH = PANEL * VL };
@@ -34,7 +34,7 @@ static void XE(pack_weighted)(const double *x, double w, ptrdiff_t d, REAL *to)
     for (ptrdiff_t j = 0; d && j < WIDTH; j++) to[j] = j < d ? (REAL)(root * x[j]) : 0;
 }
 
-/* rows k..k + n_k of the sum, up to the diagonal */
+/* Adds to rows k..k + n_k of the sum, up to the diagonal. */
 XE_INLINE void XE(gram_tiles)(const int n_k, const REAL *packed, ptrdiff_t k, ptrdiff_t n_rows, double *sum,
                               ptrdiff_t stride)
 {
@@ -57,7 +57,7 @@ XE_HOT void XE(gram_block)(const REAL *packed, ptrdiff_t n_rows, ptrdiff_t d, do
     for (; k < d; k++) XE(gram_tiles)(1, packed, k, n_rows, sum, stride);
 }
 
-/* to (d, d) += the sum below the diagonal, and its mirror image above */
+/* Adds the sum, which is below the diagonal, and its mirror image above to `to` (d, d). */
 static void XE(add_mirrored)(const double *sum, ptrdiff_t d, double *to)
 {
     const ptrdiff_t stride = XE(padded)(d);

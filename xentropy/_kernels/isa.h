@@ -1,11 +1,12 @@
 /* What a translation unit of the kernels is made for: one instruction set and one type of logits and gradients.
  *
- * How the sources are included. The build compiles kernels.c once for each instruction set, whose flags the compiler gets
- * and whose name is XE_ISA, and for each type: XE_OF_FLOAT is 1 for float, 0 for double. Within a unit, the kernels are
- * ordinary headers with include guards: REAL is the type, and XE(name) ends the name with both. Losses are doubles for
- * either type, so a unit of floats needs vectors of doubles too: the files below vectors.h (simd.h, the simd_<isa>.h,
- * vector_extensions.h, elementary.h) are templates, without include guards, which vectors.h includes for each type.
- * Opened alone, a template includes vectors.h instead, and any header is that of the baseline and of doubles.
+ * How the sources are included. The build compiles kernels.c once for each instruction set, whose flags the compiler
+ * gets and whose name is XE_ISA, and for each type: XE_OF_FLOAT is 1 for float, 0 for double. Within a unit, the
+ * kernels are ordinary headers with include guards: REAL is the type, and XE(name) ends the name with both. Losses
+ * are doubles for either type, so a unit of floats needs vectors of doubles too: the files below vectors.h (simd.h,
+ * the simd_<isa>.h, vector_extensions.h, elementary.h) are templates, without include guards, which vectors.h
+ * includes for each type. Opened alone, a template includes vectors.h instead, and any header is that of the
+ * baseline and of doubles.
  */
 #ifndef XENTROPY_ISA_H
 #define XENTROPY_ISA_H
@@ -46,7 +47,8 @@
 #define XE_HOT static __attribute__((noinline)) /* its machine code has a name: tests/test_simd.py reads it */
 #define XE_PREFETCH(address) __builtin_prefetch(address, 0, 2) /* into L2 */
 #define XE_PREFETCH_L1(address) __builtin_prefetch(address, 0, 3)
-/* The address of a row is computed once, and its vectors lie at constant offsets: gcc 12 would compute each of theirs. */
+/* The address of a row is computed once, and its vectors lie at constant offsets: gcc 12 would compute each of
+ * theirs. */
 #define XE_KEEP_ADDRESS(p) __asm__("" : "+r"(p))
 #else
 #define XE_INLINE static inline

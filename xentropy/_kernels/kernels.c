@@ -36,10 +36,10 @@ static double XE(linear_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end
 static void XE(linear_combine)(const xe_linear *p, const double *partials, ptrdiff_t n_partials, ptrdiff_t begin,
                                ptrdiff_t end, double *grad_coef, double *grad_intercept)
 {
-    enum { TILE = 8 }; /* features: a cache line of a dense partial */
+    enum { TILE = 8 }; /* features whose gradient is a cache line of a dense partial */
     const ptrdiff_t d = p->n_features, R = p->n_outputs, size = XE(linear_partial)(p);
-    const ptrdiff_t outputs = XE(is_few)(p) ? R : XE(padded)(R); /* of a dense partial */
-    /* dense partials are (outputs, d'), CSR partials (d, R') */
+    const ptrdiff_t outputs = XE(is_few)(p) ? R : XE(padded)(R); /* the outputs of a dense partial */
+    /* dense partials are (outputs, d'), CSR partials are (d, R') */
     const ptrdiff_t by_feature = p->indptr ? XE(row_stride)(R) : 1, by_output = p->indptr ? 1 : XE(padded)(d);
     if (p->indptr)
         for (ptrdiff_t j = begin; j < end && !p->in_place; j++) {

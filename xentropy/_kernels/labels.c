@@ -1,9 +1,9 @@
-/* Integer labels looked up in a table: one number at a time on every instruction set. */
+/* Integer labels, looked up in a table: one at a time on every instruction set. */
 #include "proba.h"
 
 #include <string.h>
 
-/* Two's complement makes the distance from low right for signed and unsigned labels alike, and huge where v < low. */
+/* The distance from low is right for signed and unsigned labels in two's complement, and huge where v < low. */
 #define XE_EACH_LABEL(TYPE, ...) \
     for (ptrdiff_t r = 0; r < n; r++) { \
         const uint64_t at = (uint64_t)(int64_t)((const TYPE *)t->labels)[first + r] - (uint64_t)t->low; \
@@ -21,8 +21,8 @@
     case 8: XE_EACH_LABEL(uint64_t, __VA_ARGS__) break; \
     }
 
-/* Class indices of labels first..first + n into out, -1 for a label that the table does not hold. Returns the first
- * such row, or -1. */
+/* Writes the class indices of labels first..first + n to out, and -1 for a label without a class. Returns the first row
+ * with such a label, or -1. */
 ptrdiff_t xe_encode_labels(const xe_labels *t, ptrdiff_t first, ptrdiff_t n, int32_t *out)
 {
     const uint64_t size = (uint64_t)t->table_size;
@@ -35,15 +35,15 @@ ptrdiff_t xe_encode_labels(const xe_labels *t, ptrdiff_t first, ptrdiff_t n, int
     return first + r;
 }
 
-/* seen[v - low] = 1 for each label v in first..first + n. */
+/* Sets seen[v - low] = 1 for each label v in first..first + n. */
 void xe_mark_labels(const xe_labels *t, ptrdiff_t first, ptrdiff_t n, unsigned char *seen)
 {
     const uint64_t size = (uint64_t)t->table_size;
     XE_EVERY_TYPE(if (at < size) seen[at] = 1;)
 }
 
-/* What rows first..first + n gave to their labels into p_y, 0 where the label has no class. Returns the first such row,
- * or -1. */
+/* Writes the probabilities that rows first..first + n give to their labels to p_y, and 0 for a label without a class.
+ * Returns the first row with such a label, or -1. */
 #define XE_GATHER(REAL)                                                                                             \
     ptrdiff_t xe_gather_##REAL(const xe_proba *m, ptrdiff_t first, ptrdiff_t n, double *p_y)                         \
     {                                                                                                               \
@@ -83,8 +83,9 @@ static uint64_t xe_hash(const unsigned char *record, ptrdiff_t size)
     return h ^ h >> 32;
 }
 
-/* Numbers equal records (n, size) alike, from 0 on in the order of their first rows, which go to first_row. Returns how
- * many there are, or -1 where they are more than `most`. slots: `most` times 4, a power of two, all -1. */
+/* Gives equal records (n, size) the same number, from 0 on in the order of their first rows, which go to first_row.
+ * Returns how many different ones there are, or -1 if they are more than `most`. slots has 4 `most` entries, a power of
+ * two, all of them -1. */
 ptrdiff_t xe_number_records(const unsigned char *records, ptrdiff_t n, ptrdiff_t size, int32_t most, int32_t *slots,
                             int64_t *first_row, int32_t *number)
 {

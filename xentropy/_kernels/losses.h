@@ -1,4 +1,4 @@
-/* The loss of rows of logits, its gradient and its Hessian, for every loss phi.
+/* The loss of rows of logits, its gradient and its Hessian, for every loss phi. The cross-entropy has faster code.
  *
  *     L = sum_k a_k phi(l_k),   l_k = -log p_k = lse(z) - z_k
  *     dL/dz_j = S p_j - b_j,    b_k = a_k phi'(l_k),   S = sum_k b_k
@@ -21,7 +21,7 @@ static inline ptrdiff_t XE(argmax)(const REAL *z, ptrdiff_t n)
     return top;
 }
 
-/* exp(z - z_top) into e where it is not NULL; returns the sum without the top. */
+/* Writes exp(z - z_top) to e if that is not NULL. Returns the sum over the other classes. */
 static double XE(exp_row)(const REAL *z, ptrdiff_t n, ptrdiff_t top, REAL *e)
 {
     const REAL z_top = z[top];
@@ -31,7 +31,7 @@ static double XE(exp_row)(const REAL *z, ptrdiff_t n, ptrdiff_t top, REAL *e)
         rest += k == top ? 0.0 : (double)ek;
         if (e) e[k] = ek;
     }
-    /* float runs out of exponents at exp(-103); a loss is a double and must not become 0 before exp(-745) */
+    /* a float underflows at exp(-103), but a loss is a double, and must not become 0 before exp(-745) */
     if (sizeof(REAL) < sizeof(double) && rest < 1e-30) {
         rest = 0.0;
         for (ptrdiff_t k = 0; k < n; k++) rest += k == top ? 0.0 : exp((double)z[k] - (double)z_top);
@@ -45,23 +45,23 @@ static void XE(fill)(REAL *to, ptrdiff_t n, REAL value)
         for (ptrdiff_t k = 0; k < n; k++) to[k] = value;
 }
 
-/* y_k of row i */
+/* Returns y_k of row i. */
 static inline double XE(target_at)(const xe_target *t, ptrdiff_t i, ptrdiff_t k)
 {
     return t->labels ? (double)(t->labels[i] == k) : (double)((const REAL *)t->distribution)[i * t->n_classes + k];
 }
 
-/* Weight of row i without its class's, scale s_i: zero for an ignored row */
+/* Returns scale s_i, the weight of row i without its class weight, which is zero for an ignored row. */
 static inline double XE(row_weight)(const xe_target *t, ptrdiff_t i)
 {
     return t->sample_weight ? t->scale * t->sample_weight[i] : t->scale;
 }
 
-/* a_k of row i. The smoothing mass is shared by the classes that are not masked by a logit of -inf. */
+/* Returns a_k of row i. The classes that no logit of -inf masks share the smoothing mass. */
 static inline double XE(weight)(const xe_target *t, ptrdiff_t i, ptrdiff_t k, double row_weight, double share, REAL zk)
 {
-    const double asked = (1.0 - t->smoothing) * XE(target_at)(t, i, k) + (zk == -INFINITY ? 0.0 : share);
-    return asked * (t->class_weight ? row_weight * t->class_weight[k] : row_weight);
+    const double smoothed = (1.0 - t->smoothing) * XE(target_at)(t, i, k) + (zk == -INFINITY ? 0.0 : share);
+    return smoothed * (t->class_weight ? row_weight * t->class_weight[k] : row_weight);
 }
 
 static double XE(smoothing_share)(const xe_target *t, const REAL *z)
@@ -72,7 +72,7 @@ static double XE(smoothing_share)(const xe_target *t, const REAL *z)
     return t->smoothing / (double)n_open;
 }
 
-/* A label without smoothing asks for one class, y, with weight a. */
+/* The loss and gradient g of a label y without smoothing, which has the weight a. */
 static double XE(softmax_label)(const xe_loss *loss, ptrdiff_t n, ptrdiff_t y, double a, const REAL *z, REAL *g)
 {
     const ptrdiff_t top = XE(argmax)(z, n);
@@ -81,22 +81,23 @@ static double XE(softmax_label)(const xe_loss *loss, ptrdiff_t n, ptrdiff_t y, d
     if (g) {
         const double b = a * phi.slope, scale = b / (1.0 + rest);
         for (ptrdiff_t k = 0; k < n; k++) g[k] = (REAL)(scale * (double)g[k]);
-        g[y] = (REAL)(y == top ? -rest * scale : (double)g[y] - b); /* y != top: p_y <= 1/2, nothing cancels */
+        g[y] = (REAL)(y == top ? -rest * scale : (double)g[y] - b); /* if y != top, p_y <= 1/2 and nothing cancels */
     }
-    return a == 0.0 ? a * rest : a * phi.value; /* 0 * inf = 0, as a masked class may cost that; 0 * NaN stays NaN */
+    return a == 0.0 ? a * rest : a * phi.value; /* 0 * inf = 0, for a masked class; 0 * NaN stays NaN */
 }
 
-/* A distribution, or a smoothed label. The weights a_k are needed twice: for the loss and S, then for the gradient. */
+/* The loss and gradient g of a distribution or a smoothed label. The weights a_k are computed twice: for the loss
+ * and S, then for the gradient. */
 static double XE(softmax_mixed)(const xe_target *t, ptrdiff_t i, double row_weight, const REAL *z, REAL *g)
 {
     const ptrdiff_t n = t->n_classes, top = XE(argmax)(z, n);
     const double rest = XE(exp_row)(z, n, top, g), tail = log1p(rest), share = XE(smoothing_share)(t, z);
-    double value = 0.0, total = 0.0, others = 0.0; /* L; S; S without the top */
+    double value = 0.0, total = 0.0, others = 0.0; /* L, S, and S without the class of the largest logit */
     for (ptrdiff_t pass = 0; pass < (g ? 2 : 1); pass++) {
         for (ptrdiff_t k = 0; k < n; k++) {
             const double a = XE(weight)(t, i, k, row_weight, share, z[k]);
             double b = 0.0;
-            if (a != 0.0) { /* 0 * inf = 0: a masked class that nobody asks for costs nothing */
+            if (a != 0.0) { /* 0 * inf = 0: a masked class without weight costs nothing */
                 const xe_phi phi = xe_phi_at(&t->loss, tail + ((double)z[top] - (double)z[k]));
                 b = a * phi.slope;
                 if (pass == 0) value += a * phi.value;
@@ -111,10 +112,10 @@ static double XE(softmax_mixed)(const xe_target *t, ptrdiff_t i, double row_weig
             }
         }
     }
-    return value + 0.0 * rest; /* a row whose classes weigh nothing still shows its NaN */
+    return value + 0.0 * rest; /* if all classes weigh nothing, a NaN in the row still shows */
 }
 
-static double XE(phi_softmax_rows)(XE_ROWS_ARGS(REAL))
+XE_HOT double XE(phi_softmax_rows)(XE_ROWS_ARGS(REAL))
 {
     const ptrdiff_t n = target->n_classes;
     const int one_class = target->labels && target->smoothing == 0.0;
@@ -125,15 +126,16 @@ static double XE(phi_softmax_rows)(XE_ROWS_ARGS(REAL))
         REAL *g = grad ? grad + r * n : NULL;
         const double s = XE(row_weight)(target, i);
         double loss;
-        if (s == 0.0) { /* an ignored row: whatever it holds, it adds exactly nothing */
+        if (s == 0.0) { /* an ignored row adds exactly nothing, whatever it holds */
             loss = 0.0;
             XE(fill)(g, n, 0);
-        } else if (!isfinite(zr[XE(argmax)(zr, n)])) { /* a NaN, a +inf, or all -inf: there is no distribution */
+        } else if (!isfinite(zr[XE(argmax)(zr, n)])) { /* with a NaN, a +inf, or all -inf there is no distribution */
             loss = NAN;
             XE(fill)(g, n, (REAL)NAN);
         } else if (one_class) {
             const ptrdiff_t y = target->labels[i];
-            loss = XE(softmax_label)(&target->loss, n, y, target->class_weight ? s * target->class_weight[y] : s, zr, g);
+            const double a = target->class_weight ? s * target->class_weight[y] : s;
+            loss = XE(softmax_label)(&target->loss, n, y, a, zr, g);
         } else {
             loss = XE(softmax_mixed)(target, i, s, zr, g);
         }
@@ -143,10 +145,10 @@ static double XE(phi_softmax_rows)(XE_ROWS_ARGS(REAL))
     return sum;
 }
 
-/* H v for one row. With q_k = p.v - v_k and c_k = a_k phi''(l_k),
+/* Writes H v of one row to out. With q_k = p.v - v_k and c_k = a_k phi''(l_k),
  *     (H v)_j = p_j sum_k c_k q_k - c_j q_j - S p_j q_j.
- * q_m of the top class is a sum over the others, as u_m = 1 - p_m is: their ratio is a mean of v_j - v_m, and
- * c_m q_m = a_m (u phi'') (q_m / u_m) stays finite where u_m -> 0 and phi'' -> inf. */
+ * q_m of the largest logit is a sum over the other classes, and so is u_m = 1 - p_m: their ratio is a mean of v_j -
+ * v_m, and c_m q_m = a_m (u phi'') (q_m / u_m) stays finite where u_m -> 0 and phi'' -> inf. */
 static void XE(softmax_hessian_row)(const xe_target *t, ptrdiff_t i, double row_weight, const REAL *z, const REAL *v,
                                     REAL *out)
 {
@@ -155,7 +157,7 @@ static void XE(softmax_hessian_row)(const xe_target *t, ptrdiff_t i, double row_
     double moment = 0.0; /* sum_{k != m} e_k (v_k - v_m) */
     for (ptrdiff_t k = 0; k < n; k++) moment += k == top ? 0.0 : (double)out[k] * ((double)v[k] - (double)v[top]);
     const double q_top = moment / (1.0 + rest);
-    double total = 0.0, others = 0.0, cq_top = 0.0; /* S; sum_{k != m} c_k q_k; c_m q_m */
+    double total = 0.0, others = 0.0, cq_top = 0.0; /* S, sum_{k != m} c_k q_k, c_m q_m */
     for (ptrdiff_t pass = 0; pass < 2; pass++) {
         for (ptrdiff_t k = 0; k < n; k++) {
             const double a = XE(weight)(t, i, k, row_weight, share, z[k]), p = (double)out[k] / (1.0 + rest);
@@ -170,7 +172,7 @@ static void XE(softmax_hessian_row)(const xe_target *t, ptrdiff_t i, double row_
             if (pass == 0) {
                 if (k == top) cq_top = cq;
                 else others += cq;
-            } else if (k == top) { /* p sum_k c_k q_k - c q without 1 - p */
+            } else if (k == top) { /* p sum_k c_k q_k - c q, written without 1 - p */
                 out[k] = (REAL)((others - cq * rest - total * q) / (1.0 + rest));
             } else {
                 out[k] = (REAL)(p * (others + cq_top - total * q) - cq);
@@ -179,7 +181,7 @@ static void XE(softmax_hessian_row)(const xe_target *t, ptrdiff_t i, double row_
     }
 }
 
-static void XE(phi_softmax_hessian)(XE_HESSIAN_ARGS(REAL))
+XE_HOT void XE(phi_softmax_hessian)(XE_HESSIAN_ARGS(REAL))
 {
     const ptrdiff_t n = target->n_classes;
     for (ptrdiff_t r = 0; r < n_rows; r++) {
@@ -189,13 +191,13 @@ static void XE(phi_softmax_hessian)(XE_HESSIAN_ARGS(REAL))
     }
 }
 
-/* One logit z for two classes: p_1 = sigmoid(z), l_1 = softplus(-z), l_0 = softplus(z). */
+/* Two classes have one logit z: p_1 = sigmoid(z), l_1 = softplus(-z), l_0 = softplus(z). */
 typedef struct {
     double loss, grad, hessian;
 } XE(sigmoid);
 
 /* L = a_1 phi(l_1) + a_0 phi(l_0),   dL/dz = a_0 phi'(l_0) p_1 - a_1 phi'(l_1) p_0
- * (for the cross-entropy the form p_1 - y is 0 at z = 20 in float32). */
+ * For the cross-entropy, the form p_1 - y would be 0 at z = 20 in float32. */
 static inline XE(sigmoid) XE(sigmoid_at)(const xe_loss *loss, double a1, double a0, double z)
 {
     const double e = exp(-fabs(z)), tail = log1p(e), small = e / (1.0 + e), large = 1.0 / (1.0 + e);
@@ -224,7 +226,7 @@ static inline XE(sigmoid) XE(sigmoid_row)(const xe_target *t, ptrdiff_t i, REAL 
     return XE(sigmoid_at)(&t->loss, XE(weight)(t, i, 1, s, share, 0), XE(weight)(t, i, 0, s, share, 0), (double)z);
 }
 
-static double XE(phi_sigmoid_rows)(XE_ROWS_ARGS(REAL))
+XE_HOT double XE(phi_sigmoid_rows)(XE_ROWS_ARGS(REAL))
 {
     double sum = 0.0;
     for (ptrdiff_t r = 0; r < n_rows; r++) {
@@ -236,13 +238,13 @@ static double XE(phi_sigmoid_rows)(XE_ROWS_ARGS(REAL))
     return sum;
 }
 
-static void XE(phi_sigmoid_hessian)(XE_HESSIAN_ARGS(REAL))
+XE_HOT void XE(phi_sigmoid_hessian)(XE_HESSIAN_ARGS(REAL))
 {
     for (ptrdiff_t r = 0; r < n_rows; r++)
         out[r] = (REAL)(XE(sigmoid_row)(target, first + r, z[r]).hessian * (double)v[r]);
 }
 
-static double XE(phi_binary)(XE_BINARY_ARGS(REAL))
+XE_HOT double XE(phi_binary)(XE_BINARY_ARGS(REAL))
 {
     const double keep = 1.0 - target->smoothing, share = 0.5 * target->smoothing;
     const REAL *y = (const REAL *)target->y + first;

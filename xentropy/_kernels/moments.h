@@ -1,10 +1,10 @@
-/* First and second moments of the columns of dense X, stored as REAL. */
+/* First and second moments of the columns of dense X, which is REAL. */
 #ifndef XENTROPY_MOMENTS_H
 #define XENTROPY_MOMENTS_H
 
 #include "vectors.h"
 
-/* the n columns of a row that make no vector */
+/* Adds the last n columns of a row, which fill no vector. */
 XE_HOT void XE(moments_of_few)(const REAL *x, double s, const double *center, ptrdiff_t n, double *first,
                                double *second)
 {
@@ -15,7 +15,8 @@ XE_HOT void XE(moments_of_few)(const REAL *x, double s, const double *center, pt
     }
 }
 
-/* One row after the other: so memory is one stream, which the processor fetches by itself; the sums stay in the cache. */
+/* The rows are read in their order: so the memory is one stream, which the processor prefetches by itself, and the
+ * sums stay in the cache. */
 XE_HOT void XE(moments)(const REAL *x, const double *weight, const double *center, ptrdiff_t begin, ptrdiff_t end,
                         ptrdiff_t d, double *first, double *second)
 {
@@ -24,7 +25,7 @@ XE_HOT void XE(moments)(const REAL *x, const double *weight, const double *cente
         const double s = weight ? weight[i] : 1.0;
         const VD s_v = XE_DOUBLE(set1)(s);
         ptrdiff_t j = 0;
-        if (s == 0.0) continue; /* it may hold NaN */
+        if (s == 0.0) continue; /* the row may hold NaN */
         for (; j + VLD <= d; j += VLD) {
             const VD x_j = XE(widen)(x + j) - XE_DOUBLE(load)(center + j), weighted = s_v * x_j;
             XE_DOUBLE(store)(first + j, XE_DOUBLE(load)(first + j) + weighted);

@@ -13,7 +13,7 @@
 
 #include <math.h>
 
-/* The table of the losses, which Cython and Python read by name: see xe_loss_kind. The first one is the default. */
+/* The table of the losses, which Cython and Python read by name through xe_loss_kind. The first one is the default. */
 #define XE_LOSSES(ENTRY) ENTRY(cross_entropy) ENTRY(focal) ENTRY(generalized) ENTRY(blend)
 
 enum {

@@ -1,5 +1,5 @@
-/* Logits, probabilities, their logarithms or the most probable class: of a user's logits, or of a linear model, a block of
- * rows at a time.
+/* Logits, probabilities, their logarithms or the most probable class, from a user's logits or from a linear model, a
+ * block of rows at a time.
  *
  *     p_k = e_k / (1 + rest),   log p_k = (z_k - m) - log1p(rest)
  */
@@ -11,13 +11,13 @@
 #include "dense_one.h"
 #include "sparse.h"
 
-/* z (K, stride) -> out (n, K); e (K, stride) and b are scratch. A row without a distribution becomes NaN. */
+/* Writes out (n, K) from z (K, stride); e (K, stride) and b are scratch. A row without a distribution becomes NaN. */
 static void XE(columns_out)(int kind, ptrdiff_t n_classes, ptrdiff_t n, const REAL *z, REAL *e, ptrdiff_t stride,
                             const XE(block) * b, REAL *out)
 {
     const ptrdiff_t padded = XE(padded)(n);
     if (kind != XE_LOGITS) {
-        memset(b->label, 0, (size_t)padded * sizeof(REAL)); /* whose gap nobody asks for */
+        memset(b->label, 0, (size_t)padded * sizeof(REAL)); /* the gaps are not used */
         XE(exp_columns)(n_classes, padded, z, e, stride, b);
         for (ptrdiff_t r = 0; r < padded; r += VLD) {
             const VD rest = XE_DOUBLE(load)(b->rest + r);
@@ -38,7 +38,7 @@ static void XE(columns_out)(int kind, ptrdiff_t n_classes, ptrdiff_t n, const RE
     XE(columns_to_rows)(z, stride, n, n_classes, n_classes, out);
 }
 
-/* one row of K logits; out may be z */
+/* Writes one row from K logits; out may be z. */
 static void XE(row_out)(int kind, ptrdiff_t n_classes, const REAL *z, REAL *out)
 {
     if (kind == XE_LOGITS) {
@@ -80,8 +80,8 @@ static void XE(softmax)(const REAL *z, ptrdiff_t n_rows, ptrdiff_t n_classes, in
     }
 }
 
-/* z (n): the logits of class 1, and numbers up to the end of the last vector -> out (n, 2), or (n) where logits are asked
- * for; columns (2, stride) are scratch */
+/* Writes out (n, 2), or (n) for logits, from the logits z (n) of class 1, which has numbers up to the end of the
+ * last vector. columns (2, stride) is scratch. */
 XE_HOT void XE(sigmoid_out)(int kind, ptrdiff_t n, const REAL *z, REAL *columns, ptrdiff_t stride, REAL *out)
 {
     if (kind == XE_LOGITS) {
@@ -108,7 +108,7 @@ XE_HOT void XE(sigmoid_out)(int kind, ptrdiff_t n, const REAL *z, REAL *columns,
     XE(columns_to_rows)(columns, stride, n, 2, 2, out);
 }
 
-/* z (K, stride) -> the class of each row's largest logit, the first of them */
+/* Writes the class of each row's largest logit, the first one if several are equal, from z (K, stride). */
 XE_HOT void XE(argmax_columns)(ptrdiff_t n_classes, ptrdiff_t n, const REAL *z, ptrdiff_t stride, ptrdiff_t *out)
 {
     const V one = XE(set1)(1);
@@ -127,18 +127,18 @@ XE_HOT void XE(argmax_columns)(ptrdiff_t n_classes, ptrdiff_t n, const REAL *z, 
     }
 }
 
-/* the same of n rows of logits, or of one logit for class 1 of two */
+/* The same for rows of logits, or for one logit of class 1 of two. */
 static void XE(argmax_rows)(int sigmoid, ptrdiff_t n_outputs, ptrdiff_t n, const REAL *z, ptrdiff_t row_stride,
                             ptrdiff_t *out)
 {
     for (ptrdiff_t r = 0; r < n; r++, z += row_stride) out[r] = sigmoid ? z[0] > 0 : XE(argmax)(z, n_outputs);
 }
 
-/* Whether `height` times `width` numbers are finite, `stride` apart. */
+/* Returns whether `height` times `width` numbers are finite; rows are `stride` apart. */
 static int XE(are_finite)(const REAL *z, ptrdiff_t height, ptrdiff_t width, ptrdiff_t stride)
 {
     const V zero = XE(set1)(0);
-    V sum = zero; /* of 0 for each, or NaN */
+    V sum = zero; /* adds 0 for a finite number, otherwise NaN */
     for (ptrdiff_t i = 0; i < height; i++, z += stride) {
         ptrdiff_t j = 0;
         for (; j + VL <= width; j += VL) sum += XE(load)(z + j) * zero;
@@ -147,13 +147,14 @@ static int XE(are_finite)(const REAL *z, ptrdiff_t height, ptrdiff_t width, ptrd
     return XE(reduce_add)(sum) == 0;
 }
 
-/* Rows begin..end of a linear model into out (n_rows, K), or (n_rows, R) where logits are asked for; classes as ptrdiff_t
- * (n_rows). Returns whether all logits are finite: what X holds of NaN or infinity shows in them. */
+/* Writes rows begin..end of a linear model to out, which is (n_rows, K), or (n_rows, R) for logits, or ptrdiff_t
+ * (n_rows) for classes. Returns whether all logits are finite, as a NaN or an infinity of X shows in them. */
 static int XE(linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptrdiff_t end, void *scratch, void *out)
 {
-    const ptrdiff_t R = p->n_outputs, K = p->target.n_classes, width = kind == XE_CLASSES ? 0 : kind == XE_LOGITS ? R : K;
+    const ptrdiff_t R = p->n_outputs, K = p->target.n_classes;
+    const ptrdiff_t width = kind == XE_CLASSES ? 0 : kind == XE_LOGITS ? R : K;
     const ptrdiff_t stride = XE(block_stride)(p);
-    const int by_class = !p->indptr && XE(is_few)(p); /* logits are (R, stride), not rows */
+    const int by_class = !p->indptr && XE(is_few)(p); /* logits are (R, stride), otherwise rows */
     const ptrdiff_t row = p->indptr ? XE(row_stride)(R) : by_class ? 1 : XE(padded)(R);
     XE(block) b;
     REAL *z = (REAL *)XE(init_block)(scratch, stride, &b), *e = z + stride * XE(padded)(R) + VL;
@@ -166,7 +167,7 @@ static int XE(linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptr
             XE(sparse_logits)(p, first, n, z);
         } else {
             XE(rows) x = XE(dense_block)(p, first, n, rows);
-            x.share *= 2; /* no gradient will ask for the other half of the next block */
+            x.share *= 2; /* no gradient prefetches the other half of the next block */
             if (R == 1) {
                 XE(one_logits)(p, first, x, n, rows, z);
             } else if (by_class) {

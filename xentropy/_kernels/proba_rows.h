@@ -1,9 +1,9 @@
-/* Cross-entropy of rows of probabilities, and whether they are probabilities at all.
+/* The cross-entropy of rows of probabilities, and whether they are probabilities at all.
  *
  *     L_i = -sum_k t_ik log q_ik,   q = min(max(p, eps), 1 - eps),   0 log 0 = 0
  *
- * Rows are checked a block at a time, in vectors; only the rows of a block that fails are looked at one by one. That
- * first check passes no bad row, as far as sums in REAL can tell.
+ * Rows are checked a block at a time, in vectors. Only if a block fails, its rows are checked one by one. The first
+ * check finds every bad row, up to the rounding of sums in REAL.
  */
 #ifndef XENTROPY_PROBA_ROWS_H
 #define XENTROPY_PROBA_ROWS_H
@@ -11,21 +11,22 @@
 #include "kernels.h"
 #include "vectors.h"
 
-/* row is the first of its kind, or came after one */
+/* Records the first row that has a flaw. */
 static inline void XE(record)(ptrdiff_t *flaw, ptrdiff_t row)
 {
     if (*flaw < 0) *flaw = row;
 }
 
-/* Whether all numbers of n_rows >= ROWS rows are in [0, 1], and no row's sum further than `tolerance` from 1 (NaN is in
- * no such sum).
+/* Returns whether all numbers of n_rows >= ROWS rows are in [0, 1], and the sum of each row is within `tolerance` of
+ * 1. NaN fails both.
  *
- * As integers the floats >= 0 are ordered like their values, with infinity and NaN above them all and what is negative
- * above these; moved by what takes 1 to the last number below a quarter of the range, all that is outside of [0, 1]
- * shows in the top two bits. All but negative NaNs, which wrap around, and -0, which may fail.
+ * Read as integers, floats >= 0 have the order of their values, infinity and NaN are above them, and negative ones
+ * above these. After a shift that moves 1 to the last integer below a quarter of the range, every number outside of
+ * [0, 1] has one of the top two bits set. The exceptions are negative NaNs, which wrap around and show in the sum,
+ * and -0, which may fail.
  *
- * What lies further on is asked for, by two groups of ROWS rows at least: the checks alone keep too few reads under way
- * to use the memory's bandwidth. */
+ * The rows at least two groups of ROWS rows ahead are prefetched: the checks alone keep too few reads in flight to
+ * use the memory's bandwidth. */
 XE_HOT int XE(rows_are_fine)(const REAL *p, ptrdiff_t n_rows, ptrdiff_t n_columns, REAL tolerance)
 {
     enum { NEAREST = 1024, WIDTH = VL > ROWS ? VL : ROWS };
@@ -37,11 +38,11 @@ XE_HOT int XE(rows_are_fine)(const REAL *p, ptrdiff_t n_rows, ptrdiff_t n_column
     const BITS move = quarter - 1 - XE(to_bits)(one);
     BITS seen = XE(to_bits)(zero);
     V n_off = zero;
-    REAL off[WIDTH]; /* sums - 1 */
+    REAL off[WIDTH]; /* the sums of the rows, less 1 */
     XE_UNROLL
     for (int i = 0; i < WIDTH; i++) off[i] = 0;
     for (ptrdiff_t r = 0; r < n_rows; r += ROWS) {
-        const REAL *row = p + (r + ROWS <= n_rows ? r : n_rows - ROWS) * n_columns; /* a row may be seen twice */
+        const REAL *row = p + (r + ROWS <= n_rows ? r : n_rows - ROWS) * n_columns; /* a row may be checked twice */
         V sum[ROWS];
         XE_UNROLL
         for (int i = 0; i < ROWS; i++) sum[i] = XE(load_n)(row + i * n_columns, n_columns);
@@ -90,15 +91,15 @@ XE_INLINE VD XE(clip)(VD p, double eps)
     return XE_DOUBLE(min)(XE_DOUBLE(max)(p, XE_DOUBLE(set1)(eps)), XE_DOUBLE(set1)(1.0 - eps));
 }
 
-/* -log q, or 0 where `asked` is 0, whatever p is */
-XE_INLINE VD XE(neg_log)(VD asked, VD p, double eps)
+/* Returns -log q, or 0 where t is 0, whatever p is. */
+XE_INLINE VD XE(neg_log)(VD t, VD p, double eps)
 {
     const VD zero = XE_DOUBLE(set1)(0.0), log_q = XE_DOUBLE(log)(XE(clip)(p, eps));
-    return XE_DOUBLE(select)(XE_DOUBLE(equal)(asked, zero), zero, zero - log_q);
+    return XE_DOUBLE(select)(XE_DOUBLE(equal)(t, zero), zero, zero - log_q);
 }
 
-/* The losses of rows that gave p to their labels, in whole vectors; a row of weight 0 has none. Returns their weighted
- * sum. */
+/* Writes the losses of rows that give p to their labels, in whole vectors; a row of weight 0 has the loss 0. Returns
+ * their weighted sum. */
 XE_HOT double XE(label_losses)(const double *weight, const double *p, ptrdiff_t n, double eps, double *loss)
 {
     VD sum = XE_DOUBLE(set1)(0.0);
@@ -110,9 +111,9 @@ XE_HOT double XE(label_losses)(const double *weight, const double *p, ptrdiff_t 
     return XE_DOUBLE(reduce_add)(sum);
 }
 
-/* Only the sum, of whole vectors, where all weigh 1 and no product of GROUP numbers underflows: one logarithm for GROUP
- * of them. With Q their product and U = 1 - Q, both built without subtracting what is nearly equal, log(1 - U) is right
- * to a few units in the last place however near to 1 they all are. */
+/* Returns only the sum, if all weights are 1 and no product of GROUP numbers underflows: GROUP numbers share one
+ * logarithm. Q is their product and U = 1 - Q; both are computed without subtracting nearly equal numbers, so log(1
+ * - U) is right to a few units in the last place even if all of them are nearly 1. */
 #define GROUP 16
 XE_HOT double XE(label_loss)(const double *p, ptrdiff_t n, double eps)
 {
@@ -132,7 +133,7 @@ XE_HOT double XE(label_loss)(const double *p, ptrdiff_t n, double eps)
     return XE_DOUBLE(reduce_add)(sum);
 }
 
-/* -sum_k t_k log q_k */
+/* Returns -sum_k t_k log q_k. */
 XE_HOT double XE(row_loss)(const REAL *t, const REAL *p, ptrdiff_t n_classes, double eps)
 {
     VD sum = XE_DOUBLE(set1)(0.0);
@@ -150,7 +151,7 @@ XE_HOT double XE(row_loss)(const REAL *t, const REAL *p, ptrdiff_t n_classes, do
 
 static double XE(proba_rows)(const xe_proba *m, ptrdiff_t begin, ptrdiff_t end, double *row_loss, xe_proba_flaws *flaws)
 {
-    enum { BLOCK = 128 }; /* rows, whole vectors */
+    enum { BLOCK = 128 }; /* rows, in whole vectors */
     const ptrdiff_t K = m->n_columns;
     const double *s = m->sample_weight, eps = m->eps;
     const REAL tolerance = K > 1 ? (REAL)m->sum_tolerance : (REAL)INFINITY;
@@ -197,7 +198,7 @@ static ptrdiff_t XE(bad_distribution)(const REAL *y, ptrdiff_t n_rows, ptrdiff_t
                 total += y_k;
                 least = y_k < least ? y_k : least;
             }
-            /* written so that NaN fails */
+            /* NaN fails this form */
             if (!(least >= 0.0 && total >= 1.0 - tolerance && total <= 1.0 + tolerance)) return i;
         }
     }

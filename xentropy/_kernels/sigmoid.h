@@ -1,9 +1,9 @@
-/* Cross-entropy of two classes in the sigmoid form, and of binary targets, in vectors.
+/* The cross-entropy of two classes in the sigmoid form, and of binary targets, in vectors.
  *
- * One logit z for class 1, q = exp(-|z|):
+ * With one logit z, of class 1, and q = exp(-|z|):
  *     L = s (a_1 softplus(-z) + a_0 softplus(z)),   dL/dz = s (a_0 sigmoid(z) - a_1 sigmoid(-z)),
  *     softplus(z) = log1p(q) + max(z, 0),           sigmoid(-|z|) = q / (1 + q)
- * (the form sigmoid(z) - y is 0 at z = 20 in float32). All but the weight s and the losses is REAL.
+ * The form sigmoid(z) - y would be 0 at z = 20 in float32. Everything but the weight s and the losses is REAL.
  */
 #ifndef XENTROPY_SIGMOID_H
 #define XENTROPY_SIGMOID_H
@@ -13,29 +13,30 @@
 typedef struct {
     const REAL *z, *a1, *a0; /* a0 NULL: 1 - a1 */
     const double *weight;    /* s, or NULL: `scale` */
-    const REAL *weight_real; /* the same numbers */
+    const REAL *weight_real; /* the weights as REAL */
     double scale;
 } XE(two_classes);
 
-/* float runs out of exponents: where q is so small, log1p(q) and q / (1 + q) are q, of which a loss keeps all that a
- * double can */
+/* A float q underflows where log1p(q) and q / (1 + q) are q to all digits of a double: there the loss and the
+ * gradient are recomputed in doubles. */
 XE_HOT void XE(far_from_zero)(const REAL *z, const REAL *a1, const REAL *a0, double *loss, REAL *g)
 {
     const VD zero = XE_DOUBLE(set1)(0.0);
     for (ptrdiff_t i = 0; i < EXPS * VL; i += VLD) {
         const VD z_i = XE(widen)(z + i), l1 = XE(widen)(a1 + i), l0 = XE(widen)(a0 + i);
         const VD least = XE_DOUBLE(min)(-z_i, z_i), q = XE_DOUBLE(vexp)(least);
-        const XE_DOUBLE(mask) far = XE_DOUBLE(less)(q, XE_DOUBLE(set1)(LEAST_REST));
+        const XE_DOUBLE(mask) far = XE_DOUBLE(less)(q, XE_DOUBLE(set1)(SMALL_REST));
         const XE_DOUBLE(mask) negative = XE_DOUBLE(less)(z_i, zero);
         const VD right = XE_DOUBLE(select)(negative, l0, l1), wrong = XE_DOUBLE(select)(negative, l1, l0);
         const VD far_loss = right * q + XE_DOUBLE(andnot)(XE_DOUBLE(equal)(wrong, zero), wrong * (q - least));
-        const VD slope = wrong - right * q; /* from the right class on */
+        const VD slope = wrong - right * q; /* the derivative along |z| */
         XE_DOUBLE(store)(loss + i, XE_DOUBLE(select)(far, far_loss, XE_DOUBLE(load)(loss + i)));
         XE(narrow)(g + i, XE_DOUBLE(select)(far, XE_DOUBLE(select)(negative, -slope, slope), XE(widen)(g + i)));
     }
 }
 
-/* of rows r..r + EXPS VL: as many vectors as exp takes at a time. Returns sums of their losses. */
+/* Computes rows r..r + EXPS VL, as many vectors as exp takes at a time. Returns a vector with the sum of their
+ * losses. */
 XE_INLINE VD XE(sigmoid_vectors)(const XE(two_classes) * t, ptrdiff_t r, REAL *g, double *loss)
 {
     static const REAL poly[] = {XE_COEFFICIENTS(LOG1P_POLY)};
@@ -51,10 +52,10 @@ XE_INLINE VD XE(sigmoid_vectors)(const XE(two_classes) * t, ptrdiff_t r, REAL *g
     XE(exps_to)(&end, q, EXPS);
     XE_UNROLL
     for (int i = 0; i < EXPS; i++) {
-        /* one division for 1 / (1 + q) and for s = q / (2 + q): log1p(q) = log((1 + s) / (1 - s)) */
+        /* one division is enough for 1 / (1 + q) and s = q / (2 + q), where log1p(q) = log((1 + s) / (1 - s)) */
         const V u = q[i] + (REAL)1, v = q[i] + (REAL)2, inverse = (REAL)1 / (u * v);
         large[i] = v * inverse, s[i] = q[i] * (u * inverse);
-        const V square_root = XE(max)(XE(set1)((REAL)0x1p-40), s[i]); /* next to 2, not left to underflow */
+        const V square_root = XE(max)(XE(set1)((REAL)0x1p-40), s[i]); /* whose square cannot underflow */
         square[i] = square_root * square_root, series[i] = XE(set1)(poly[0]);
     }
     XE_UNROLL
@@ -74,7 +75,7 @@ XE_INLINE VD XE(sigmoid_vectors)(const XE(two_classes) * t, ptrdiff_t r, REAL *g
         const V p0 = XE(select)(negative, large[i], small), p1 = XE(select)(negative, small, large[i]);
         XE(store)(g + i * VL, a0 * p1 - a1 * p0);
         XE(wide_store)(losses + i * VL, (a0 + a1) * tail + (a0 * up + a1 * down), 0);
-        far |= XE(less)(q[i], XE(set1)((REAL)LEAST_REST));
+        far |= XE(less)(q[i], XE(set1)((REAL)SMALL_REST));
     }
     if (XE_IS_FLOAT && XE(any)(far)) {
         REAL a0[EXPS * VL];
@@ -97,7 +98,7 @@ XE_INLINE VD XE(sigmoid_vectors)(const XE(two_classes) * t, ptrdiff_t r, REAL *g
     return sum;
 }
 
-/* of n rows; g and loss may be NULL */
+/* Computes n rows; g and loss may be NULL. */
 XE_HOT double XE(sigmoid_losses)(const XE(two_classes) * rows, ptrdiff_t n, REAL *g, double *loss)
 {
     enum { N = EXPS * VL };
@@ -122,13 +123,13 @@ XE_HOT double XE(sigmoid_losses)(const XE(two_classes) * rows, ptrdiff_t n, REAL
     return XE_DOUBLE(reduce_add)(sum);
 }
 
-/* A block of what is asked for, where it is not what the caller has. */
+/* Copies of a block of rows, if the arrays of the caller do not have what is needed. */
 typedef struct {
     REAL z[LOGIT_ROWS], a1[LOGIT_ROWS], a0[LOGIT_ROWS], weight_real[LOGIT_ROWS];
     double weight[LOGIT_ROWS];
 } XE(two_block);
 
-/* the weights of n rows, rows i..i + n of a target in runs of `run`; what a row of weight 0 holds is not looked at */
+/* Binds the weights of rows i..i + n of a target, each of which serves `run` rows. A row of weight 0 is not read. */
 static void XE(apply_weights)(XE(two_classes) * t, const double *s, ptrdiff_t i, ptrdiff_t run, ptrdiff_t n,
                           XE(two_block) * b)
 {
@@ -185,7 +186,7 @@ static double XE(binary)(XE_BINARY_ARGS(REAL))
         if (c || target->smoothing != 0.0) {
             for (ptrdiff_t r = 0; r < n_now; r++) {
                 b.a1[r] = (REAL)(keep * (double)y[done + r] + share);
-                /* from y itself: 1 - t would round away a target that is nearly 1 */
+                /* computed from y, as 1 - t would round away a target that is nearly 1 */
                 b.a0[r] = (REAL)(keep * (1.0 - (double)y[done + r]) + share);
             }
             if (c)

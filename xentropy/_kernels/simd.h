@@ -1,8 +1,8 @@
 /* Vectors of REAL, as wide as those of the instruction set that this is compiled for. A template: see isa.h.
  *
- * Each simd_<isa>.h says what an instruction set offers, and defines the operations that are listed here. Those whose name
- * has a `short` take short vectors: 32 bytes at most, for rows of few numbers, which are padded to less than whole
- * vectors, and where a vector at any row's start lies in one cache line.
+ * Each simd_<isa>.h says what an instruction set offers, and defines the operations that are listed here. Those
+ * whose name has a `short` take short vectors: 32 bytes at most, for rows of few numbers, which are padded to less
+ * than whole vectors, and where a vector at any row's start lies in one cache line.
  *
  *     set1(a)                     a in every lane
  *     load(p)  store(p, a)        VL numbers
@@ -16,7 +16,7 @@
  *     max(a, b)                   a > b ? a : b, so b where either is NaN; min(a, b): a < b ? a : b, likewise
  *     reduce_add(a)               the sum of the lanes
  *     reduce_max(a)               the largest lane; a NaN may win or lose
- *     reduce_rows(a, start, to)   to[i] = *start (or to[i], where that is NULL) + the sum of the lanes of a[i], i < ROWS
+ *     reduce_rows(a, start, to)   to[i] = *start (or to[i], if start is NULL) + the sum of the lanes of a[i], i < ROWS
  *     to_bits(a)  from_bits(b)    the same bits as integers
  *     widen(p)                    VLD numbers as doubles
  *     narrow(p, a)                a vector of doubles as VLD numbers
@@ -35,8 +35,8 @@
  *
  * Where the instruction set offers them:
  *
- *     transpose(x, row, n, to)    XE_TRANSPOSES: to[c] = column c of VL rows that start at x + row[i], TRANSPOSED columns,
- *                                 of which only n are read if n < TRANSPOSED
+ *     transpose(x, row, n, to)    XE_TRANSPOSES: to[c] = column c, c < TRANSPOSED, of VL rows that start at x + row[i];
+ *                                 only n columns are read if n < TRANSPOSED
  *     gather_add(sum, x, ...)     XE_GATHERS: sum + x_i w[columns[i]] in lane i < n
  *     scalef_unless(m, a, n)      XE_SCALEF: m ? 0 : a 2^n
  *     fmsub(a, b, c)              XE_FMSUB: a b - c, rounded once

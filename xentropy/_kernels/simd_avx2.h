@@ -16,7 +16,8 @@
 #define XE_FAST_GATHERS 0
 #define XE_SCALEF 0
 #define XE_FMSUB 1
-#define XE_KEEP(a) __asm__("" : "+v"(a)) /* a vector of several products is loaded once: gcc 12 would for each */
+/* A vector that several products use is loaded once: gcc 12 would load it for each. */
+#define XE_KEEP(a) __asm__("" : "+v"(a))
 
 #undef OP
 #undef VECTOR

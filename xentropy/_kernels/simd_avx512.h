@@ -13,10 +13,11 @@
 #define XE_MASK_REGISTERS 1 /* masks take no registers of vectors */
 #define XE_TRANSPOSES 1
 #define XE_GATHERS 1
-#define XE_FAST_GATHERS 1 /* the coefficients of a CSR row of one output are loaded as fast as those of a tile of rows */
+#define XE_FAST_GATHERS 1   /* with one output, a CSR row gathers its coefficients as fast as a tile loads them */
 #define XE_SCALEF 1
 #define XE_FMSUB 1
-#define XE_KEEP(a) __asm__("" : "+v"(a)) /* a vector of several products is loaded once: gcc 12 would for each */
+/* A vector that several products use is loaded once: gcc 12 would load it for each. */
+#define XE_KEEP(a) __asm__("" : "+v"(a))
 
 #undef OP
 #undef OP_SHORT

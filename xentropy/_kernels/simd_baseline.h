@@ -1,5 +1,5 @@
-/* Vectors of 16 bytes in the compiler's extensions of C: SSE2, and NEON with its 32 registers. A template: see isa.h, and
- * simd.h for what the operations are. */
+/* Vectors of 16 bytes in the compiler's extensions of C: SSE2, and NEON with its 32 registers. A template: see
+ * isa.h, and simd.h for what the operations are. */
 #ifndef REAL
 #include "vectors.h"
 #else

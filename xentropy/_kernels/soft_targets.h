@@ -1,19 +1,20 @@
-/* Cross-entropy against distributions and smoothed labels, in vectors.
+/* The cross-entropy of distributions and smoothed labels, in vectors.
  *
- * With a_k the target before the row's weight s, A = sum_k a_k, and T and O its parts where z_k = m and elsewhere,
+ * With a_k the target without the row's weight s, A = sum_k a_k = T + O, T its part where z_k = m and O elsewhere,
  *     loss = s (A log1p(rest) + sum_k a_k (m - z_k)),
  *     g_k = s (A e_k / (1 + rest) - a_k), which is s ((O + (T - a_k)) - a_k rest) / (1 + rest) where z_k = m:
- * T - a_k is exactly 0 where m is one class's alone.
+ * T - a_k is exactly 0 if only one class is at m.
  */
 #ifndef XENTROPY_SOFT_TARGETS_H
 #define XENTROPY_SOFT_TARGETS_H
 
 #include "softmax.h"
 
-/* Few classes: a lane is a row. exp(z - m) into e and a_k into asked, both (K, stride); asked holds the distribution
- * where there is no label. Each row's rest, sum_k a_k (m - z_k), T and O into rest, gap, scale and own_scale. */
-XE_HOT void XE(mix_columns)(const xe_target *t, ptrdiff_t padded, const REAL *z, REAL *e, REAL *asked, ptrdiff_t stride,
-                            const XE(block) * b)
+/* Few classes: a lane is a row. Writes exp(z - m) to e and a_k to targets, both (K, stride), where targets holds the
+ * distribution if there is no label. Writes rest, sum_k a_k (m - z_k), T and O of each row to rest, gap, scale and
+ * own_scale. */
+XE_HOT void XE(mix_columns)(const xe_target *t, ptrdiff_t padded, const REAL *z, REAL *e, REAL *targets,
+                            ptrdiff_t stride, const XE(block) * b)
 {
     const V zero = XE(set1)(0), one = XE(set1)(1), masked = XE(set1)(-(REAL)INFINITY);
     const XE(exp_end) end = b->end;
@@ -31,11 +32,11 @@ XE_HOT void XE(mix_columns)(const xe_target *t, ptrdiff_t padded, const REAL *z,
         for (ptrdiff_t k = 0; k < t->n_classes; k++) {
             const V z_k = XE(load)(z + k * stride + r), e_k = XE(exp_to)(&end, z_k - m);
             const M top = XE(equal)(z_k, m);
-            V a = t->labels ? XE(select)(XE(equal)(y, class_k), keep, zero) : keep * XE(load)(asked + k * stride + r);
+            V a = t->labels ? XE(select)(XE(equal)(y, class_k), keep, zero) : keep * XE(load)(targets + k * stride + r);
             a += XE(select)(XE(equal)(z_k, masked), zero, share);
             if (t->class_weight) a *= (REAL)t->class_weight[k];
             XE(store)(e + k * stride + r, e_k);
-            XE(store)(asked + k * stride + r, a);
+            XE(store)(targets + k * stride + r, a);
             rest += XE(select)(top, zero, e_k);
             ties += XE(select)(top, one, zero);
             at_top += XE(select)(top, a, zero);
@@ -52,7 +53,8 @@ XE_HOT void XE(mix_columns)(const xe_target *t, ptrdiff_t padded, const REAL *z,
     }
 }
 
-/* From these to losses, rest into label and s / (1 + rest) into own_shift; returns the sum of the losses. */
+/* Computes the losses from these, and writes rest to label and s / (1 + rest) to own_shift. Returns the sum of the
+ * losses. */
 XE_HOT double XE(finish_mixed)(ptrdiff_t padded, const XE(block) * b)
 {
     const VD zero = XE_DOUBLE(set1)(0.0), tiny = XE_DOUBLE(set1)((double)b->tiny);
@@ -61,9 +63,9 @@ XE_HOT double XE(finish_mixed)(ptrdiff_t padded, const XE(block) * b)
         const VD s = XE_DOUBLE(load)(b->weight + r), rest = XE_DOUBLE(load)(b->rest + r);
         const VD inverse = 1.0 / (1.0 + rest), tail = XE_DOUBLE(log1p_with)(rest, inverse);
         const VD total = XE(widen)(b->scale + r) + XE(widen)(b->own_scale + r);
-        const VD asked = s * (tail * total + XE_DOUBLE(load)(b->gap + r));
-        /* 0 * inf = 0: rows that only fill the last vector repeat one that may cost that */
-        const VD loss = XE_DOUBLE(select)(XE_DOUBLE(equal)(s, zero), zero, asked);
+        const VD weighted = s * (tail * total + XE_DOUBLE(load)(b->gap + r));
+        /* 0 * inf = 0: rows that only fill the last vector repeat a row whose loss may be inf */
+        const VD loss = XE_DOUBLE(select)(XE_DOUBLE(equal)(s, zero), zero, weighted);
         XE_DOUBLE(store)(b->loss + r, loss);
         XE(narrow)(b->own_shift + r, s * inverse);
         XE(narrow)(b->label + r, XE_DOUBLE(select)(XE_DOUBLE(less)(rest, tiny), zero, rest));
@@ -72,8 +74,8 @@ XE_HOT double XE(finish_mixed)(ptrdiff_t padded, const XE(block) * b)
     return XE_DOUBLE(reduce_add)(sum);
 }
 
-/* e becomes the gradient: s / (1 + rest) times A e_k - a_k (1 + rest), or (O + (T - a_k)) - a_k rest */
-XE_HOT void XE(scale_mixed)(ptrdiff_t n_classes, ptrdiff_t padded, const REAL *z, REAL *e, const REAL *asked,
+/* Turns e into the gradient: s / (1 + rest) times A e_k - a_k (1 + rest), or (O + (T - a_k)) - a_k rest at m. */
+XE_HOT void XE(scale_mixed)(ptrdiff_t n_classes, ptrdiff_t padded, const REAL *z, REAL *e, const REAL *targets,
                             ptrdiff_t stride, const XE(block) * b)
 {
     const V zero = XE(set1)(0), tiny = XE(set1)(b->tiny);
@@ -84,7 +86,7 @@ XE_HOT void XE(scale_mixed)(ptrdiff_t n_classes, ptrdiff_t padded, const REAL *z
         V m = XE(load)(z + r);
         for (ptrdiff_t k = 1; k < n_classes; k++) m = XE(max)(XE(load)(z + k * stride + r), m);
         for (ptrdiff_t k = 0; k < n_classes; k++) {
-            const V a = XE(load)(asked + k * stride + r), e_k = XE(load)(e + k * stride + r);
+            const V a = XE(load)(targets + k * stride + r), e_k = XE(load)(e + k * stride + r);
             const V g = scale * XE(select)(XE(equal)(XE(load)(z + k * stride + r), m),
                                           (elsewhere + (at_top - a)) - a * rest, e_k * total - a * whole);
             XE(store)(e + k * stride + r, XE(select)(XE(less)(XE(max)(g, -g), tiny), zero, g));
@@ -94,14 +96,14 @@ XE_HOT void XE(scale_mixed)(ptrdiff_t n_classes, ptrdiff_t padded, const REAL *z
 
 /* Many classes: a row at a time, a lane is a class. */
 typedef struct {
-    const REAL *z, *y;         /* y NULL: one at the label */
-    const double *w;           /* of the classes, or NULL */
-    ptrdiff_t width, n, label; /* numbers in a row of z, classes: z past them is -inf */
+    const REAL *z, *y;         /* y NULL: the target is the label */
+    const double *w;           /* class weights, or NULL */
+    ptrdiff_t width, n, label; /* numbers in a row of z, and classes: z is -inf past them */
     REAL m, keep, share;
     double rest, at_top, elsewhere, distance; /* T, O, sum_k a_k (m - z_k) */
 } XE(mixed);
 
-/* a_k of a vector of logits from class k on */
+/* Returns a_k of a vector of logits from class k on. */
 XE_INLINE V XE(targets_from)(const XE(mixed) * q, ptrdiff_t k, V z_k)
 {
     const ptrdiff_t n = q->n - k;
@@ -126,7 +128,7 @@ XE_INLINE V XE(logits_from)(const XE(mixed) * q, ptrdiff_t k)
     return q->width - k >= VL ? XE(load)(q->z + k) : XE(load_n_or)(q->z + k, q->width - k, -(REAL)INFINITY);
 }
 
-/* T, O and the distance */
+/* Computes T, O and the distance. */
 XE_HOT void XE(mixed_sums)(XE(mixed) * q)
 {
     enum { SHORT = 16 };
@@ -148,7 +150,7 @@ XE_HOT void XE(mixed_sums)(XE(mixed) * q)
     q->distance = XE_DOUBLE(reduce_add)(distance);
 }
 
-/* e becomes the gradient, which is 0 where it is less than tiny; s and 1 / (1 + rest) */
+/* Turns e into the gradient, which is 0 if it is less than tiny; inverse is 1 / (1 + rest). */
 XE_HOT void XE(mixed_gradient)(const XE(mixed) * q, double s, double inverse, REAL tiny, REAL *e, ptrdiff_t e_step)
 {
     const double total = q->at_top + q->elsewhere;

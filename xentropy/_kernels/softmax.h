@@ -1,7 +1,7 @@
-/* The plain cross-entropy, of labels without smoothing, in vectors.
+/* The cross-entropy of labels without smoothing, in vectors.
  *
- * The formulas are those of losses.h, one row a lane or one row a loop:
- *     m = max z,  rest = sum exp(z_k - m) without one class at m,  loss = a (log1p(rest) + m - z_y),
+ * The formulas are the same as in losses.h. A lane is a row, or a loop is a row:
+ *     m = max z,  rest = sum exp(z_k - m) over all classes but one at m,  loss = a (log1p(rest) + m - z_y),
  *     g_k = a exp(z_k - m) / (1 + rest),  g_y -= a, which is -a rest / (1 + rest) where z_y = m
  * Logarithms, losses and weights are doubles; a block of rows shares one loop over them.
  */
@@ -12,12 +12,12 @@
 #include "phi.h"
 #include "vectors.h"
 
-/* What the loops over a block of rows hand to each other: arrays of `stride` numbers, a whole number of vectors. */
+/* The loops over a block of rows pass these arrays on, of `stride` numbers each, a whole number of vectors. */
 typedef struct {
     double *weight, *rest, *gap, *loss; /* a, rest, m - z_y, loss */
     REAL *label, *scale, *own_scale, *own_shift; /* y; g_k = scale e_k, g_y = own_scale e_y + own_shift */
     XE(exp_end) end;
-    REAL tiny; /* gradients of less than that become 0 */
+    REAL tiny; /* smaller gradients become 0 */
 } XE(block);
 
 #define BLOCK_BYTES(stride) ((stride) * (ptrdiff_t)(4 * sizeof(double) + 4 * sizeof(REAL)))
@@ -33,7 +33,7 @@ static inline char *XE(init_block)(char *scratch, ptrdiff_t stride, XE(block) * 
 }
 
 /* A processor takes some hundred cycles for each vector that holds a denormal number. A user's probabilities may be
- * denormal; in the sums of a gradient over rows they are nothing, and a rest that is so small is computed again. */
+ * denormal. In a gradient summed over rows they do not count, and a rest that is so small is recomputed. */
 static inline void XE(flush_denormals)(XE(block) * b)
 {
     b->end = XE(exp_ends)(0);
@@ -50,8 +50,8 @@ static inline int XE(is_plain)(const xe_target *t)
     return t->loss.kind == xe_kind_cross_entropy && t->labels && t->smoothing == 0.0;
 }
 
-/* Labels and weights of the rows, the weight of the class among them where there is only one; up to the end of the last
- * vector, rows of weight 0. */
+/* Fills in labels and weights of n rows. The weights include the class weight of a label without smoothing. Rows of
+ * weight 0 fill the last vector. */
 static void XE(bind_rows)(const xe_target *t, ptrdiff_t first, ptrdiff_t n, ptrdiff_t padded, const XE(block) * b)
 {
     const int32_t *y = t->labels ? t->labels + first : NULL;
@@ -64,7 +64,7 @@ static void XE(bind_rows)(const xe_target *t, ptrdiff_t first, ptrdiff_t n, ptrd
     for (ptrdiff_t r = n; r < padded; r++) b->label[r] = 0, b->weight[r] = 0.0;
 }
 
-/* From rest and gap to losses and the numbers that scale the gradient; returns the sum of the losses. */
+/* Computes the losses, and the factors of the gradient, from rest and gap. Returns the sum of the losses. */
 XE_HOT double XE(finish_rows)(ptrdiff_t padded, const XE(block) * b)
 {
     const VD zero = XE_DOUBLE(set1)(0.0), tiny = XE_DOUBLE(set1)((double)b->tiny);
@@ -73,7 +73,7 @@ XE_HOT double XE(finish_rows)(ptrdiff_t padded, const XE(block) * b)
         const VD a = XE_DOUBLE(load)(b->weight + r), rest = XE_DOUBLE(load)(b->rest + r);
         const VD gap = XE_DOUBLE(load)(b->gap + r);
         const VD inverse = 1.0 / (1.0 + rest), tail = XE_DOUBLE(log1p_with)(rest, inverse), scale = a * inverse;
-        /* 0 * inf = 0: a class of weight 0 that is masked costs nothing */
+        /* 0 * inf = 0: a masked class of weight 0 costs nothing */
         const VD loss = a * (tail + XE_DOUBLE(select)(XE_DOUBLE(equal)(a, zero), zero, gap));
         const XE_DOUBLE(mask) own = XE_DOUBLE(equal)(gap, zero);
         XE_DOUBLE(store)(b->loss + r, loss);
@@ -86,8 +86,8 @@ XE_HOT double XE(finish_rows)(ptrdiff_t padded, const XE(block) * b)
     return XE_DOUBLE(reduce_add)(sum);
 }
 
-/* float runs out of exponents at exp(-103); a loss is a double and must not become 0 before exp(-745). So the rest of a
- * row that is nearly right is computed again, in doubles: of logits z whose maximum is m. */
+/* A float underflows at exp(-103), but a loss is a double, and must not become 0 before exp(-745). So a small rest is
+ * recomputed in doubles, from logits z with the maximum m. */
 XE_HOT double XE(recompute_rest)(const REAL *z, ptrdiff_t n, double m)
 {
     const VD zero = XE_DOUBLE(set1)(0.0), one = XE_DOUBLE(set1)(1.0);
@@ -103,18 +103,18 @@ XE_HOT double XE(recompute_rest)(const REAL *z, ptrdiff_t n, double m)
     return XE_DOUBLE(reduce_add)(rest) + (XE_DOUBLE(reduce_add)(ties) - 1.0);
 }
 
-#define LEAST_REST 1e-30
-#define RUNS_OUT(rest) (sizeof(REAL) < sizeof(double) && (rest) < LEAST_REST)
+#define SMALL_REST 1e-30
+#define UNDERFLOWS(rest) (sizeof(REAL) < sizeof(double) && (rest) < SMALL_REST)
 
 /* ---- rows and columns ----
  *
- * Squares of numbers are turned in registers, HL rows and BAND columns at a time. The last group of a row ends where
- * the row does, and repeats a part of what the one before it did. Rows that are shorter are read and written together
- * with the start of the next, so in their order; the last rows of those are taken number by number. */
+ * Squares are transposed in registers, HL rows and BAND columns at a time. The last group of a row ends where the row
+ * ends, and repeats a part of the group before it. A row shorter than BAND is read and written together with the start
+ * of the next one, so in order of the rows, and the last such rows number by number. */
 
 #define BAND ((ptrdiff_t)4) /* whole squares */
 
-/* whether HL rows from the r-th on can be: none of the numbers lies past the last row's */
+/* Returns whether HL rows from the r-th on can be transposed so, without a number past the end of the last row. */
 XE_INLINE int XE(in_squares)(ptrdiff_t r, ptrdiff_t n, ptrdiff_t row_stride, ptrdiff_t K)
 {
     return r + HL <= n && (r + HL - 1) * row_stride + BAND <= (n - 1) * row_stride + (K < BAND ? K : BAND);
@@ -126,8 +126,8 @@ XE_INLINE void XE(transpose_squares)(H *a)
     for (int i = 0; i < BAND; i += SQUARE) XE(transpose_short)(a + i);
 }
 
-/* rows (n, K), row_stride apart -> columns (K, stride), which repeat the last row up to the end of the last vector;
- * rows of weight 0 become zeros */
+/* Transposes rows (n, K), row_stride apart, to columns (K, stride), which repeat the last row up to the end of the last
+ * vector. Rows of weight 0 become zeros. */
 XE_HOT void XE(rows_to_columns)(const REAL *rows, ptrdiff_t n, ptrdiff_t row_stride, ptrdiff_t K, const double *weight,
                                 REAL *columns, ptrdiff_t stride)
 {
@@ -154,7 +154,7 @@ XE_HOT void XE(rows_to_columns)(const REAL *rows, ptrdiff_t n, ptrdiff_t row_str
             for (ptrdiff_t k = 0; k < K; k++) columns[k * stride + r] = 0;
 }
 
-/* and back */
+/* Transposes columns (K, stride) to rows (n, K), row_stride apart. */
 XE_HOT void XE(columns_to_rows)(const REAL *columns, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t K, ptrdiff_t row_stride,
                                 REAL *rows)
 {
@@ -180,7 +180,7 @@ XE_HOT void XE(columns_to_rows)(const REAL *columns, ptrdiff_t stride, ptrdiff_t
 
 /* ---- few classes: z and g are (K, stride), a lane is a row ---- */
 
-/* rest_again of VLD rows: where rest runs out */
+/* Recomputes the small rests of VLD rows. */
 static void XE(recompute_rests)(ptrdiff_t n_classes, const REAL *z, ptrdiff_t stride, double *rest)
 {
     const VD zero = XE_DOUBLE(set1)(0.0), one = XE_DOUBLE(set1)(1.0), old = XE_DOUBLE(load)(rest);
@@ -192,17 +192,17 @@ static void XE(recompute_rests)(ptrdiff_t n_classes, const REAL *z, ptrdiff_t st
         sum += XE_DOUBLE(select)(top, zero, XE_DOUBLE(vexp)(z_k - m));
         ties += XE_DOUBLE(select)(top, one, zero);
     }
-    XE_DOUBLE(store)(rest, XE_DOUBLE(select)(XE_DOUBLE(less)(old, XE_DOUBLE(set1)(LEAST_REST)), ties + sum, old));
+    XE_DOUBLE(store)(rest, XE_DOUBLE(select)(XE_DOUBLE(less)(old, XE_DOUBLE(set1)(SMALL_REST)), ties + sum, old));
 }
 
-/* the same of a vector of rows */
+/* The same for a vector of rows. */
 XE_INLINE void XE(restore_digits)(ptrdiff_t n_classes, const REAL *z, ptrdiff_t stride, V rest, double *wide)
 {
-    if (sizeof(REAL) == sizeof(double) || !XE(any)(XE(less)(rest, XE(set1)((REAL)LEAST_REST)))) return;
+    if (sizeof(REAL) == sizeof(double) || !XE(any)(XE(less)(rest, XE(set1)((REAL)SMALL_REST)))) return;
     for (ptrdiff_t i = 0; i < VL; i += VLD) XE(recompute_rests)(n_classes, z + i, stride, wide + i);
 }
 
-/* exp(z - m) into e: of n_vectors vectors of rows */
+/* Writes exp(z - m) to e for n_vectors vectors of rows. */
 XE_INLINE void XE(exp_of_columns)(ptrdiff_t n_classes, const int n_vectors, const REAL *z, REAL *e, ptrdiff_t stride,
                                   const XE(exp_end) * end)
 {
@@ -221,7 +221,7 @@ XE_INLINE void XE(exp_of_columns)(ptrdiff_t n_classes, const int n_vectors, cons
     }
 }
 
-/* exp(z - m) into e, and each row's rest and gap */
+/* Writes exp(z - m) to e, and each row's rest and gap to b. */
 XE_HOT void XE(exp_columns)(ptrdiff_t n_classes, ptrdiff_t padded, const REAL *z, REAL *e, ptrdiff_t stride,
                             const XE(block) * b)
 {
@@ -241,14 +241,14 @@ XE_HOT void XE(exp_columns)(ptrdiff_t n_classes, ptrdiff_t padded, const REAL *z
             z_y = XE(select)(XE(equal)(y, class_k), z_k, z_y);
             class_k += (REAL)1;
         }
-        rest += (ties - (START_COUNT + 1)) + (m - m); /* m - m: NaN where the row has no distribution */
+        rest += (ties - (START_COUNT + 1)) + (m - m); /* m - m is NaN if the row has no distribution */
         XE(wide_store)(b->rest + r, rest, 0);
         XE(wide_store)(b->gap + r, m - z_y, 0);
         XE(restore_digits)(n_classes, z + r, stride, rest, b->rest + r);
     }
 }
 
-/* e becomes the gradient */
+/* Scales e to the gradient. */
 XE_HOT void XE(scale_columns)(ptrdiff_t n_classes, ptrdiff_t padded, REAL *e, ptrdiff_t stride, const XE(block) * b)
 {
     const V tiny = XE(set1)(b->tiny);
@@ -267,15 +267,16 @@ XE_HOT void XE(scale_columns)(ptrdiff_t n_classes, ptrdiff_t padded, REAL *e, pt
 
 /* ---- many classes: a row at a time, a lane is a class ----
  *
- * Vector v of a row of e lies at e + v e_step: rows one after the other, or tiles of one vector of classes. */
+ * Vector v of a row of e lies at e + v e_step, so that rows may lie one after the other, or in tiles of one vector of
+ * classes. */
 
-/* How far ahead to fetch, of rows that are worked on so many bytes at a time */
+/* Returns how many bytes ahead to prefetch, if n_bytes of rows are worked on at a time. */
 static inline ptrdiff_t XE(ahead)(ptrdiff_t n_bytes)
 {
     return n_bytes < 4096 ? 4096 : n_bytes > 65536 ? 65536 : n_bytes;
 }
 
-/* m: the largest of a row, which may hold NaN */
+/* Returns m, the largest logit of a row, which may hold NaN. */
 XE_HOT REAL XE(row_max)(const REAL *z, ptrdiff_t n_classes)
 {
     V highest = XE(set1)(-(REAL)INFINITY);
@@ -285,12 +286,12 @@ XE_HOT REAL XE(row_max)(const REAL *z, ptrdiff_t n_classes)
     return XE(reduce_max)(highest);
 }
 
-/* exp(z - m) into e, where it is not NULL, of n_vectors vectors at once, in the last of which `left` lanes count unless it
- * is whole. Adds to rest what is not a maximum, and to ties how many are. */
+/* Writes exp(z - m) to e, if that is not NULL, for n_vectors vectors at once. Unless is_whole, the last one has `left`
+ * lanes. Adds the numbers below the maximum to rest, and counts the maxima in ties. */
 XE_INLINE void XE(exp_part)(const int n_vectors, const int is_whole, ptrdiff_t left, const REAL *z, V m, REAL *e,
                             ptrdiff_t e_step, const XE(exp_end) * end, ptrdiff_t ahead, V *rest, V *ties)
 {
-    enum { MASKS_ARE_FREE = XE_MASK_REGISTERS }; /* elsewhere they take the registers of vectors */
+    enum { MASKS_ARE_FREE = XE_MASK_REGISTERS }; /* otherwise they take the registers of vectors */
     V x[EXPS];
     M is_top[EXPS];
     XE_UNROLL
@@ -317,13 +318,14 @@ XE_INLINE void XE(exp_part)(const int n_vectors, const int is_whole, ptrdiff_t l
     }
 }
 
-/* exp(z - m) into e where it is not NULL; returns rest. The last vectors of a row are computed together, however few:
- * one by one each would wait for its last step. What lies `ahead` bytes behind z is fetched meanwhile. */
+/* Writes exp(z - m) to e if that is not NULL, and returns rest. The last vectors of a row are computed together,
+ * however few: one by one, each would wait for its last step. Meanwhile the numbers `ahead` bytes past z are
+ * prefetched. */
 XE_HOT double XE(exp_wide)(const REAL *z, ptrdiff_t n_classes, REAL top, REAL *e, ptrdiff_t e_step,
                            const XE(exp_end) * ends, ptrdiff_t ahead)
 {
-    _Static_assert(EXPS == 4, "the switch below takes the rests of fours");
-    enum { SHORT = 16 }; /* vectors that are summed in REAL before they are added to doubles */
+    _Static_assert(EXPS == 4, "the switch below takes the remainder of a division by 4");
+    enum { SHORT = 16 }; /* so many vectors are summed in REAL, and their sum is added to doubles */
     const XE(exp_end) end = *ends;
     const V m = XE(set1)(top);
     V ties = XE(set1)(START_COUNT);
@@ -347,10 +349,11 @@ XE_HOT double XE(exp_wide)(const REAL *z, ptrdiff_t n_classes, REAL top, REAL *e
         k = stop;
         sum += XE(fold)(rest);
     }
-    return XE_DOUBLE(reduce_add)(sum) + ((double)XE(reduce_add)(ties - START_COUNT) - 1.0) + ((double)top - (double)top);
+    const double n_ties = (double)XE(reduce_add)(ties - START_COUNT);
+    return XE_DOUBLE(reduce_add)(sum) + (n_ties - 1.0) + ((double)top - (double)top);
 }
 
-/* e becomes the gradient of row r */
+/* Scales e to the gradient of row r. */
 XE_HOT void XE(scale_row)(ptrdiff_t n_classes, REAL *e, ptrdiff_t e_step, ptrdiff_t y, ptrdiff_t r,
                           const XE(block) * b)
 {

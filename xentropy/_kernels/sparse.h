@@ -1,9 +1,10 @@
 /* The fused pass over CSR X.
  *
- * A stored value meets the R coefficients of its feature, which are adjacent: a lane is an output. Coefficients and the
- * gradient are (d, stride), logits (n, stride), stride being R up to whole short vectors. What moves between the caches
- * is the time: a row of each of them is as short, and lies in as few cache lines, as it can. Where there are few values
- * to a feature, to copy coefficients and gradient would take as long as the pass: it is in_place.
+ * Each value of X is multiplied with the R coefficients of its feature, which are adjacent: a lane is an output.
+ * Coefficients and gradient are (d, stride), logits are (n, stride), and stride is R rounded up to whole short
+ * vectors. The time is that of moving them between the caches, so their rows are as short, and lie in as few cache
+ * lines, as possible. If nnz is small beside d, copying the coefficients and the gradient would take as long as the
+ * pass, and it works in_place.
  */
 #ifndef XENTROPY_SPARSE_H
 #define XENTROPY_SPARSE_H
@@ -16,7 +17,8 @@ static inline ptrdiff_t XE(row_stride)(ptrdiff_t n_outputs)
     return n_outputs == 1 ? 1 : (n_outputs + HL - 1) / HL * HL;
 }
 
-/* Whether coefficients are read as they come: tiles can, which load each once, and rows if they are whole vectors */
+/* Returns whether coefficients are read without a copy. Tiles can, as they load each one once, and rows of whole
+ * vectors can. */
 static inline int XE(reads_in_place)(const xe_linear *p)
 {
     const int whole = !XE_IS_FLOAT && XE(row_stride)(p->n_outputs) == p->n_outputs;
@@ -43,7 +45,8 @@ static size_t XE(sparse_packed)(const xe_linear *p)
     return (size_t)((XE(n_packed_features)(p) + 1) * XE(row_stride)(p->n_outputs)) * sizeof(REAL);
 }
 
-/* (d, stride), unless they are read in place, and b (stride), padded by zeros: the gradient of a padding output is 0 */
+/* Packs coefficients to (d, stride), unless they are read in place, and b to (stride). Padding outputs are 0, and so
+ * is their gradient. */
 static void XE(sparse_pack)(const xe_linear *p, const double *coef, const double *intercept, ptrdiff_t begin,
                             ptrdiff_t end, REAL *to)
 {
@@ -57,19 +60,19 @@ static void XE(sparse_pack)(const xe_linear *p, const double *coef, const double
     for (ptrdiff_t k = 0; k < stride; k++) to[k] = k < R ? (REAL)intercept[k] : 0;
 }
 
-/* (d, stride) and b (stride), or b alone */
+/* A partial is (d, stride) and the gradient of b (stride), or that of b alone. */
 static ptrdiff_t XE(sparse_partial)(const xe_linear *p)
 {
     return ((p->in_place ? 0 : p->n_features) + 1) * XE(row_stride)(p->n_outputs);
 }
 
-/* Whether the first tile zeroes the gradient, as a stream in which it then adds to what is in the cache */
+/* Returns whether the first tile zeroes the gradient as it goes, just before it adds to a part of it in the cache. */
 static inline int XE(zeroes_on_the_way)(const xe_linear *p)
 {
     return p->in_place && p->tiles.n_tiles && p->n_outputs > 1 && !p->tiles.by_length;
 }
 
-/* doubles from one feature's gradient to the next one's */
+/* Returns the doubles from the gradient of one feature to that of the next. */
 static inline ptrdiff_t XE(gradient_stride)(const xe_linear *p)
 {
     return p->in_place ? p->n_outputs : XE(row_stride)(p->n_outputs);
@@ -92,7 +95,8 @@ XE_INLINE REAL XE(value)(const void *x, const int is_float, ptrdiff_t t)
     return is_float ? (REAL)((const float *)x)[t] : (REAL)((const double *)x)[t];
 }
 
-/* A row of any number of short vectors, MOST at a time: `call(n, k)` with n a constant and k the first of its lanes */
+/* Goes through a row of any number of short vectors, at most MOST at a time: call(n, k) has a constant n, and k is
+ * the first lane. */
 #define MOST 6
 #define EACH_PART(stride, call)                                            \
     for (ptrdiff_t k = 0; k < (stride); k += MOST * HL)                    \
@@ -132,7 +136,7 @@ XE_INLINE void XE(sparse_dot)(const int n_v, const int is_64, const int is_float
     for (int v = 0; v < n_v; v++) XE(store_short)(z + v * HL, even[v] + odd[v]);
 }
 
-/* One row: to_t += x_t g, of n outputs. */
+/* One row: to_t += x_t g for n outputs. */
 XE_INLINE void XE(sparse_update)(const int n_v, const int is_64, const int is_float, const void *x,
                                  const void *columns, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t stride, ptrdiff_t n,
                                  const REAL *g, double *to)
@@ -151,8 +155,8 @@ XE_INLINE void XE(sparse_update)(const int n_v, const int is_64, const int is_fl
     }
 }
 
-/* One output, row r: sum_t x_t w_t. A lane is a stored value where columns can be gathered, else the sum is in lane
- * 0. */
+/* One output and one row: returns sum_t x_t w_t as the sum of the lanes. A lane is a value of X if coefficients can
+ * be gathered, otherwise lane 0 has the sum. */
 XE_INLINE V XE(single_dot)(const int is_64, const int is_float, const void *x, const void *columns, ptrdiff_t begin,
                            ptrdiff_t end, const REAL *w)
 {
@@ -171,7 +175,7 @@ XE_INLINE V XE(single_dot)(const int is_64, const int is_float, const void *x, c
     return sum + XE(load)(lanes);
 }
 
-/* One row of one output: to_t += x_t g */
+/* One output and one row: to_t += x_t g. */
 XE_INLINE void XE(single_update)(const int is_64, const int is_float, const void *x, const void *columns,
                                  ptrdiff_t begin, ptrdiff_t end, const REAL *g, double *to)
 {
@@ -191,14 +195,14 @@ XE_INLINE void XE(single_update)(const int is_64, const int is_float, const void
         call(0, 0)                             \
     }
 
-/* Rows first..first + n: their logits into z (n, stride), and on to the end of the last ROWS rows if the stride is 1,
- * which repeat the last one. An ignored row is not read. */
+/* Writes the logits of rows first..first + n to z (n, stride). If the stride is 1, the last ROWS rows are completed,
+ * and repeat the last one. An ignored row is not read. */
 XE_HOT void XE(sparse_logits)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, REAL *z)
 {
     const ptrdiff_t stride = XE(row_stride)(p->n_outputs);
     const REAL *w = XE(sparse_coef)(p), *b = XE(sparse_intercept)(p);
     const double *s = p->target.sample_weight;
-    const void *x = p->x, *columns = p->indices; /* not reloaded after every store */
+    const void *x = p->x, *columns = p->indices; /* local copies are not reloaded after every store */
 #define DOT(n_v, k) XE(sparse_dot)(n_v, is_64, is_float, x, columns, row, stop, stride, w + k, b + k, z + k)
 #define ROWS_OF(is_64_, is_float_)                                                                          \
     for (ptrdiff_t r = first; r < first + n; r++, z += stride) {                                            \
@@ -228,7 +232,7 @@ XE_HOT void XE(sparse_logits)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, 
 #undef DOT
 }
 
-/* Their gradients g (n, stride) into to (d, gradient_stride) */
+/* Adds the gradients g (n, stride) of these rows to `to` (d, gradient_stride). */
 XE_HOT void XE(sparse_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, const REAL *g, double *to)
 {
     const ptrdiff_t stride = XE(row_stride)(p->n_outputs), step = XE(gradient_stride)(p);
@@ -252,24 +256,25 @@ XE_HOT void XE(sparse_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n
 
 /* ---- tiles: column after column of many rows ----
  *
- * Where coefficients and gradient are larger than a core's own cache, rows that come one after the other find neither
- * there. A tile of rows whose logits do stay in the cache meets its columns in ascending order: the coefficients and
- * their gradient go by once a tile, as streams, and each is in registers while the values of its column go by. The long
- * columns' stay in the cache, and need not go by at once: part after part of the rows, so do their logits. Most columns
- * are short; where they need not be streams, those of one length follow each other, so that the processor can
- * foretell the end of a loop. */
+ * If coefficients and gradient are larger than a core's own cache, successive rows find neither of them there. The
+ * logits of a tile of rows do stay in the cache. The tile goes through its columns in ascending order: the
+ * coefficients and their gradient are each read once a tile, as streams, and stay in registers during the loop over
+ * the values of their column. The coefficients of the long columns stay in the cache too, so these columns go
+ * through the rows part by part, and the logits of a part stay in a nearer cache. Most columns are short. If the
+ * tables need not be streams, columns of one length follow each other, so that the processor predicts the ends of
+ * the loops. */
 
-#define COLUMNS_AHEAD 16 /* columns whose coefficients, or gradient, are asked for before they are met */
+#define COLUMNS_AHEAD 16 /* coefficients and gradients are prefetched so many columns ahead */
 
 XE_INLINE void XE(prefetch_l1)(const char *p, const ptrdiff_t n_bytes)
 {
     XE_UNROLL
     for (ptrdiff_t i = 0; i < n_bytes; i += 64) XE_PREFETCH_L1(p + i);
-    XE_PREFETCH_L1(p + n_bytes - 1); /* which may start anywhere in a cache line */
+    XE_PREFETCH_L1(p + n_bytes - 1); /* as p may lie anywhere in its cache line */
 }
 
-/* n_v short vectors of the outputs of a tile: z += x w. w is REAL (d, stride); in_place, doubles (d, step), of which n
- * are outputs. */
+/* z += x w for n_v short vectors of the outputs of a tile. w is REAL (d, stride), or with in_place doubles (d,
+ * step), of which n are outputs. */
 XE_INLINE void XE(tile_logits_part)(const int n_v, const int in_place, const int is_float, const int32_t *column,
                                     const int32_t *length, ptrdiff_t n_columns, const uint16_t *row, const void *x,
                                     const char *w, ptrdiff_t step, ptrdiff_t n, ptrdiff_t stride, REAL *z)
@@ -298,13 +303,13 @@ XE_INLINE void XE(tile_logits_part)(const int n_v, const int in_place, const int
     }
 }
 
-/* The same of its gradient g: to (d, step) += x g, of n outputs. From the feature `fresh` on, to is not yet zero, up to
- * the last of those that ascend; -1: it is. */
+/* The gradient of the same: to (d, step) += x g for n outputs. From feature `fresh` on, `to` is not zeroed yet,
+ * which this does up to the last of the ascending columns; -1: all of it is zeroed. */
 XE_INLINE void XE(tile_gradient_part)(const int n_v, const int is_float, const int32_t *column, const int32_t *length,
                                       ptrdiff_t n_columns, const uint16_t *row, const void *x, ptrdiff_t stride,
                                       const REAL *g, ptrdiff_t step, ptrdiff_t n, ptrdiff_t fresh, double *to)
 {
-    enum { RUN = 256 }; /* values that are summed in REAL before they are added to doubles */
+    enum { RUN = 256 }; /* so many products are summed in REAL, and their sum is added to doubles */
     const ptrdiff_t n_last = n < n_v * HL ? n - (n_v - 1) * HL : HL;
     ptrdiff_t t = 0;
     for (ptrdiff_t c = 0; c < n_columns; c++) {
@@ -313,7 +318,8 @@ XE_INLINE void XE(tile_gradient_part)(const int n_v, const int is_float, const i
             memset(to + fresh * step, 0, (size_t)((column[c] + 1 - fresh) * step) * sizeof(double));
             fresh = column[c] + 1;
         } else if (c + COLUMNS_AHEAD < n_columns)
-            XE(prefetch_l1)((const char *)(to + column[c + COLUMNS_AHEAD] * step), n_v * HL * (ptrdiff_t)sizeof(double));
+            XE(prefetch_l1)((const char *)(to + column[c + COLUMNS_AHEAD] * step),
+                            n_v * HL * (ptrdiff_t)sizeof(double));
         for (const ptrdiff_t end = t + length[c]; t < end;) {
             const ptrdiff_t stop = !XE_IS_FLOAT || end - t < RUN ? end : t + RUN;
             H sum[MOST];
@@ -333,7 +339,7 @@ XE_INLINE void XE(tile_gradient_part)(const int n_v, const int is_float, const i
     }
 }
 
-/* The same with one output */
+/* The same for one output. */
 XE_INLINE void XE(tile_single_logits)(const int in_place, const int is_float, const int32_t *column,
                                       const int32_t *length, ptrdiff_t n_columns, const uint16_t *row, const void *x,
                                       const void *w, REAL *z)
@@ -414,7 +420,7 @@ XE_HOT void XE(tile_gradient)(const xe_linear *p, ptrdiff_t tile, const REAL *g,
     if (fresh) {
         const int32_t *column = tiles->column + tiles->first_column[0];
         const ptrdiff_t n_columns = tiles->first_column[1] - tiles->first_column[0];
-        ptrdiff_t rest = 0; /* the feature after those that ascend */
+        ptrdiff_t rest = 0; /* the feature after the ascending columns */
         for (ptrdiff_t c = 0; c < n_columns && column[c] >= rest; c++) rest = column[c] + 1;
         memset(to + rest * step, 0, (size_t)((p->n_features - rest) * step) * sizeof(double));
     }
@@ -439,7 +445,7 @@ XE_HOT void XE(tile_gradient)(const xe_linear *p, ptrdiff_t tile, const REAL *g,
 
 /* ---- the pass ---- */
 
-/* grad_b (stride) += sum of g (n, stride) over the rows */
+/* Adds the sum of g (n, stride) over the rows to grad_b (stride). */
 static void XE(add_rows)(ptrdiff_t n, ptrdiff_t stride, const REAL *g, double *grad_b)
 {
     if (stride == 1) {
@@ -453,8 +459,8 @@ static void XE(add_rows)(ptrdiff_t n, ptrdiff_t stride, const REAL *g, double *g
     }
 }
 
-/* The sum of the losses of rows first..first + n. Their logits z (n, stride) become their gradients, whose sum is added
- * to grad_b (stride). */
+/* Returns the sum of the losses of rows first..first + n, turns their logits z (n, stride) into their gradients, and
+ * adds the sum of these to grad_b (stride). */
 static double XE(sparse_losses)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, void *scratch, REAL *z,
                                 double *grad_b)
 {
@@ -462,7 +468,8 @@ static double XE(sparse_losses)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n
     const ptrdiff_t R = p->n_outputs, stride = XE(row_stride)(R);
     const int sigmoid = R < p->target.n_classes;
     XE(block) b;
-    REAL *rows = (REAL *)XE(init_block)(scratch, N, &b), *e = rows + N * XE(padded)(R), *asked = e + N * XE(padded)(R);
+    REAL *rows = (REAL *)XE(init_block)(scratch, N, &b), *e = rows + N * XE(padded)(R);
+    REAL *targets = e + N * XE(padded)(R);
     XE(flush_denormals)(&b);
     double sum = 0.0;
     for (ptrdiff_t done = 0; done < n_rows; done += N, z += N * stride) {
@@ -477,7 +484,7 @@ static double XE(sparse_losses)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n
             for (ptrdiff_t r = 0; r < n; r++) memcpy(z + r * stride, e + r * R, (size_t)R * sizeof(REAL));
         } else if (R > 1 && R <= FEW_CLASSES) {
             XE(rows_to_columns)(z, n, stride, R, NULL, rows, N);
-            sum += XE(column_losses)(&p->target, i, n, rows, e, asked, N, 1, &b);
+            sum += XE(column_losses)(&p->target, i, n, rows, e, targets, N, 1, &b);
             memset(e + R * N, 0, (size_t)((stride - R) * N) * sizeof(REAL));
             XE(columns_to_rows)(e, N, n, stride, stride, z);
             XE(keep_losses)(p, i, n, &b);

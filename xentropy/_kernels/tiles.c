@@ -1,5 +1,5 @@
-/* CSR rows in the order of their columns: what the pass over large coefficients reads. No arithmetic: one object serves
- * every instruction set. */
+/* CSR rows in the order of their columns, for the pass over large coefficients. There is no arithmetic, so one object
+ * serves every instruction set. */
 #include "kernels.h"
 
 #include <string.h>
@@ -16,7 +16,7 @@ ptrdiff_t xe_row_start(const xe_linear *p, ptrdiff_t row)
     return at(p->indptr, p->indices_are_64, row);
 }
 
-/* One past the last key of the column that starts at key i */
+/* Returns one past the last key of the column that starts at key i. */
 static ptrdiff_t column_end(const uint64_t *keys, ptrdiff_t n, ptrdiff_t i)
 {
     ptrdiff_t stop = i + 1;
@@ -24,10 +24,10 @@ static ptrdiff_t column_end(const uint64_t *keys, ptrdiff_t n, ptrdiff_t i)
     return stop;
 }
 
-/* Where a value goes that lies in a row of the tile and in a column of that length: see xe_tiles */
+/* Returns the place in the order of xe_tiles of a value in a row of the tile and in a column of that length. */
 static ptrdiff_t digit_of(const xe_tiles *tiles, ptrdiff_t n_rows, ptrdiff_t length, ptrdiff_t row)
 {
-    enum { VALUES = 8 }; /* in a part of a column, that are worth the loading of its coefficients */
+    enum { VALUES = 8 }; /* a part of a column has so many at least, as each part loads the coefficients */
     if (tiles->by_length) return length < N_DIGITS ? length : N_DIGITS - 1;
     const ptrdiff_t n_parts = tiles->part_rows ? (n_rows + tiles->part_rows - 1) / tiles->part_rows : 1;
     return n_parts > 1 && n_parts < N_DIGITS && length >= VALUES * n_parts ? 1 + row / tiles->part_rows : 0;
@@ -47,7 +47,7 @@ ptrdiff_t xe_tile(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, uint64_t *
             rows[t] = (uint16_t)(r - begin);
         }
     }
-    /* by the digits of the column, the lowest first: each pass leaves equal digits in the order that they had */
+    /* a radix sort by the column, lowest digit first: each pass is stable */
     for (int shift = 32; shift < 64 && (uint64_t)(p->n_features - 1) >> (shift - 32); shift += DIGIT) {
         ptrdiff_t next[N_DIGITS + 1] = {0};
         for (ptrdiff_t i = 0; i < n; i++) next[(keys[i] >> shift) % N_DIGITS + 1]++;

@@ -1,5 +1,5 @@
-/* The vectors of GCC and Clang, XE_BYTES wide: what their extensions of C say for every instruction set. A template: see
- * isa.h. */
+/* The vectors of GCC and Clang, XE_BYTES wide: what their extensions of C say for every instruction set. A template:
+ * see isa.h. */
 #ifndef REAL
 #include "vectors.h"
 #else

@@ -1,5 +1,6 @@
-/* Vectors of doubles, and of REAL where that is float. REAL and its vectors are the last ones defined: V is a vector, VL
- * the number of its lanes, M a mask, H a short vector, HL its lanes, and VD and VLD are V and VL of doubles. */
+/* Vectors of doubles, and of REAL where that is float. REAL and its vectors are the last ones defined: V is a
+ * vector, VL the number of its lanes, M a mask, H a short vector, HL its lanes, and VD and VLD are V and VL of
+ * doubles. */
 #ifndef XENTROPY_VECTORS_H
 #define XENTROPY_VECTORS_H
 
