@@ -22,7 +22,7 @@ def isa(request):
 
 
 def ulps(got, exact):
-    """The largest distance to the exact value, in units of the last place of the dtype of `got`; specials must agree."""
+    """The largest distance to the exact value, in units of the last place of `got`; specials must agree."""
     with np.errstate(over="ignore", under="ignore"):
         rounded = exact.astype(got.dtype)
     special = ~np.isfinite(rounded) | ~np.isfinite(got)
@@ -99,8 +99,8 @@ class TestAccuracy:
 
 # ---- the machine code ----
 
-# The loops that an evaluation spends its time in, and the least number of their vector instructions of arithmetic. A loop
-# that lost its vectors has fewer.
+# The loops that an evaluation spends its time in, and the least number of their vector instructions of arithmetic. A
+# loop that lost its vectors has fewer.
 HOT = {"few_logits": 80, "few_gradient": 100, "stream_two_blocks": 250, "one_logits": 3, "exp_columns": 20,
        "scale_columns": 3, "many_logits": 24, "many_gradient": 30, "exp_wide": 40, "scale_row": 2, "finish_rows": 25,
        "sparse_logits": 300, "sparse_gradient": 80, "tile_logits": 40, "tile_gradient": 40, "sigmoid_losses": 100,

@@ -2,8 +2,8 @@
 
     python tools/generate_coefficients.py > xentropy/_kernels/coefficients.h        (needs mpmath)
 
-Both reductions are classical (W. J. Cody and W. Waite, Software Manual for the Elementary Functions, 1980; P. T. P. Tang,
-ACM TOMS 15(2), 1989 and 16(4), 1990). The polynomials are minimax, and found by the Remez exchange algorithm.
+Both reductions are classical (W. J. Cody and W. Waite, Software Manual for the Elementary Functions, 1980;
+P. T. P. Tang, ACM TOMS 15(2), 1989 and 16(4), 1990). The polynomials are minimax, by the Remez exchange algorithm.
 """
 
 from mpmath import exp, fabs, floor, log, lu_solve, matrix, mp, mpf, sqrt
@@ -59,7 +59,8 @@ def main():
     print("#ifndef XENTROPY_COEFFICIENTS_H\n#define XENTROPY_COEFFICIENTS_H\n")
     half = log(2) / 2 * mpf("1.0001")  # the rounding of x / log 2 is not exact
 
-    # exp(r) = 1 + r + r^2 q(r) for |r| <= log(2) / 2, where q minimises the relative error. n times the head of log 2 is exact.
+    # exp(r) = 1 + r + r^2 q(r) for |r| <= log(2) / 2, and q minimises the relative error. The product of n and the
+    # head of log 2 is exact.
     for real, degree, head_bits in ("double", 9, 41), ("float", 4, 15):
         q, error = remez(lambda r: (exp(r) - 1 - r) / r**2, lambda r: r**2 / exp(r), -half, half, degree)
         print(f"/* {real}: relative error of the polynomial 2^{float(log(error, 2)):.1f} */")

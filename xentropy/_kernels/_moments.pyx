@@ -105,10 +105,10 @@ cdef void _sum_partition(void *context, Py_ssize_t part, int thread) noexcept no
 cdef double _csr_sums(const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
                       const double[::1] row_weight, double[::1] first, double[::1] second,
                       double[::1] mass) except -1.0:
-    """Write the mean of each column to `first`, and over its values the sum of squared deviations from it to `second` and
-    the sum of the weights to `mass`. Return the weight of all rows, summed in the same order: a
-    column with a value in every row has that mass, bit for bit. A column that occurs twice in a row counts twice, which
-    changes nothing but its scale."""
+    """Write the mean of each column to `first`, and over its values the sum of squared deviations from it to `second`
+    and the sum of the weights to `mass`. Return the weight of all rows, summed in the same order: a column with a value
+    in every row has that mass, bit for bit. A column that occurs twice in a row counts twice, which changes nothing but
+    its scale."""
     cdef Py_ssize_t i, t, j, n = indptr.shape[0] - 1, d = first.shape[0]
     cdef double s, x, total = 0.0
     with nogil:

@@ -12,7 +12,9 @@
  * as many outputs, and two vectors of rows if there is room: a coefficient is then loaded once for both. */
 #define MAX_OUTPUTS (XE_TILE / 2 - 2)
 #define FITTING_VECTORS(n) (XE_TILE / ((n) + 1))
-#define TILE_VECTORS(n) (FITTING_VECTORS(n) >= 8 ? 8 : FITTING_VECTORS(n) == 7 ? 6 : FITTING_VECTORS(n))
+/* With less than four outputs, an odd number of vectors was slower than one less. */
+#define EVEN_VECTORS(n) (FITTING_VECTORS(n) > 4 && (n) < 4 ? FITTING_VECTORS(n) / 2 * 2 : FITTING_VECTORS(n))
+#define TILE_VECTORS(n) (EVEN_VECTORS(n) < 8 ? EVEN_VECTORS(n) : 8)
 #define STRIP MAX_OUTPUTS
 #define LEAST_STRIP ((STRIP + 1) / 2 < DOTTED + 1 ? (STRIP + 1) / 2 : DOTTED + 1)
 #define EACH_TILE TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12)
