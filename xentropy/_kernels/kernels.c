@@ -3,6 +3,7 @@
 #include "moments.h"
 #include "predict.h"
 #include "proba_rows.h"
+#include "triangular.h"
 
 static size_t XE(linear_packed)(const xe_linear *p)
 {
@@ -174,4 +175,8 @@ const xe_kernels XE(xe_kernels) = {
     .exp = XE(any_exp),
     .log = XE(any_log),
     .log1p = XE(any_log1p),
+    .triangular_packed = XE(triangular_packed),
+    .triangular_pack = XE(triangular_pack),
+    .triangular_scratch = XE(triangular_scratch),
+    .triangular_apply = XE(triangular_apply),
 };

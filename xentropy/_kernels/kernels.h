@@ -108,6 +108,9 @@ typedef struct {
 /* What linear_predict and softmax write; softmax writes no classes. */
 enum { XE_LOGITS, XE_PROBABILITIES, XE_LOG_PROBABILITIES, XE_CLASSES };
 
+/* What triangular_apply makes of a vector v: L^T v, L^-T v or L^-1 v. */
+enum { XE_TO_X, XE_TO_THETA, XE_TO_GRADIENT };
+
 /* The kernels of one instruction set, for one REAL. A linear model is evaluated in this order:
  * linear_pack once, linear_rows for each partition of the rows, linear_combine once. */
 typedef struct {
@@ -171,6 +174,16 @@ typedef struct {
     void (*exp)(const void *x, ptrdiff_t n, void *out);
     void (*log)(const double *x, ptrdiff_t n, double *out);
     void (*log1p)(const double *x, ptrdiff_t n, double *out);
+
+    /* A lower triangular factor (m, m), its rows and columns so many numbers apart, into `to`, of which REAL is the type
+     * that it is stored in; what is above the diagonal is not looked at. */
+    size_t (*triangular_packed)(ptrdiff_t m); /* bytes, whole cache lines */
+    void (*triangular_pack)(const double *factor, ptrdiff_t row_step, ptrdiff_t column_step, ptrdiff_t m, void *to);
+    /* x (m, n_columns) into out, column by column, by the one packed factor or by one for each column, which lie one
+     * after the other. Of one for each, XE_TO_THETA also subtracts from each row its mean. */
+    size_t (*triangular_scratch)(ptrdiff_t m); /* bytes */
+    void (*triangular_apply)(int kind, const void *packed, ptrdiff_t n_factors, ptrdiff_t m, ptrdiff_t n_columns,
+                             const double *x, void *scratch, double *out);
 } xe_kernels;
 
 /* ---- tiles.c ---- */

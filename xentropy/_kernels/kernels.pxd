@@ -71,6 +71,10 @@ cdef extern from "kernels.h" nogil:
         XE_LOG_PROBABILITIES
         XE_CLASSES
 
+    enum: XE_TO_X
+    enum: XE_TO_THETA
+    enum: XE_TO_GRADIENT
+
     ctypedef struct xe_kernels:
         int is_float
         int gathers_fast
@@ -109,6 +113,12 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t (*in_unit_interval)(const void *y, ptrdiff_t n) noexcept nogil
         void (*log)(const double *x, ptrdiff_t n, double *out) noexcept nogil
         void (*log1p)(const double *x, ptrdiff_t n, double *out) noexcept nogil
+        size_t (*triangular_packed)(ptrdiff_t m) noexcept nogil
+        void (*triangular_pack)(const double *factor, ptrdiff_t row_step, ptrdiff_t column_step, ptrdiff_t m,
+                                void *to) noexcept nogil
+        size_t (*triangular_scratch)(ptrdiff_t m) noexcept nogil
+        void (*triangular_apply)(int kind, const void *packed, ptrdiff_t n_factors, ptrdiff_t m, ptrdiff_t n_columns,
+                                 const double *x, void *scratch, double *out) noexcept nogil
 
     ptrdiff_t xe_row_start(const xe_linear *p, ptrdiff_t row)
     ptrdiff_t xe_tile(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, uint64_t *keys, uint64_t *sorted_,
