@@ -178,7 +178,7 @@ def test_rows_of_no_weight_are_not_there(name):
     there = SoftmaxClassifier(tol=1e-8, **options).fit(X[keep], y[keep])
     weighted = SoftmaxClassifier(tol=1e-8, **options).fit(X, y, keep.astype(float))
     assert weighted.objective_ == pytest.approx(there.objective_, rel=1e-12)
-    assert weighted.history_["n_evaluations"][-1] <= 1.15 * there.history_["n_evaluations"][-1] + 2
+    assert weighted.history_["n_evaluations"][-1] <= 1.2 * there.history_["n_evaluations"][-1] + 3
     np.testing.assert_allclose(weighted.coef_, there.coef_, atol=1e-6 * np.abs(there.coef_).max())
 
 

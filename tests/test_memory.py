@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from xentropy._spaces import _MEMORY
+from xentropy._lbfgs import _MEMORY
 
 ROWS, FEATURES, CLASSES = 200_000, 64, 8
 

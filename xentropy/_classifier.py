@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from numbers import Integral, Real
 from typing import Any
 
@@ -15,14 +16,17 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from ._callbacks import CallbackSupportMixin, callbacks_of
+from ._design import Design, RowLoss
 from ._kernels._linear import linear_predict
 from ._kernels._pointwise import softmax
 from ._kernels._threads import effective_n_threads
+from ._lbfgs import Status
 from ._losses import LOSSES, CrossEntropy, Loss, check_loss, refuse_smoothing
-from ._objective import LinearObjective
-from ._solver import minimize_lbfgs
+from ._monitor import Monitor
+from ._objective import Objective
+from ._solver import minimise
 from ._targets import Target, is_distribution, learn_target, match_target
-from ._watch import CallbackSupportMixin, Watch, callbacks_of
 
 
 class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
@@ -280,7 +284,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             }
 
         callbacks, end_callbacks = callbacks_of(self, X, y, sample_weight, self.max_iter, fitted)
-        watch = Watch(
+        monitor = Monitor(
             objective,
             tol=self.tol,
             verbose=self.verbose,
@@ -288,29 +292,31 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             n_iter_no_change=self.n_iter_no_change if self.early_stopping else None,
             callbacks=callbacks,
         )
-        theta, n_iter, nearby = self._start(objective, target), 0, None
+        theta, n_iter, surrogate = self._start(objective, target), 0, None
         goes_on = self.warm_start and hasattr(self, "coef_")
-        from_sample = not (goes_on or self.early_stopping)  # which starts without information on the features
+        from_subsample = not (goes_on or self.early_stopping)  # which starts without information on the features
         if not (loss.convex or goes_on):
-            easier = self._objective(X, target, sample_weight, CrossEntropy(), C=self.C, l1_ratio=self.l1_ratio)
-            nearby = minimize_lbfgs(easier, theta, tol=self.tol, max_iter=self.max_iter, from_sample=from_sample)
-            theta, n_iter = nearby.theta, nearby.n_iter
-        if nearby is not None and nearby.status == "interrupted":
-            solution = replace(nearby, value=objective.value(theta), n_iter=0)
-        else:
-            solution = minimize_lbfgs(
-                objective, theta, tol=self.tol, max_iter=self.max_iter, watch=watch, from_sample=from_sample
+            cross_entropy = self._objective(X, target, sample_weight, CrossEntropy(), C=self.C, l1_ratio=self.l1_ratio)
+            surrogate = minimise(
+                cross_entropy, theta, tol=self.tol, max_iter=self.max_iter, from_subsample=from_subsample
             )
-        theta = watch.best if self.early_stopping and watch.best is not None else solution.theta
+            theta, n_iter = surrogate.theta, surrogate.n_iter
+        if surrogate is not None and surrogate.status is Status.INTERRUPTED:
+            solution = replace(surrogate, value=objective.value(theta), n_iter=0)
+        else:
+            solution = minimise(
+                objective, theta, tol=self.tol, max_iter=self.max_iter, monitor=monitor, from_subsample=from_subsample
+            )
+        theta = monitor.best if self.early_stopping and monitor.best is not None else solution.theta
         for name, value in fitted(theta).items():
             setattr(self, name, value)
         self.n_iter_ = n_iter + solution.n_iter
         self.converged_ = solution.converged
-        self.history_ = watch.close(solution.status)
+        self.history_ = monitor.close(solution.status)
         is_known = theta is solution.theta and np.isfinite(solution.value)
         self.objective_ = objective.unscaled(solution.value if is_known else objective.value(theta))
         end_callbacks(theta)
-        if solution.status == "interrupted":
+        if solution.status is Status.INTERRUPTED:
             raise KeyboardInterrupt
         solution.warn(self.tol, self.max_iter)
         return self
@@ -323,7 +329,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             )
         X = self._rows(X, reset=True)
         target = learn_target(y)
-        check_consistent_length(X, target)
+        if X.shape[0] != len(target):
+            check_consistent_length(X, target)  # raises
         if target.n_classes < 2:
             raise ValueError(
                 f"y holds one class, {target.classes[0]!r}, but a classifier needs samples of at least 2 classes"
@@ -336,18 +343,17 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def _objective(
         self, X: Any, target: Target, sample_weight: np.ndarray | None, loss: Loss, **penalty: float
-    ) -> LinearObjective:
-        return LinearObjective(
-            X,
-            target,
-            sample_weight=sample_weight,
+    ) -> Objective:
+        row_loss = RowLoss(
+            loss,
             class_weight=class_weights(self.class_weight, target, sample_weight),
             label_smoothing=self.label_smoothing,
-            loss=loss,
             offset=_logit_offset(self.logit_adjustment, target, sample_weight),
-            fit_intercept=self.fit_intercept,
-            **penalty,
         )
+        design = Design(
+            X, target, row_loss=row_loss, sample_weight=sample_weight, fit_intercept=self.fit_intercept
+        )
+        return Objective(design, **penalty)
 
     def _split(
         self, X: Any, target: Target, sample_weight: Any, X_val: Any, y_val: Any, sample_weight_val: Any
@@ -381,10 +387,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             parts.append((X[rows], target[rows], weight))
         return *parts[0], parts[1]
 
-    def _start(self, objective: LinearObjective, target: Target) -> np.ndarray:
+    def _start(self, objective: Objective, target: Target) -> np.ndarray:
         if not (self.warm_start and hasattr(self, "coef_")):
             return objective.start()
-        shape = (objective.n_outputs, objective.n_columns)
+        shape = (objective.design.n_outputs, objective.design.n_columns)
         if self.coef_.shape != shape or not np.array_equal(self.classes_, target.classes):
             raise ValueError(
                 f"warm_start=True continues from coefficients of shape {self.coef_.shape} for the classes "
@@ -519,26 +525,30 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def _rows(self, X: Any, *, reset: bool) -> Any:
         """X as the kernels read it: a C-ordered array or a CSR matrix, float64 or float32."""
-        if not reset and self._is_plain(X):
+        if self._is_plain(X, reset=reset):
             with np.errstate(over="ignore", invalid="ignore"):
                 if np.isfinite(X.sum()):  # a sum that overflows is looked at again, number by number
+                    if reset:
+                        self.n_features_in_ = X.shape[1]
+                        if hasattr(self, "feature_names_in_"):
+                            del self.feature_names_in_
                     return X
         if isinstance(X, np.ndarray) and X.dtype.kind == "f" and X.dtype.itemsize <= 4:
             X = X.astype(np.float32, copy=False)  # float16, and the other byte order, would become float64
         return validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=reset)
 
-    def _is_plain(self, X: Any) -> bool:
+    def _is_plain(self, X: Any, *, reset: bool = False) -> bool:
         """Whether X is what `validate_data` would give back as it is, if its numbers are finite: asked first, as that
-        takes longer than a row."""
+        takes longer than a row, and as long as many iterations."""
         return (
             type(X) is np.ndarray
             and X.dtype in (np.float64, np.float32)
             and X.ndim == 2
             and X.shape[0] > 0
-            and X.shape[1] == self.n_features_in_
+            and X.shape[1] > 0
             and X.flags.c_contiguous
             and X.flags.aligned
-            and not hasattr(self, "feature_names_in_")
+            and (reset or (X.shape[1] == self.n_features_in_ and not hasattr(self, "feature_names_in_")))
         )
 
     def _dense_coef(self) -> np.ndarray:
@@ -576,6 +586,12 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def _fitted_attributes(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name.endswith("_") and not name.startswith("_")}
+
+    @classmethod
+    @cache
+    def _get_param_names(cls):
+        """scikit-learn inspects the signature anew in each fit, which takes as long as some iterations."""
+        return super()._get_param_names()
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -24,12 +24,14 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params
 
+from ._callbacks import FoldTasks, SearchTasks
 from ._classifier import SoftmaxClassifier, class_weights
+from ._lbfgs import Status
 from ._losses import check_loss
 from ._metrics import make_log_loss_scorer
-from ._solver import minimize_lbfgs
+from ._preconditioning import Preconditioning
+from ._solver import minimise
 from ._targets import Target
-from ._watch import FoldTasks, SearchTasks
 
 # The default score; where metadata is routed it takes the weights as well
 _LOG_LOSS = make_log_loss_scorer().set_score_request(sample_weight=True)
@@ -340,28 +342,30 @@ def _follow_path(
     if weight is not None and not weight.any():
         raise ValueError("sample_weight is zero for every training row of a fold; drop the rows of weight zero")
     objective = member._objective(X[train], target[train], weight, check_loss(member.loss))
+    preconditioning = Preconditioning(objective)
     X_test, y_test = X[test], _safe_indexing(y, test)
     if tasks is not None:
         tasks.begin(X[train], _safe_indexing(y, train), weight)
     shape = (len(l1_ratios), len(Cs))
     scores, n_iter, n_unfinished = np.empty(shape), np.empty(shape, dtype=np.int64), 0
-    coefs = np.empty((*shape, objective.n_outputs, objective.n_columns + objective.fit_intercept))
+    coefs = np.empty((*shape, objective.design.n_outputs, objective.design.n_columns + objective.design.fit_intercept))
     for i, l1_ratio in enumerate(l1_ratios):
         walk = _Walk(objective.start())
         for j in np.argsort(Cs, kind="stable"):
             if tasks is not None:
                 tasks.begin_fit()
-            objective.C, objective.l1_ratio = Cs[j], l1_ratio
+            objective.penalise(Cs[j], l1_ratio)
             theta, guess = walk.starts(Cs[j])
-            solution = minimize_lbfgs(
-                objective, theta, tol=member.tol, max_iter=member.max_iter, guess=guess, share=_SHARE,
+            solution = minimise(
+                objective, theta, tol=member.tol, max_iter=member.max_iter, preconditioning=preconditioning,
+                guess=guess, share=_SHARE,
                 loosest=(_LOOSEST if objective.l1_weights() is None else _LOOSEST_L1) * member.tol,
             )  # fmt: skip
-            if solution.status == "interrupted":
+            if solution.status is Status.INTERRUPTED:
                 raise KeyboardInterrupt
             walk.went_to(Cs[j], solution.theta)
             coef, intercept = objective.unpack(solution.theta)
-            coefs[i, j] = np.column_stack([coef, intercept]) if objective.fit_intercept else coef
+            coefs[i, j] = np.column_stack([coef, intercept]) if objective.design.fit_intercept else coef
             n_iter[i, j], n_unfinished = solution.n_iter, n_unfinished + (not solution.converged)
             member.classes_, member.n_features_in_ = target.classes, X.shape[1]
             member.coef_, member.intercept_ = coef.astype(X.dtype, copy=False), intercept.astype(X.dtype, copy=False)

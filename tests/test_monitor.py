@@ -64,15 +64,15 @@ def test_verbose_prints_now_and_then(capsys):
 def test_an_interrupt_leaves_the_best_coefficients(monkeypatch):
     n = 0
 
-    class Interrupted(xentropy._classifier.LinearObjective):
-        def __call__(self, theta):
+    class Interrupted(xentropy._classifier.Objective):
+        def __call__(self, theta, precision="float64"):
             nonlocal n
             n += 1
             if n == 9:
                 raise KeyboardInterrupt
-            return super().__call__(theta)
+            return super().__call__(theta, precision)
 
-    monkeypatch.setattr(xentropy._classifier, "LinearObjective", Interrupted)
+    monkeypatch.setattr(xentropy._classifier, "Objective", Interrupted)
     clf = SoftmaxClassifier()
     with pytest.raises(KeyboardInterrupt):
         clf.fit(X, Y)

@@ -1,0 +1,327 @@
+"""The rows of a linear softmax model, in memory: every sum over rows that the solver asks for.
+
+The objective, the Hessians and the subsamples know the rows only through a design, so that rows which lie elsewhere can
+take its place. A design works with centred features: the logits of row x are W (x - mean) + b, and b holds the
+intercepts of the mean row. Neither X nor its sparsity is touched, because W (x - mean) + b = W x + (b - W mean).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import frexp, ldexp
+from typing import Any
+
+import numpy as np
+from scipy.linalg.blas import dger
+
+from ._kernels._linear import LinearPass
+from ._kernels._moments import moments
+from ._kernels._pointwise import softmax
+from ._kernels._threads import effective_n_threads
+from ._losses import CrossEntropy, Loss
+from ._targets import Target
+
+# The kernel itself centres features if the mean of one is this many times its standard deviation: a shift of the
+# intercepts would lose three of sixteen digits. (tests/test_convergence.py: offsets of a million.)
+_LARGE_OFFSET = 1e3
+# float32 arithmetic pays from so many multiplications in an evaluation, which take about 0.2 ms, and from so many
+# outputs if X is float64 and has to be converted. (3e5x64_10; digits gains nothing.)
+_MIN_FLOAT32_WORK, _MIN_FLOAT32_OUTPUTS = 1 << 21, 8
+# CSR columns without any stored value are dropped if they are this share of all. (text.)
+_MANY_EMPTY = 0.1
+# Multiples of the golden ratio modulo one are spread evenly and have no period that the rows could share.
+_GOLDEN = 0.6180339887498949
+# A block of rows takes half a megabyte, or more where the product of two blocks is larger than the block.
+_BLOCK_VALUES, _MAX_BLOCK_VALUES = 1 << 16, 1 << 20
+
+
+@dataclass(frozen=True)
+class RowLoss:
+    """The loss of one row, as far as it is the same for all rows.
+
+    Attributes
+    ----------
+    loss : Loss
+    class_weight : float64 ndarray of shape (K,) or None
+    label_smoothing : float
+    offset : float64 ndarray of shape (R,) or None
+        It is added to the logits of every row.
+    """
+
+    loss: Loss = field(default_factory=CrossEntropy)
+    class_weight: np.ndarray | None = None
+    label_smoothing: float = 0.0
+    offset: np.ndarray | None = None
+
+
+class Design:
+    """Rows in memory, their targets and weights, and the sums over them.
+
+    A vector `theta` holds the coefficients feature by feature, (d, R), and then the R intercepts of centred features if
+    there are any. R is 1 for two classes (the sigmoid form) and K for more.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n, D), float32 or float64
+        X is read in place. CSR columns that store nothing are dropped where they are many: d counts the others.
+    target : Target
+    row_loss : RowLoss
+    sample_weight : float64 ndarray of shape (n,) or None
+    fit_intercept : bool
+    rows : int64 ndarray of shape (n,), optional
+        Only these rows of X count; `target` and `sample_weight` are theirs.
+    sampled_from : Design, optional
+        The design of which they are a sample: its moments stay.
+
+    Attributes
+    ----------
+    n_rows, n_features, n_outputs, n_theta : int
+        n, d, R and the length of theta.
+    is_dense : bool
+    nnz : int
+        Values that an evaluation reads.
+    n_columns, columns : int and int64 ndarray or slice
+        D, and which columns of X the d features are.
+    weight_sum : float
+        Sum of the weights of the rows: mean losses are over it.
+    shares : float64 ndarray of shape (K,)
+        Share of each class in the weighted and smoothed targets.
+    row_weight : float64 ndarray of shape (n,) or None
+        Weight of each row in the sum of the losses; None where all are one.
+    mean : float64 ndarray of shape (d,) or None
+        Means of the features; None without an intercept, where the features are not centred.
+    variance : float64 ndarray of shape (d,)
+        Variances of the features, or their mean squares without an intercept. A subsample has those of all rows.
+    constant : int64 ndarray
+        Features whose variance is zero.
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        target: Target,
+        *,
+        row_loss: RowLoss | None = None,
+        sample_weight: np.ndarray | None = None,
+        fit_intercept: bool = True,
+        rows: np.ndarray | None = None,
+        sampled_from: Design | None = None,
+    ) -> None:
+        self.row_loss = row_loss = row_loss or RowLoss()
+        self.fit_intercept, self.n_classes = fit_intercept, target.n_classes
+        self.n_outputs = 1 if target.n_classes == 2 else target.n_classes
+        self.n_threads = effective_n_threads()
+        self._target, self._sample_weight = target, sample_weight
+        class_weight, smoothing = row_loss.class_weight, row_loss.label_smoothing
+        mass = target.class_mass(sample_weight)
+        self.weight_sum = float(mass.sum() if class_weight is None else mass @ class_weight)
+        # The kernels drop gradients of next to no weight. A power of two changes no other digit.
+        self._scale = ldexp(1.0, -frexp(self.weight_sum / len(target))[1])
+        asked = (1.0 - smoothing) * mass + smoothing / target.n_classes * mass.sum()
+        asked = asked if class_weight is None else asked * class_weight
+        self.shares = asked / asked.sum()
+        self.row_weight = target.row_mass(sample_weight, class_weight, smoothing)
+        self._pass: tuple[str, Any] = ("", None)
+        self.is_subsample = sampled_from is not None
+        self.is_dense = isinstance(X, np.ndarray)
+        self.n_columns = X.shape[1]
+        self.columns: np.ndarray | slice = slice(None)
+        if sampled_from is not None:
+            self.n_columns, self.columns = sampled_from.n_columns, sampled_from.columns
+        elif not self.is_dense:
+            X, self.columns = _without_empty_columns(X)
+        self._X, self._rows = X, rows
+        self.n_rows, self.n_features = X.shape[0] if rows is None else len(rows), X.shape[1]
+        self.n_theta = self.n_outputs * (self.n_features + fit_intercept)
+        self.nnz = self.n_rows * self.n_features if self.is_dense else int(X.nnz)
+        if sampled_from is not None:
+            self._set_moments(sampled_from.mean, sampled_from.variance)
+            return
+        if not self.is_dense:  # the pass checks the indices of a CSR matrix before anything else reads them
+            self._pass = ("float64", self._new_pass("float64", shift=None))
+        with np.errstate(over="ignore", invalid="ignore"):  # `check_variances` names the column
+            mean, variance = moments(X, self.row_weight, self.n_threads)
+            self._set_moments(mean if fit_intercept else None, variance if fit_intercept else variance + mean * mean)
+
+    def _set_moments(self, mean: np.ndarray | None, variance: np.ndarray) -> None:
+        self.mean, self.variance = mean, variance
+        self.constant = np.flatnonzero(variance == 0.0)
+        self.largest_offset = 0.0  # of a feature's mean, in standard deviations
+        varies = variance > 0.0
+        if mean is not None and varies.any():
+            with np.errstate(over="ignore", invalid="ignore"):
+                self.largest_offset = float((np.abs(mean[varies]) / np.sqrt(variance[varies])).max())
+        self._kernel_centres = self.is_dense and self.largest_offset > _LARGE_OFFSET
+
+    @cached_property
+    def effective_size(self) -> float:
+        """Kish's effective sample size: so many rows of equal weight have a mean of the same variance."""
+        if self.row_weight is None:
+            return float(self.n_rows)
+        share = self.row_weight / self.row_weight.sum()
+        return 1.0 / float(share @ share)
+
+    @property
+    def least_weight(self) -> float:
+        """The least weight of a row that has any."""
+        weight = self.row_weight
+        return 1.0 if weight is None else float(weight.min(initial=np.inf, where=weight > 0.0))
+
+    @property
+    def has_hard_labels(self) -> bool:
+        """Whether every target names one class only."""
+        return self._target.labels is not None and self.row_loss.label_smoothing == 0.0
+
+    @property
+    def float32_pays(self) -> bool:
+        """Whether passes in float32 take enough less time than those in float64."""
+        return (
+            self.is_dense
+            and (self.n_outputs >= _MIN_FLOAT32_OUTPUTS or self._X.dtype == np.float32)
+            and self._X.size * self.n_outputs >= _MIN_FLOAT32_WORK
+            and self._target.labels is not None
+            and not self._kernel_centres
+        )
+
+    def check_variances(self) -> None:
+        """Raise a ValueError that names the first column of X whose squares overflow."""
+        overflown = np.flatnonzero(~np.isfinite(self.variance))
+        if len(overflown):
+            column = np.arange(self.n_columns)[self.columns][overflown[0]]
+            raise ValueError(f"squares of column {column} of X overflow float64: divide it by its largest entry")
+
+    def views(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The coefficients (d, R) and the intercepts (R,) in theta; zeros where it holds no intercepts."""
+        n_coef = self.n_features * self.n_outputs
+        intercept = theta[n_coef:] if self.fit_intercept else np.zeros(self.n_outputs)
+        return theta[:n_coef].reshape(self.n_features, self.n_outputs), intercept
+
+    def loss_gradient(self, theta: np.ndarray, precision: str = "float64") -> tuple[float, np.ndarray]:
+        """The mean loss at theta and its gradient, from one pass over the rows.
+
+        In float64 by default, also for float32 rows: in float32 the loss would be quantised to 1e-7, and L-BFGS stops
+        where it sees no decrease. `precision="float32"` gives it within about 1e-7 in less time.
+        """
+        if self._pass[0] != precision:
+            self._pass = ("", None)  # the scratch memory of one pass is enough
+            self._pass = (precision, self._new_pass(precision, shift=self.mean if self._kernel_centres else None))
+        d, R, grad = self.n_features, self.n_outputs, np.empty_like(theta)
+        coef, grad_coef = theta[: d * R].reshape(d, R), grad[: d * R].reshape(d, R)
+        if self.fit_intercept:
+            intercept, grad_intercept = theta[d * R :], grad[d * R :]
+        else:
+            intercept, grad_intercept = np.zeros((2, R))
+        mean = None if self._kernel_centres else self.mean
+        if mean is not None:
+            intercept = intercept - mean @ coef
+        if self.row_loss.offset is not None:
+            intercept = intercept + self.row_loss.offset
+        loss = self._pass[1].loss_gradient(coef, intercept, grad_coef, grad_intercept, self.n_threads)
+        if mean is not None:  # in place: BLAS reads a C-ordered matrix as its transpose
+            dger(-1.0, grad_intercept, mean, a=grad_coef.T, overwrite_a=1)
+        if len(self.constant):  # rounding leaves something there, and the preconditioner divides it by next to nothing
+            grad_coef[self.constant] = 0.0
+        total = self.weight_sum * self._scale
+        grad /= total
+        return loss / total, grad
+
+    def _new_pass(self, precision: str, *, shift: np.ndarray | None) -> LinearPass:
+        X, rows = self._X, self._rows
+        if rows is not None and not self.is_dense:
+            X, rows = X[rows], None
+        return LinearPass(
+            X,
+            self.n_classes,
+            rows=rows,
+            labels=self._target.labels,
+            distribution=self._target.distribution,
+            sample_weight=self._sample_weight,
+            class_weight=self.row_loss.class_weight,
+            label_smoothing=self.row_loss.label_smoothing,
+            loss=self.row_loss.loss.kernel(),
+            scale=self._scale,
+            sigmoid=self.n_outputs == 1,
+            shift=shift,
+            compute=precision,
+            many_passes=True,
+        )
+
+    def subsample(self, n_rows: int) -> Design:
+        """About that many of the rows, with targets and weights whose means are near those of all rows.
+
+        The rows lie at equal steps of the cumulated weight, each at another place in its step: so rows come in as often
+        as they weigh, and the same rows every time. The moments stay those of all rows, and so do theta and its units.
+        """
+        at, times = self._sampled(n_rows)
+        weight = self._sample_weight
+        if self.row_weight is not None:  # a row comes in by its weight, which must not count again
+            weight = times * ((1.0 if weight is None else weight[at]) / self.row_weight[at])
+        return Design(
+            self._X,
+            self._target[at],
+            row_loss=self.row_loss,
+            sample_weight=weight,
+            fit_intercept=self.fit_intercept,
+            rows=at if self._rows is None else self._rows[at],
+            sampled_from=self,
+        )
+
+    def _sampled(self, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """Indices of rows, in order, and how often each comes in."""
+        place = (np.arange(n_rows) + np.arange(n_rows) * _GOLDEN % 1.0) / n_rows
+        place[:1] = 0.5 / n_rows  # at 0 the first row would come in whatever it weighs
+        if self.row_weight is None:
+            return (place * self.n_rows).astype(np.int64), np.ones(n_rows)
+        until = np.cumsum(self.row_weight)
+        at, times = np.unique(np.searchsorted(until, place * until[-1], side="right"), return_counts=True)
+        return at.astype(np.int64, copy=False), times.astype(np.float64)
+
+    def blocks(self) -> Iterator[tuple[np.ndarray | slice, np.ndarray]]:
+        """Where the rows of positive weight lie, block by block, and their weights, which sum to one over all blocks.
+        `rows` takes the places."""
+        n, d, weights = self.n_rows, self.n_features, self.row_weight
+        total = 0.0 if weights is None else weights.sum()
+        step = max(1, min(_MAX_BLOCK_VALUES, max(_BLOCK_VALUES, 4 * d**2)) // max(1, d))
+        for first in range(0, n, step):
+            block = slice(first, min(first + step, n))
+            if weights is None:
+                yield block, np.full(block.stop - first, 1.0 / n)
+            else:
+                weight = weights[block] / total
+                counted = np.flatnonzero(weight > 0.0)
+                yield (block, weight) if len(counted) == len(weight) else (first + counted, weight[counted])
+
+    def rows(self, at: np.ndarray | slice) -> np.ndarray:
+        """Centred rows and, where there is an intercept, a last column of ones: float64, (len(at), d or d + 1)."""
+        found = self._X[at if self._rows is None else self._rows[at]]
+        found = found if isinstance(found, np.ndarray) else found.toarray()
+        if self.mean is None:
+            return found.astype(np.float64)
+        rows = np.empty((len(found), self.n_features + 1))
+        np.subtract(found, self.mean, out=rows[:, :-1])
+        rows[:, -1] = 1.0
+        return rows
+
+    def probabilities(self, rows: np.ndarray, theta: np.ndarray) -> np.ndarray:
+        """Probabilities (len(rows), K) of what `rows` has returned."""
+        logits = rows @ theta.reshape(-1, self.n_outputs)
+        if self.row_loss.offset is not None:
+            logits += self.row_loss.offset
+        return softmax(np.hstack([np.zeros_like(logits), logits]) if self.n_outputs == 1 else logits)
+
+
+def _without_empty_columns(X: Any) -> tuple[Any, np.ndarray | slice]:
+    """CSR X without the columns that store nothing, and which columns are left. X itself where such columns are few, or
+    where an index is out of range, which `LinearPass` reports."""
+    n, d = X.shape
+    if not len(X.indices) or X.indices.min() < 0 or X.indices.max() >= d:
+        return X, slice(None)
+    is_stored = np.zeros(d, dtype=bool)
+    is_stored[X.indices] = True
+    stored = np.flatnonzero(is_stored)
+    if d - len(stored) < _MANY_EMPTY * d:
+        return X, slice(None)
+    place = np.cumsum(is_stored, dtype=X.indices.dtype) - 1
+    return type(X)((X.data, place[X.indices], X.indptr), shape=(n, len(stored))), stored

@@ -1,0 +1,404 @@
+"""Which preconditioner a minimisation uses next, and whether a better one pays.
+
+A preconditioner is made of an approximate Hessian, of one of four levels: its diagonal at the start, the Gram matrix of
+the features, the Hessian of each class, the full Hessian. Each says more than the one before and takes longer. There is
+one rule: a preconditioner is made once as many evaluations as it costs were spent without it. It is of a higher level,
+or of the same level at the current point if the loss has changed.
+
+The constants name the cells of the guard (benchmarks/guard.py) that show what they are worth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from math import ceil, inf
+
+import numpy as np
+
+from ._design import Design
+from ._hessian import (
+    class_hessians,
+    correlation,
+    covers_every_feature,
+    each_class_hessian,
+    full_hessian,
+    gram_matrix,
+    share_of_rows,
+)
+from ._kernels._triangular import TriangularFactors
+from ._objective import Objective
+from ._preconditioner import Diagonal, Preconditioner, factored, factored_by_class, set_factor
+
+
+class Level(IntEnum):
+    """What a preconditioner is made of."""
+
+    DIAGONAL = 0
+    GRAM = 1
+    PER_CLASS = 2
+    FULL = 3
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What work takes, in nanoseconds on one core."""
+
+    evaluation: float  # for each value of X and output: of at least three outputs, as X has to be read
+    row: float  # for each value of a block of rows that is centred, and of which probabilities are found
+    gram: float  # for each product in a Gram matrix of size^2, for each row
+    factor: float  # for each of order^3, in a Cholesky factor and its inverse
+    entry: float  # for each entry of a matrix that is cleared, copied and scaled
+    call: float  # for a step of L-BFGS
+
+
+# Written by `python -m benchmarks.rates --write`.
+RATES = Rates(evaluation=0.098, row=1.9, gram=0.018, factor=0.0041, entry=5.4, call=230000)
+
+# A Hessian is made from so many rows for each variable, where there are twice as many rows, and at the start from a
+# subsample from so many at least. (land_cover: 5 rows for each take 82 evaluations, 100 take 25, and all of them 47, as
+# they have to wait longer.)
+_ROWS_PER_VARIABLE, _MIN_ROWS_PER_VARIABLE = 100, 25
+# Bytes that the factors of one preconditioner may take.
+_MAX_BYTES = 1 << 27
+# Hessians of all classes with more entries are not kept for another C, and their factors are stored in float32.
+# (embeddings_2e4x512_100)
+_MAX_KEPT = 1 << 22
+# What was found at another loss is out of date if the losses differ by this share. (The searches, and land_cover.)
+_CHANGED = 0.02
+# Evaluations that L-BFGS loses with its memory when the preconditioner changes. (digits, breast_cancer)
+_RESTART = 5.0
+# Evaluations that a Gram matrix may take at the start. (wine_raw and breast_cancer_raw need it, 3e5x64_10 does not.)
+_MAX_START_COST = 8.0
+# Correlated features, with a mean squared eigenvalue of at least this, may take twice that, and a Gram matrix of a few
+# rows for each feature serves them: of at least 4, and of more where few rows cover a feature. (sentiment, images)
+_CORRELATED, _MIN_GRAM_ROWS, _MIN_COVERAGE = 2.5, 4.0, 0.9
+# ... unless the penalty keeps the condition number below this. (sentiment with C=0.01)
+_WELL_CONDITIONED = 20.0
+# Rows with less than the mean curvature are left out of Hessians that are not kept. (embeddings_2e4x512_100)
+_NEGLIGIBLE = 1.0
+# A start from a subsample of one row in eight pays where an evaluation takes so many nanoseconds and a Hessian of the
+# subsample takes no more than so many evaluations. (3e5x37_6, 1e6x50_2)
+_SUBSAMPLE_SHARE, _MIN_SUBSAMPLED_NS, _MAX_SUBSAMPLED_COST = 8, 1.5e6, 1.5
+# ... and where it holds so many rows of the rarest class for each feature. (tests/test_preconditioning.py)
+_MIN_ROWS_OF_CLASS = 4
+# A ridge keeps a factor positive definite: this share of the diagonal, above what the factor rounds. On a face of an
+# orthant it is larger, as the slope of the L1 term leads far beyond zero in a direction without curvature.
+# (land_cover_1e4x54_7 with an L1 penalty)
+_RIDGE, _FACE_RIDGE = 1e-12, 1e-9
+
+
+class Preconditioning:
+    """The preconditioners of one objective, which may be minimised several times with another penalty.
+
+    Parameters
+    ----------
+    objective : Objective
+
+    Attributes
+    ----------
+    level : Level
+        Of the current preconditioner.
+    current : Preconditioner or None
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        self._objective, self._design = objective, objective.design
+        self.level = Level.DIAGONAL
+        self.current: Preconditioner | None = None
+        self._spent = self._spent_at_level = 0  # evaluations with the current preconditioner, and with its level
+        self._hessian: np.ndarray | None = None  # of the current level, without penalty and ridge
+        self._hessian_loss, self._share = inf, 1.0  # the loss and the share of the rows that matter where it was made
+        self._gram: np.ndarray | None = None
+        self._gram_rows = float(_ROWS_PER_VARIABLE)  # for each feature
+        self._n_large = 0  # Hessians of large classes in this minimisation
+        self._costs: dict[Level, float] = {}  # at the loss where they were last estimated
+        self._costs_loss = inf
+        # nanoseconds of an evaluation and of the step of L-BFGS that follows
+        self._evaluation = RATES.evaluation * self._design.nnz * max(3, self._design.n_outputs) + RATES.call
+
+    def diagonal(self) -> Diagonal:
+        """The preconditioner that needs nothing but the variances of the features."""
+        self._design.check_variances()
+        return Diagonal(self._diagonal())
+
+    def start(self, theta: np.ndarray) -> Preconditioner:
+        """The preconditioner to start with at theta, where the objective was evaluated last.
+
+        Without information on the features all classes have the same Hessian, the Gram matrix times the variance of a
+        class indicator: one factor serves all of them. After a minimisation with another penalty its Hessian serves.
+        """
+        self._design.check_variances()
+        if self.level is Level.PER_CLASS and self._hessian is None:  # it was too large to be kept
+            self.level, self._n_large = Level.DIAGONAL, 0
+        if self.level is Level.DIAGONAL and self._starts_with_gram():
+            self.level = Level.GRAM
+        if self.level is Level.FULL:  # it is worth its cost where it is made
+            self.level, self._hessian_loss = Level.PER_CLASS, inf
+        level, cost = self._next(0, restart=0.0)  # L-BFGS has no memory to lose
+        self._spent_at_level = 0
+        if np.isfinite(cost) and level is Level.PER_CLASS and not self._is_large:
+            return self._renewed(level, theta)
+        if self._hessian is not None and _has_changed(self._objective.loss, self._hessian_loss):
+            self._make_hessian(theta, self._design)
+        return self._make()
+
+    def count(self, n_evaluations: int) -> None:
+        """Count evaluations with the current preconditioner."""
+        self._spent += n_evaluations
+        self._spent_at_level += n_evaluations
+
+    def cost_of_renewal(self, n_evaluations: int) -> float:
+        """Evaluations that `renewed` takes the time of, if as many were spent, with those that are not counted yet; inf
+        where it would not give a better preconditioner."""
+        return self._next(n_evaluations)[1]
+
+    def renewed(self, theta: np.ndarray) -> Preconditioner:
+        """A better preconditioner than the current one: of a higher level, or of the Hessian at theta again."""
+        return self._renewed(self._next(0)[0], theta)
+
+    def _renewed(self, level: Level, theta: np.ndarray) -> Preconditioner:
+        if level > self.level:
+            self.level, self._spent_at_level = level, 0
+        self._spent = 0
+        if self.level is Level.PER_CLASS and self._is_large:
+            self.current = self._large(theta)
+            self._hessian_loss = self._objective.loss
+            return self.current
+        if self.level >= Level.PER_CLASS:
+            self._make_hessian(theta, self._design)
+        return self._make()
+
+    def learn(self, theta: np.ndarray, subsample: Design) -> None:
+        """Make the Hessian at theta from a subsample, for a start there: from as many of its rows as take
+        half an evaluation, within limits."""
+        self.level = Level.PER_CLASS
+        n_rows = 0.5 * subsample.n_rows * self._evaluation / self._nanoseconds(self.level, subsample.n_rows)
+        n_rows = max(n_rows, _MIN_ROWS_PER_VARIABLE * self._design.n_theta)
+        self._make_hessian(theta, subsample if n_rows > subsample.n_rows else subsample.subsample(int(n_rows)))
+
+    def subsample(self) -> Design | None:
+        """Rows whose minimum is a good start for all rows; None where that would not save more time than it takes."""
+        design, objective = self._design, self._objective
+        n_theta = design.n_theta
+        n_rows = min(design.n_rows // _SUBSAMPLE_SHARE, _ROWS_PER_VARIABLE * n_theta)
+        if (
+            not design.is_dense
+            or self._evaluation < _MIN_SUBSAMPLED_NS
+            or n_rows < _MIN_ROWS_PER_VARIABLE * n_theta
+            or n_rows * design.shares.min() < _MIN_ROWS_OF_CLASS * design.n_features
+            or self._is_large
+            or not np.isfinite(design.variance).all()
+            or objective.l1_weight > 0.0
+            or not design.row_loss.loss.convex
+        ):
+            return None
+        least = _MIN_ROWS_PER_VARIABLE * n_theta
+        if self._nanoseconds(Level.PER_CLASS, least) > _MAX_SUBSAMPLED_COST * self._evaluation:
+            return None
+        sample = design.subsample(n_rows)
+        return sample if covers_every_feature(sample) else None
+
+    def face_cost(self, n_free: int) -> float:
+        """Evaluations that `on_face` takes the time of."""
+        design = self._design
+        if not design.row_loss.loss.convex or 8 * n_free**2 > _MAX_BYTES:
+            return inf
+        n_rows = self._n_used(_ROWS_PER_VARIABLE * n_free)
+        work = RATES.row * n_rows * 2 * (design.n_features + n_free) + RATES.gram * n_rows * n_free**2
+        work += n_free**2 * RATES.factor * n_free + RATES.call
+        return _RESTART + work / self._evaluation
+
+    def on_face(self, theta: np.ndarray, free: np.ndarray) -> Preconditioner:
+        """The preconditioner of theta[free] alone, from its Hessian at theta."""
+        R = self._design.n_outputs
+        hessian = full_hessian(self._rows_for(_ROWS_PER_VARIABLE * len(free)), theta, free)
+        feature = free // R
+        self._add_penalty(hessian, feature)
+        if R > 1:  # where all classes shift together the loss has no curvature
+            diagonal = self._diagonal()
+            for j in np.flatnonzero(np.bincount(feature, minlength=len(diagonal)) == R):
+                together = np.flatnonzero(feature == j)
+                hessian[np.ix_(together, together)] += diagonal[j] / R
+        hessian.flat[:: len(free) + 1] += _FACE_RIDGE * self._diagonal()[feature]
+        return factored(hessian)
+
+    # What the preconditioners are made of
+
+    def _make(self) -> Preconditioner:
+        if self.level is Level.DIAGONAL:
+            self.current = Diagonal(self._diagonal())
+        elif self.level is Level.GRAM:
+            self.current = factored(self._gram_curvature(), self._design.n_outputs)
+        else:
+            self.current = self._of_hessian()
+        return self.current
+
+    def _make_hessian(self, theta: np.ndarray, design: Design) -> None:
+        if design is self._design:
+            design = self._rows_for(_ROWS_PER_VARIABLE * design.n_theta)
+        if self.level is Level.FULL:
+            self._hessian = full_hessian(design, theta, np.arange(design.n_theta), self._gram_of_rows())
+        else:
+            self._hessian, self._share = class_hessians(design, theta, self._gram_of_rows())
+        self._objective(theta)
+        self._hessian_loss = self._objective.loss
+
+    def _of_hessian(self) -> Preconditioner:
+        assert self._hessian is not None
+        design, hessian = self._design, self._hessian.copy()
+        R, size = design.n_outputs, design.n_theta // design.n_outputs
+        if hessian.ndim == 3:
+            for of_class in hessian:
+                self._add_penalty(of_class, np.arange(size))
+            return factored_by_class(hessian, R, size) if R > 1 else factored(hessian[0])
+        self._add_penalty(hessian, np.repeat(np.arange(size), R))
+        blocks = hessian.reshape(size, R, size, R)
+        for j, curvature in enumerate(self._diagonal()):  # where all classes shift together there is no curvature
+            blocks[j, :, j, :] += curvature / R
+        return factored(hessian)
+
+    def _large(self, theta: np.ndarray) -> TriangularFactors:
+        """The preconditioner of Hessians that are too large to be kept: only their factors are, in float32. Seven
+        digits are exact enough for a preconditioner; it is applied in float64."""
+        design, self._n_large = self._design, self._n_large + 1
+        size = design.n_theta // design.n_outputs
+        factors = TriangularFactors(design.n_outputs, size, n_columns=design.n_outputs, precision="float32")
+
+        def factor(k: int, hessian: np.ndarray) -> None:
+            self._add_penalty(hessian, np.arange(size))
+            set_factor(factors, k, hessian)
+
+        precision = "float32" if design.float32_pays else "float64"
+        each_class_hessian(design, theta, factor, self._gram_of_rows(), negligible=_NEGLIGIBLE, precision=precision)
+        return factors
+
+    def _gram_of_rows(self) -> np.ndarray:
+        if self._gram is None:
+            self._gram = gram_matrix(self._rows_for(ceil(self._gram_rows * self._design.n_features)))
+        return self._gram
+
+    def _gram_curvature(self) -> np.ndarray:
+        d, diagonal = self._design.n_features, self._diagonal()
+        curvature = np.zeros((len(diagonal), len(diagonal)))
+        curvature[:d, :d] = self._indicator_variance * self._gram_of_rows()
+        if self._design.fit_intercept:
+            curvature[d, d] = diagonal[d]
+        constant = self._design.constant
+        curvature[constant, constant] = diagonal[constant]
+        self._add_penalty(curvature, np.arange(len(diagonal)))
+        return curvature
+
+    def _add_penalty(self, hessian: np.ndarray, feature: np.ndarray) -> None:
+        """Add the penalty's curvature to the diagonal, of which each entry belongs to a feature, and a ridge."""
+        l2 = np.where(feature < self._design.n_features, self._objective.l2_weight, 0.0)
+        hessian.flat[:: len(hessian) + 1] += l2 + _RIDGE * self._diagonal()[feature]
+
+    def _diagonal(self) -> np.ndarray:
+        """Diagonal of the Hessian at the start: one entry for each feature, and one for the intercept."""
+        diagonal = self._indicator_variance * self._design.variance + self._objective.l2_weight
+        diagonal[diagonal == 0.0] = 1.0
+        return np.append(diagonal, self._indicator_variance) if self._design.fit_intercept else diagonal
+
+    @property
+    def _indicator_variance(self) -> float:
+        """Variance of the indicator of a class, on average: the curvature of the cross-entropy in a logit."""
+        p, K = self._design.shares, self._design.n_classes
+        variance = p[0] * p[1] if K == 2 else (1.0 - p @ p) / K
+        return max(float(variance), 0.01 * (1.0 - 1.0 / K) / K)  # shares of one class must not make steps boundless
+
+    def _starts_with_gram(self) -> bool:
+        """Whether the Gram matrix is cheap, or is cheap from few rows and needed."""
+        d = self._design.n_features
+
+        def cost(rows: float) -> float:
+            return self._nanoseconds(Level.GRAM, self._n_used(rows * d)) / self._evaluation
+
+        if cost(_ROWS_PER_VARIABLE) <= _MAX_START_COST:
+            return True
+        if cost(_MIN_GRAM_ROWS) > 2.0 * _MAX_START_COST:
+            return False
+        found = correlation(self._design)
+        if not (found.mean_square >= _CORRELATED and found.coverage >= _MIN_COVERAGE / _ROWS_PER_VARIABLE):
+            return False
+        largest = self._indicator_variance * self._design.variance.mean() * np.sqrt(found.mean_square * d)
+        if largest < _WELL_CONDITIONED * self._objective.l2_weight:
+            return False
+        affordable = 0.5 * _MAX_START_COST * self._evaluation / (RATES.gram * float(d) ** 3)
+        rows = float(np.clip(affordable, max(_MIN_GRAM_ROWS, _MIN_COVERAGE / found.coverage), _ROWS_PER_VARIABLE))
+        if cost(rows) > 2.0 * _MAX_START_COST:
+            return False
+        self._gram_rows = rows
+        return True
+
+    # What they cost
+
+    def _hessian_levels(self) -> tuple[Level, ...]:
+        return (Level.PER_CLASS, Level.FULL) if self._design.n_outputs > 1 else (Level.PER_CLASS,)
+
+    def _next(self, uncounted: int, restart: float = _RESTART) -> tuple[Level, float]:
+        """The level of a preconditioner whose cost has been spent, and that cost in evaluations: the cheapest of the
+        higher levels, or else the current level again. The current level and inf where there is none."""
+        if not self._design.row_loss.loss.convex:  # the Hessian is that of the cross-entropy: it says nothing there
+            return self.level, inf
+        if _has_changed(self._objective.loss, self._costs_loss):
+            self._costs, self._costs_loss = {}, self._objective.loss
+        higher = [level for level in (Level.GRAM, *self._hessian_levels()) if level > self.level]
+        cost, level = min(((restart + self._cost(level), level) for level in higher), default=(inf, self.level))
+        if cost <= self._spent_at_level + uncounted:
+            return level, cost
+        if self.level >= Level.PER_CLASS and _has_changed(self._objective.loss, self._hessian_loss):
+            cost = restart + self._cost(self.level)
+            if cost <= self._spent + uncounted:
+                return self.level, cost
+        return self.level, inf
+
+    def _cost(self, level: Level) -> float:
+        """Time that a level takes, in evaluations; inf where it would take too much memory."""
+        if level not in self._costs:
+            d, n_theta = self._design.n_features, self._design.n_theta
+            n_rows = self._n_used(self._gram_rows * d if level is Level.GRAM else _ROWS_PER_VARIABLE * n_theta)
+            self._costs[level] = self._nanoseconds(level, n_rows) / self._evaluation
+        return self._costs[level]
+
+    def _nanoseconds(self, level: Level, n_rows: float) -> float:
+        design, R, size = self._design, self._design.n_outputs, self._design.n_theta // self._design.n_outputs
+        n_factors, order, n_grams = {
+            Level.GRAM: (1, size, 1.0),
+            Level.PER_CLASS: (R, size, float(R)),
+            Level.FULL: (1, R * size, R + float(R) ** 2),
+        }[level]
+        is_large = level is Level.PER_CLASS and self._is_large
+        if (2 if is_large else 8) * n_factors * float(order) ** 2 > _MAX_BYTES:
+            return inf
+        gathered = 1.0
+        if level > Level.GRAM:  # rows that hardly matter are left out
+            n_grams *= self._share
+        if level is Level.FULL:
+            gathered += 2.0 * R * self._share
+        if is_large:
+            n_rows, n_grams = design.n_rows, R * share_of_rows(design, self._objective.last_theta, _NEGLIGIBLE)
+            gathered += n_grams + 40.0 * R / size  # the rows of each class, which have to be found
+            if 12.0 * n_grams * n_rows > _MAX_BYTES:  # an index and a curvature for each
+                return inf
+        work = RATES.row * gathered * n_rows * size + RATES.gram * n_grams * n_rows * size**2
+        work += n_factors * (order**2 * (RATES.entry + RATES.factor * order) + 0.03 * RATES.call) + 0.25 * RATES.call
+        return work * 2.0 ** max(0, self._n_large - 1) if is_large else work
+
+    @property
+    def _is_large(self) -> bool:
+        R = self._design.n_outputs
+        return R > 1 and self._design.n_theta**2 // R > _MAX_KEPT
+
+    def _n_used(self, n_rows: float) -> float:
+        """How many rows `_rows_for` gives."""
+        return self._design.n_rows if self._design.n_rows < 2 * n_rows else n_rows
+
+    def _rows_for(self, n_rows: int) -> Design:
+        """The design itself, or a subsample where it has at least twice as many rows."""
+        return self._design if self._n_used(n_rows) == self._design.n_rows else self._design.subsample(n_rows)
+
+
+def _has_changed(loss: float, since: float) -> bool:
+    """Whether the loss is another than where something was found that depends on it."""
+    return abs(loss - since) > _CHANGED * loss
