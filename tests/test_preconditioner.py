@@ -32,7 +32,7 @@ def test_a_factor_for_each_class_leaves_what_classes_share_alone(unit):
     B = rng.standard_normal((K, m, m))
     units = np.array([1.0, unit, 1.0, 1.0 / unit])  # of the features
     A = (B @ B.transpose(0, 2, 1) + np.eye(m)) * units * units[:, None]
-    L, preconditioner = np.linalg.cholesky(A), factored_by_class(np.array([upper(matrix) for matrix in A]), K, m)
+    L, preconditioner = np.linalg.cholesky(A), factored_by_class(np.array([upper(matrix) for matrix in A]))
     theta, grad = rng.standard_normal((2, m, K))
     theta, grad = (part - part.mean(axis=1, keepdims=True) for part in (theta, grad))
     theta, grad = theta / units[:, None], grad * units[:, None]
@@ -56,4 +56,4 @@ def test_the_diagonal_stands_in_for_a_matrix_that_is_not_positive_definite():
     preconditioner = factored(np.array([[4.0, 9.0], [9.0, 1.0]]))
     np.testing.assert_allclose(preconditioner.to_x(np.ones(2)), [2.0, 1.0])
     classes = np.array([np.eye(2), [[4.0, 9.0], [9.0, 1.0]]])
-    np.testing.assert_allclose(factored_by_class(classes, 2, 2).to_x(np.ones(4)), [1.0, 2.0, 1.0, 1.0])
+    np.testing.assert_allclose(factored_by_class(classes).to_x(np.ones(4)), [1.0, 2.0, 1.0, 1.0])

@@ -341,7 +341,7 @@ def large_classes():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_large_classes_have_packed_factors_and_are_not_kept(large_classes, dtype, monkeypatch):
-    monkeypatch.setattr(_preconditioning, "_NEGLIGIBLE", 0.0)
+    monkeypatch.setattr(_preconditioning, "_NEGLIGIBLE_IN_LARGE", 0.0)
     X, y, theta = large_classes
     if dtype == "float64":
         monkeypatch.setattr("xentropy._design._MIN_FLOAT32_WORK", inf)

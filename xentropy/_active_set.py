@@ -23,7 +23,7 @@ _WORKING_SET, _NEARLY_VIOLATED = 4000, 0.9
 # Iterations without a sign change after which a face is tried. If that many faces in turn did not end it, the bounds
 # find a better one, with twice the patience. (breast_cancer and digits with l1_ratio=1.)
 _STEADY, _MAX_FACES = 4, 16
-_DECLINED = 0.9999
+_HARDLY_LOWER = 0.9999  # a face whose run has lowered the value by less has nearly the same Hessian
 
 
 class PositiveNegative:
@@ -75,6 +75,8 @@ class PositiveNegative:
         g, l1 = self._slope[self._moving], self._l1[self._moving]
         return np.concatenate([g + l1, l1 - g])
 
+    to_gradient_again = to_gradient
+
     def norms(self, x: np.ndarray, gradient: np.ndarray) -> tuple[float, float]:
         v, g, l1 = self._difference(x), self._slope, self._l1
         shortest = np.where(v == 0.0, np.maximum(np.abs(g) - l1, 0.0), g + np.sign(v) * l1)  # subgradient
@@ -103,10 +105,10 @@ class OrthantFace:
         In its variables the violations are measured.
     preconditioning : Preconditioning
     most_new : int
-        So many of the zeros move at most, those with the largest violations. Together they may push each other back.
+        At most this many of the zeros move, those with the largest violations. Together they may push each other back.
     """
 
-    bounds = None
+    bounds: Bounds | None = None
 
     def __init__(self, m: Minimisation, diagonal: Diagonal, preconditioning: Preconditioning, most_new: int) -> None:
         assert m.l1 is not None
@@ -135,13 +137,15 @@ class OrthantFace:
         self._grad = grad
         return self._preconditioner.to_gradient(grad[self.free] + self._slope)
 
+    to_gradient_again = to_gradient
+
     def norms(self, x: np.ndarray, gradient: np.ndarray) -> tuple[float, float]:
         others, reachable = self._diagonal.to_gradient(self._violation(self._is_free)), float(gradient @ gradient)
         return float(np.sqrt(others @ others + reachable)), float(np.sqrt(reachable))
 
     def restrict(self, run: Run) -> Status | None:
         """Where entries have changed their sign, make them zero: all of them, or if that is not better the first on the
-        way, where the value has declined because it is convex."""
+        way, where the value is lower, because it is convex."""
         at, before, after = run.of.at, run.of.at.theta, run.theta
         crossed = self.free[after[self.free] * self._slope < 0.0]
         if not len(crossed):
@@ -199,7 +203,7 @@ class _FaceIsSteady:
         if self._unchanged < self._steady:
             return None
         cost = self._preconditioning.face_cost(int(np.count_nonzero(signs)))
-        return run.renewal_pays(cost, is_steady=False) if run.n_evaluations >= cost else None
+        return run.renewal_pays(cost, use_second_half=False) if run.n_evaluations >= cost else None
 
 
 class _FaceIsSlow:
@@ -209,10 +213,9 @@ class _FaceIsSlow:
         self._cost = preconditioning.face_cost(n_free)
 
     def __call__(self, run: Run) -> Status | None:
-        # where the value has hardly declined, the Hessian would be the same
-        if run.n_evaluations < self._cost or run.value > _DECLINED * run.start_value:
+        if run.n_evaluations < self._cost or run.value > _HARDLY_LOWER * run.start_value:
             return None
-        return run.renewal_pays(self._cost, is_steady=False)
+        return run.renewal_pays(self._cost, use_second_half=False)
 
 
 def _with_zeros(theta: np.ndarray, zeros: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ def callbacks_of(
     fitted : callable
         theta -> the fitted attributes that predictions need.
     """
-    if not (hasattr(estimator, "_skl_callbacks") or hasattr(estimator, "_parent_callback_ctx")):
+    if not _has_callbacks(estimator):
         return None, lambda theta: None
     about = _about(X, y, sample_weight)
     context = estimator._init_callback_context(max_subtasks=max_iter)
@@ -52,7 +52,7 @@ class SearchTasks:
     def __init__(self, estimator: Any, X: Any, y: Any, sample_weight: Any, n_folds: int, n_fits: int, *, refit: bool):
         self._root = None
         self._estimator, self._about = estimator, _about(X, y, sample_weight)
-        if not (hasattr(estimator, "_skl_callbacks") or hasattr(estimator, "_parent_callback_ctx")):
+        if not _has_callbacks(estimator):
             self.folds: list[FoldTasks | None] = [None] * n_folds
             return
         self._root = estimator._init_callback_context(max_subtasks=n_folds + refit, sequential_subtasks=False)
@@ -96,6 +96,10 @@ class FoldTasks:
 
     def end(self, fitted: dict[str, Any]) -> None:
         _end(self._fold, self._estimator, fitted, self._about)
+
+
+def _has_callbacks(estimator: Any) -> bool:
+    return hasattr(estimator, "_skl_callbacks") or hasattr(estimator, "_parent_callback_ctx")
 
 
 def _about(X: Any, y: Any, sample_weight: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The rows of a linear softmax model, in memory: every sum over rows that the solver asks for.
 
-The objective, the Hessians and the subsamples know the rows only through a design, so that rows which lie elsewhere can
-take its place. A design works with centred features: the logits of row x are W (x - mean) + b, and b holds the
+The objective and the Hessians know the rows only through a design, so that a design of rows stored elsewhere can take
+its place. A design works with centred features: the logits of row x are W (x - mean) + b, and b holds the
 intercepts of the mean row. Neither X nor its sparsity is touched, because W (x - mean) + b = W x + (b - W mean).
 """
 
@@ -26,14 +26,14 @@ from ._targets import Target
 # The kernel itself centres features if the mean of one is this many times its standard deviation: a shift of the
 # intercepts would lose three of sixteen digits. (tests/test_convergence.py: offsets of a million.)
 _LARGE_OFFSET = 1e3
-# float32 arithmetic pays from so many multiplications in an evaluation, which take about 0.2 ms, and from so many
+# float32 arithmetic pays from this many multiplications in an evaluation, which take about 0.2 ms, and from this many
 # outputs if X is float64 and has to be converted. (3e5x64_10; digits gains nothing.)
 _MIN_FLOAT32_WORK, _MIN_FLOAT32_OUTPUTS = 1 << 21, 8
 # CSR columns without any stored value are dropped if they are this share of all. (text.)
 _MANY_EMPTY = 0.1
 # Multiples of the golden ratio modulo one are spread evenly and have no period that the rows could share.
 _GOLDEN = 0.6180339887498949
-# A block of rows takes half a megabyte, or more where the product of two blocks is larger than the block.
+# A block of rows takes half a megabyte, or four times its Gram matrix if that is more, but at most 8 MB.
 _BLOCK_VALUES, _MAX_BLOCK_VALUES = 1 << 16, 1 << 20
 
 
@@ -96,6 +96,9 @@ class Design:
         Variances of the features, or their mean squares without an intercept. A subsample has those of all rows.
     constant : int64 ndarray
         Features whose variance is zero.
+    largest_offset : float
+        The largest mean of a feature, in its standard deviations.
+    is_subsample : bool
     """
 
     def __init__(
@@ -119,9 +122,9 @@ class Design:
         self.weight_sum = float(mass.sum() if class_weight is None else mass @ class_weight)
         # The kernels drop gradients of next to no weight. A power of two changes no other digit.
         self._scale = ldexp(1.0, -frexp(self.weight_sum / len(target))[1])
-        asked = (1.0 - smoothing) * mass + smoothing / target.n_classes * mass.sum()
-        asked = asked if class_weight is None else asked * class_weight
-        self.shares = asked / asked.sum()
+        target_mass = (1.0 - smoothing) * mass + smoothing / target.n_classes * mass.sum()
+        target_mass = target_mass if class_weight is None else target_mass * class_weight
+        self.shares = target_mass / target_mass.sum()
         self.row_weight = target.row_mass(sample_weight, class_weight, smoothing)
         self._pass: tuple[str, Any] = ("", None)
         self.is_subsample = sampled_from is not None
@@ -279,8 +282,8 @@ class Design:
         return at.astype(np.int64, copy=False), times.astype(np.float64)
 
     def blocks(self) -> Iterator[tuple[np.ndarray | slice, np.ndarray]]:
-        """Where the rows of positive weight lie, block by block, and their weights, which sum to one over all blocks.
-        `rows` takes the places."""
+        """The places of the rows of positive weight, block by block, and their weights, which sum to one over all
+        blocks; `rows` takes the places."""
         n, d, weights = self.n_rows, self.n_features, self.row_weight
         total = 0.0 if weights is None else weights.sum()
         step = max(1, min(_MAX_BLOCK_VALUES, max(_BLOCK_VALUES, 4 * d**2)) // max(1, d))

@@ -16,12 +16,12 @@ import numpy as np
 from ._design import Design
 from ._kernels._gram import add_grams
 
-# A feature is trusted in a subsample if its variance there rests on so many rows, effectively; with fewer, the rest of
-# its variance is put on the diagonal. (land_cover and one_hot, whose indicators are rare.)
+# A feature is trusted in a subsample if its variance there rests on this many rows, effectively. With fewer, the rest
+# of its variance is put on the diagonal. (land_cover and one_hot, whose indicators are rare)
 _MIN_EFFECTIVE_ROWS = 20.0
 # Rows with less than this share of the mean curvature are negligible. (digits.)
 _NEGLIGIBLE = 1e-3
-# So many rows show how far features are correlated, and which share of the rows a Hessian needs.
+# This many rows suffice to estimate correlations, and twice as many the share of the rows that a Hessian needs.
 _FEW_ROWS = 128
 # Entries of the Hessians that threads work on at once; each takes about five such arrays.
 _MAX_ENTRIES_AT_WORK = 1 << 21

@@ -1,7 +1,7 @@
 """L-BFGS through SciPy's L-BFGS-B: runs of it, one after the other, in coordinates that may differ from run to run.
 
-This module knows a callable and coordinates, not a loss. Whoever drives a minimisation says, after each iteration,
-whether a run should end for other coordinates.
+This module knows a callable and coordinates, not a loss. The caller decides after each iteration whether a run should
+end so that the next has other coordinates.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf, log
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from scipy.optimize import Bounds, OptimizeResult, minimize
@@ -20,20 +20,20 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ._preconditioner import Preconditioner
 
-# Steps that L-BFGS remembers. With very many variables fewer steps take less time: so many numbers are kept in all, but
-# at least those of three steps. (text with 2.3e6 variables, embeddings with 51 200.)
+# Steps that L-BFGS remembers. With many variables it remembers fewer, so that they hold _MAX_REMEMBERED numbers at
+# most, but at least _MIN_MEMORY steps. (embeddings_2e4x512_100, and text once it leaves the gradient subspace)
 _MEMORY, _MAX_REMEMBERED, _MIN_MEMORY = 30, 600_000, 3
 # Differences of the value below this share of it are lost in its rounding, which sums over rows and columns collect.
 ROUNDING = 1e-12
 # Differences below this share are taken from the gradient where the value hides them.
 _BY_SLOPE = 1e-9
-# The gradient has stagnated if it has not become shorter for so many iterations, or for a quarter of all of them.
+# The gradient has stagnated if it has not become shorter for this many iterations, or for a quarter of all of them.
 _PATIENCE = 30
-# A value below this counts as this: a mean loss of so many nats is nothing.
+# A value below this counts as this: a mean loss of this many nats is nothing.
 _LEAST_VALUE = 1e-8
 # SciPy's first step has length one. Newton's is as long as the gradient, and is taken if it is no longer than this.
 _LONGEST_FIRST_STEP = 0.5
-# So many evaluations show the pace of a run.
+# The pace of a run is judged after this many evaluations. (breast_cancer)
 _MIN_PACE = 8
 # A run ends where no more than this share of the gradient can be followed in its coordinates.
 _MIN_REACHABLE = 0.3
@@ -43,20 +43,20 @@ class Status(StrEnum):
     """Why a run of L-BFGS ended, or all of a minimisation."""
 
     CONVERGED = "converged"  # the gradient is within `tol`
-    RESOLVED = "resolved"  # the decrease that the gradient promises is below what float64 resolves
+    RESOLVED = "resolved"  # the decrease that the gradient predicts is below what float64 resolves
     MAX_ITER = "max_iter"
-    STALLED = "stalled"  # no step decreases the value, though the gradient promises a decrease
+    STALLED = "stalled"  # no step decreases the value, though the gradient predicts a decrease
     INTERRUPTED = "interrupted"  # by a KeyboardInterrupt
     SEPARATED = "separated"  # a monitor has proved that there is no minimum
     EARLY = "early"  # a monitor stopped it: the validation loss no longer improves
     STOPPED = "stopped"  # a callback asked for it
     # Ends of a run after which the minimisation goes on
     RENEW = "renew"  # another preconditioner pays
-    STAGNATED = "stagnated"  # the value has stopped to decrease as far as can be seen
+    STAGNATED = "stagnated"  # the value has stopped decreasing, as far as can be seen
     LINE_SEARCH_FAILED = "line search failed"
-    SUBSPACE_EXHAUSTED = "subspace exhausted"  # most of the gradient lies outside of what the coordinates can change
+    SUBSPACE_EXHAUSTED = "subspace exhausted"  # most of the gradient lies outside what the coordinates can change
     SIGN_CHANGED = "sign changed"  # entries have reached the boundary of their orthant
-    FACE_LEFT = "face left"  # ... without a decrease
+    FACE_LEFT = "face left"  # entries have changed their sign, and no point on the way has a lower value
 
 
 @dataclass
@@ -127,7 +127,10 @@ class Coordinates(Protocol):
     def to_theta(self, x: np.ndarray) -> np.ndarray: ...
 
     def to_gradient(self, grad: np.ndarray) -> np.ndarray:
-        """The gradient of the value with respect to x, of the smooth part's gradient with respect to theta."""
+        """The gradient with respect to x, given that of the smooth part with respect to theta."""
+
+    def to_gradient_again(self, grad: np.ndarray) -> np.ndarray:
+        """The same at an x that SciPy knows already, from a gradient of another precision."""
 
     def penalty(self, x: np.ndarray) -> float:
         """What is added to the smooth part."""
@@ -142,7 +145,7 @@ class Coordinates(Protocol):
 class Preconditioned:
     """x = L^T theta for a preconditioner L L^T."""
 
-    bounds = None
+    bounds: Bounds | None = None
 
     def __init__(self, preconditioner: Preconditioner) -> None:
         self.preconditioner = preconditioner
@@ -152,12 +155,17 @@ class Preconditioned:
         return self.preconditioner.to_x(theta)
 
     def to_gradient_again(self, grad: np.ndarray) -> np.ndarray:
-        """The gradient at the same x from one of another precision."""
         return self.to_gradient(grad)
+
+    def penalty(self, x: np.ndarray) -> float:
+        return 0.0
 
     def norms(self, x: np.ndarray, gradient: np.ndarray) -> tuple[float, float]:
         norm = float(np.sqrt(gradient @ gradient))
         return norm, norm
+
+    def restrict(self, run: Run) -> Status | None:
+        return None
 
 
 class Minimisation:
@@ -213,7 +221,7 @@ class Minimisation:
         """Evaluate the start."""
         theta = self.at.theta
         self.at.value, self.grad = self.evaluate(theta)
-        self.at.value += 0.0 if self.l1 is None else float(self.l1 @ np.abs(theta))
+        self.at.value += self.l1_term(theta)
         if not np.isfinite(self.at.value):
             raise ValueError(
                 f"the objective is {self.at.value} at the start: X or its coefficients are too large for float64"
@@ -229,6 +237,9 @@ class Minimisation:
             self.low_precision = None
         return self.fun(theta)
 
+    def l1_term(self, theta: np.ndarray) -> float:
+        return 0.0 if self.l1 is None else float(self.l1 @ np.abs(theta))
+
     def refine(self) -> None:
         """Use full precision from here on."""
         if self.low_precision is not None:
@@ -238,15 +249,15 @@ class Minimisation:
     def try_start(self, theta: np.ndarray) -> None:
         """Begin at theta if the value is lower there."""
         value, grad = self.evaluate(theta)
-        value += 0.0 if self.l1 is None else float(self.l1 @ np.abs(theta))
+        value += self.l1_term(theta)
         if value < self.at.value:
             self.at.theta, self.at.value, self.grad = theta, value, grad
 
     def is_solved(self) -> bool:
-        """Whether the gradient is within `tol`, or the value itself is within `tol` of nothing."""
+        """Whether the gradient is within `tol`, or the value is at most `tol` times `_LEAST_VALUE`."""
         return self.at.gradient_norm <= self.tol or 0.0 <= self.at.value <= self.tol * _LEAST_VALUE
 
-    def run(self, coordinates: Any, ends: Callable[[Run], Status | None]) -> Status:
+    def run(self, coordinates: Coordinates, ends: Callable[[Run], Status | None]) -> Status:
         """Minimise in these coordinates until that ends for good, or for other coordinates.
 
         `ends` is called with the run after each iteration. Unless it returns None, the run ends with that status."""
@@ -289,7 +300,7 @@ class Run:
         In this run.
     """
 
-    def __init__(self, of: Minimisation, coordinates: Any, ends: Callable[[Run], Status | None]) -> None:
+    def __init__(self, of: Minimisation, coordinates: Coordinates, ends: Callable[[Run], Status | None]) -> None:
         self.of, self.coordinates, self.ends = of, coordinates, ends
         self.x = coordinates.start(of.at.theta, of.grad)
         self.theta, self.value, self.grad = of.at.theta, of.at.value, of.grad
@@ -299,14 +310,14 @@ class Run:
         self.n_evaluations = 0
         self._is_start, self._ended = True, Status.LINE_SEARCH_FAILED
         self._seen_above = 0.0  # the last value that SciPy has seen, less the value in full precision there
-        self._lowest: tuple[np.ndarray, np.ndarray, float, np.ndarray, np.ndarray]
+        self._lowest: tuple[np.ndarray, np.ndarray, float, np.ndarray]
         self._keep_lowest()
 
     def minimise(self) -> Status:
         of, at = self.of, self.of.at
         self.norm, _ = self._norms()
         self.start_norm = self._best_norm = self.norm
-        self._seen_above = 0.0
+        self._seen_above = 0.0  # the last value that SciPy has seen, less the value in full precision there
         at.value, of.grad = self.value, self.grad
         self._since_best, self._invisible, self._pace = 0, 0, [(self.n_evaluations, self.norm)]
         at.gradient_norm = relative(self.norm, self.value)
@@ -341,17 +352,17 @@ class Run:
         """Put another point, whose coordinates do not matter any more, in the place of the one evaluated last."""
         of = self.of
         self.theta, (value, self.grad) = theta, of.evaluate(theta)
-        self.value = value + (0.0 if of.l1 is None else float(of.l1 @ np.abs(theta)))
+        self.value = value + of.l1_term(theta)
         self.gradient = self._to_gradient(self.grad)
         self.n_evaluations += 1
 
-    def renewal_pays(self, cost: float, *, is_steady: bool = True) -> Status | None:
-        """RENEW if another preconditioner pays that costs so many evaluations: if more than that are left to `tol`, at
-        the pace of this run or, where the norms are steady enough to tell, of its second half."""
+    def renewal_pays(self, cost: float, *, use_second_half: bool = True) -> Status | None:
+        """RENEW if another preconditioner that costs this many evaluations pays: if more than that are left to `tol`,
+        at the pace of this run or, with `use_second_half`, of its second half."""
         if self.n_evaluations < _MIN_PACE or not np.isfinite(cost):
             return None
         goal = self.of.tol * max(abs(self.value), _LEAST_VALUE)
-        for n_evaluations, norm in (self._pace[0], self._pace[len(self._pace) // 2 if is_steady else 0]):
+        for n_evaluations, norm in (self._pace[0], self._pace[len(self._pace) // 2 if use_second_half else 0]):
             if self.norm >= norm or goal <= 0.0:
                 return Status.RENEW
             left = (self.n_evaluations - n_evaluations) * log(self.norm / goal) / log(norm / self.norm)
@@ -365,7 +376,7 @@ class Run:
             self._is_start = False
         else:
             of, self.x, self.theta = self.of, x, self._to_theta(x)
-            if of.low_precision is None:
+            if of.low_precision is None:  # without the frame of `evaluate`
                 self.value, self.grad = of.fun(self.theta)
                 of.at.n_evaluations += 1
             else:
@@ -375,7 +386,7 @@ class Run:
                 self.value += self._penalty(x)
             self.n_evaluations += 1
             if self.value < self._lowest[2]:
-                self._lowest = x, self.theta, self.value, self.grad, self.gradient
+                self._lowest = x, self.theta, self.value, self.grad
         value = self.value + self._seen_above
         if self.of.by_slope:
             value = self.value - self.start_value
@@ -439,18 +450,19 @@ class Run:
         return self.coordinates.norms(self.x, self.gradient)
 
     def _has_stagnated(self) -> bool:
-        """Whether the value has ceased to decrease visibly, or will with the next step: half the square of the gradient
-        is what is left of it. By slopes: whether the gradient has ceased to become shorter."""
+        """Whether the value no longer decreases visibly, or will not after the next step: half the square of the
+        gradient is what is left of it. By slopes: whether the gradient no longer becomes shorter."""
         if self.of.by_slope:
             return self._since_best >= max(_PATIENCE, self.of.at.n_iter // 4)
         return self._invisible >= 3 or 0.5 * self.norm**2 <= ROUNDING * abs(self.value)
 
     def _keep_lowest(self) -> None:
-        self._lowest = self.x, self.theta, self.value, self.grad, self.gradient
+        self._lowest = self.x, self.theta, self.value, self.grad
 
     def _take_lowest(self) -> None:
         """Where a line search has failed, the lowest point that it has seen ends it, if that is visibly lower."""
-        self.x, self.theta, self.value, self.grad, self.gradient = self._lowest
+        self.x, self.theta, self.value, self.grad = self._lowest
+        self.gradient = self._to_gradient(self.grad)  # coordinates keep what `norms` needs of the last gradient
         highest = min(self.start_value, self.of.at.value)
         if self.value >= highest - ROUNDING * abs(highest):
             self._ended = Status.STAGNATED

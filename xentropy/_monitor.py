@@ -10,7 +10,7 @@ import numpy as np
 from ._lbfgs import Progress, Status
 from ._objective import Objective
 
-# A line is printed at these iterations, times powers of ten, and whenever so many seconds went by without one
+# A line is printed at these iterations times powers of ten, and whenever this many seconds have passed without one.
 _PRINTED = (1, 2, 5)
 _SILENCE = 2.0
 
@@ -74,14 +74,14 @@ class Monitor:
             self._print(at)
         if self._callbacks is not None and self._callbacks(at.theta):
             return Status.STOPPED
-        if objective.l2_weight == 0.0 and objective.is_separated(at.value):
+        if objective.is_separated(at.value):
             return Status.SEPARATED
         if self._patience is not None and at.n_iter - self._best_iter >= self._patience:
             return Status.EARLY
         return None
 
     def close(self, status: str) -> dict[str, np.ndarray]:
-        """Say how it ended; returns the history as arrays."""
+        """Print how the fit ended, if verbose, and return the history as arrays."""
         if self._verbose:
             print(f"[xentropy] {status} after {len(self.history['loss'])} iterations", flush=True)
         return {

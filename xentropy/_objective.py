@@ -46,7 +46,7 @@ class Objective:
         self.design, self._n_coef = design, design.n_features * design.n_outputs
         self.loss, self.last_theta = np.inf, np.zeros(design.n_theta)
         self._last_grad, self._last_precision = np.zeros(design.n_theta), ""
-        self._last_asked: np.ndarray | None = None
+        self._last_argument: np.ndarray | None = None
         self._separation_shows = (
             isinstance(design.row_loss.loss, CrossEntropy)
             and design.has_hard_labels
@@ -62,14 +62,14 @@ class Objective:
 
     def __call__(self, theta: np.ndarray, precision: str = "float64") -> tuple[float, np.ndarray]:
         if (
-            theta is self._last_asked
+            theta is self._last_argument
             and self._last_precision in (precision, "float64")
             and np.array_equal(theta, self.last_theta)
         ):
             grad = self._last_grad.copy()  # another C asks again for the loss where the last one has ended
         else:
             self.loss, grad = self.design.loss_gradient(theta, precision)
-            self._last_asked, self._last_precision = theta, precision
+            self._last_argument, self._last_precision = theta, precision
             np.copyto(self.last_theta, theta)
             np.copyto(self._last_grad, grad)
         if self.l2_weight == 0.0:

@@ -7,7 +7,6 @@ far the objective is above its minimum (Nocedal & Wright, 2006, Numerical Optimi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
@@ -17,8 +16,8 @@ from ._kernels._triangular import TriangularFactors
 
 
 class Preconditioner(Protocol):
-    """What a minimisation asks for: `Diagonal`, or the compiled `TriangularFactors`. All vectors have the length of
-    theta."""
+    """What a minimisation asks for: `Diagonal`, or the compiled `TriangularFactors`. All vectors have one length, that
+    of theta or of the part of it that varies."""
 
     def to_x(self, theta: np.ndarray) -> np.ndarray:
         """x = L^T theta."""
@@ -27,7 +26,7 @@ class Preconditioner(Protocol):
         """theta = L^-T x."""
 
     def to_gradient(self, grad: np.ndarray) -> np.ndarray:
-        """The gradient with respect to x of the gradient with respect to theta: L^-1 grad."""
+        """L^-1 grad: the gradient with respect to x, given that with respect to theta."""
 
 
 class Diagonal:
@@ -63,19 +62,16 @@ def factored(hessian: np.ndarray, n_columns: int = 1) -> TriangularFactors | Dia
     which is overwritten. theta is read as (m, n_columns), and every column is changed alike.
 
     The diagonal stands in where the matrix is not positive definite."""
-    diagonal = hessian.diagonal().copy()
-    factor, failed = dpotrf(hessian.T, lower=1, clean=0, overwrite_a=1)
-    if failed:
-        return Diagonal(diagonal)
-    return TriangularFactors.from_factors([factor], n_columns=n_columns)
+    diagonal, factor = hessian.diagonal().copy(), _cholesky(hessian)
+    return Diagonal(diagonal) if factor is None else TriangularFactors.from_factors([factor], n_columns=n_columns)
 
 
-def factored_by_class(hessians: Iterable[np.ndarray], n_classes: int, m: int) -> TriangularFactors:
-    """The preconditioner that changes each column of theta (m, K) by a matrix of its own; see `factored`.
+def factored_by_class(hessians: np.ndarray) -> TriangularFactors:
+    """The preconditioner that changes each column of theta (m, K) by its own of K matrices (m, m); see `factored`.
 
-    What all classes have in common is taken out of theta: factors that differ would bring it in, and nothing but a weak
-    penalty would drive it out again."""
-    factors = TriangularFactors(n_classes, m, n_columns=n_classes)
+    What all classes have in common is taken out of theta: factors that differ would add a shift common to all classes,
+    which only the weak penalty removes."""
+    factors = TriangularFactors(len(hessians), hessians.shape[1], n_columns=len(hessians))
     for k, hessian in enumerate(hessians):
         set_factor(factors, k, hessian)
     return factors
@@ -83,6 +79,11 @@ def factored_by_class(hessians: Iterable[np.ndarray], n_classes: int, m: int) ->
 
 def set_factor(factors: TriangularFactors, k: int, hessian: np.ndarray) -> None:
     """Factor the matrix of one class, which is overwritten, and store it. Several threads may do so at once."""
-    diagonal = hessian.diagonal().copy()
-    factor, failed = dpotrf(hessian.T, lower=1, clean=0, overwrite_a=1)
-    factors.set(k, np.diag(np.sqrt(diagonal)) if failed else factor)
+    diagonal, factor = hessian.diagonal().copy(), _cholesky(hessian)
+    factors.set(k, np.diag(np.sqrt(diagonal)) if factor is None else factor)
+
+
+def _cholesky(matrix: np.ndarray) -> np.ndarray | None:
+    """The lower factor, in the memory of the matrix; None if it is not positive definite."""
+    factor, failed = dpotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
+    return None if failed else factor

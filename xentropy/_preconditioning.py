@@ -47,8 +47,8 @@ class Rates:
     evaluation: float  # for each value of X and output: of at least three outputs, as X has to be read
     row: float  # for each value of a block of rows that is centred, and of which probabilities are found
     gram: float  # for each product in a Gram matrix of size^2, for each row
-    factor: float  # for each of order^3, in a Cholesky factor and its inverse
-    entry: float  # for each entry of a matrix that is cleared, copied and scaled
+    factor: float  # for each of order^3, in a Cholesky factor
+    entry: float  # for each entry of a matrix that is copied, factored and packed
     call: float  # for a step of L-BFGS
 
 
@@ -59,7 +59,8 @@ RATES = Rates(evaluation=0.098, row=1.9, gram=0.018, factor=0.0041, entry=5.4, c
 # subsample from so many at least. (land_cover: 5 rows for each take 82 evaluations, 100 take 25, and all of them 47, as
 # they have to wait longer.)
 _ROWS_PER_VARIABLE, _MIN_ROWS_PER_VARIABLE = 100, 25
-# Bytes that the factors of one preconditioner may take.
+# Bytes that one preconditioner may take: its factors, its Hessian on a face, or the rows of each class.
+# (tests/test_preconditioning.py)
 _MAX_BYTES = 1 << 27
 # Hessians of all classes with more entries are not kept for another C, and their factors are stored in float32.
 # (embeddings_2e4x512_100)
@@ -75,8 +76,10 @@ _MAX_START_COST = 8.0
 _CORRELATED, _MIN_GRAM_ROWS, _MIN_COVERAGE = 2.5, 4.0, 0.9
 # ... unless the penalty keeps the condition number below this. (sentiment with C=0.01)
 _WELL_CONDITIONED = 20.0
-# Rows with less than the mean curvature are left out of Hessians that are not kept. (embeddings_2e4x512_100)
-_NEGLIGIBLE = 1.0
+# Rows whose curvature for a class is below the mean are left out of Hessians that are not kept. The third such Hessian
+# in a minimisation waits twice as long, the fourth four times: where two did not suffice, it changes on the way, and
+# what L-BFGS learns of it counts more. (embeddings_2e4x512_100, and log-normal features with 150 classes)
+_NEGLIGIBLE_IN_LARGE, _LONGER = 1.0, 2.0
 # A start from a subsample of one row in eight pays where an evaluation takes so many nanoseconds and a Hessian of the
 # subsample takes no more than so many evaluations. (3e5x37_6, 1e6x50_2)
 _SUBSAMPLE_SHARE, _MIN_SUBSAMPLED_NS, _MAX_SUBSAMPLED_COST = 8, 1.5e6, 1.5
@@ -86,6 +89,9 @@ _MIN_ROWS_OF_CLASS = 4
 # orthant it is larger, as the slope of the L1 term leads far beyond zero in a direction without curvature.
 # (land_cover_1e4x54_7 with an L1 penalty)
 _RIDGE, _FACE_RIDGE = 1e-12, 1e-9
+# Calls of Python for each factor and for each preconditioner, in steps of L-BFGS, and what it takes to find that a row
+# matters to a class, in values of a row. (benchmarks/rates.py measures the rest.)
+_PER_FACTOR, _PER_HESSIAN, _FINDING = 0.03, 0.25, 40.0
 
 
 class Preconditioning:
@@ -106,12 +112,12 @@ class Preconditioning:
         self._objective, self._design = objective, objective.design
         self.level = Level.DIAGONAL
         self.current: Preconditioner | None = None
-        self._spent = self._spent_at_level = 0  # evaluations with the current preconditioner, and with its level
+        self._spent = self._spent_at_level = 0  # evaluations since the last renewal, and at this level
         self._hessian: np.ndarray | None = None  # of the current level, without penalty and ridge
         self._hessian_loss, self._share = inf, 1.0  # the loss and the share of the rows that matter where it was made
         self._gram: np.ndarray | None = None
         self._gram_rows = float(_ROWS_PER_VARIABLE)  # for each feature
-        self._n_large = 0  # Hessians of large classes in this minimisation
+        self._n_large = 0  # Hessians that were too large to be kept, in this minimisation
         self._costs: dict[Level, float] = {}  # at the loss where they were last estimated
         self._costs_loss = inf
         # nanoseconds of an evaluation and of the step of L-BFGS that follows
@@ -182,10 +188,11 @@ class Preconditioning:
         design, objective = self._design, self._objective
         n_theta = design.n_theta
         n_rows = min(design.n_rows // _SUBSAMPLE_SHARE, _ROWS_PER_VARIABLE * n_theta)
+        least = _MIN_ROWS_PER_VARIABLE * n_theta
         if (
             not design.is_dense
             or self._evaluation < _MIN_SUBSAMPLED_NS
-            or n_rows < _MIN_ROWS_PER_VARIABLE * n_theta
+            or n_rows < least
             or n_rows * design.shares.min() < _MIN_ROWS_OF_CLASS * design.n_features
             or self._is_large
             or not np.isfinite(design.variance).all()
@@ -193,7 +200,6 @@ class Preconditioning:
             or not design.row_loss.loss.convex
         ):
             return None
-        least = _MIN_ROWS_PER_VARIABLE * n_theta
         if self._nanoseconds(Level.PER_CLASS, least) > _MAX_SUBSAMPLED_COST * self._evaluation:
             return None
         sample = design.subsample(n_rows)
@@ -251,7 +257,7 @@ class Preconditioning:
         if hessian.ndim == 3:
             for of_class in hessian:
                 self._add_penalty(of_class, np.arange(size))
-            return factored_by_class(hessian, R, size) if R > 1 else factored(hessian[0])
+            return factored_by_class(hessian) if R > 1 else factored(hessian[0])
         self._add_penalty(hessian, np.repeat(np.arange(size), R))
         blocks = hessian.reshape(size, R, size, R)
         for j, curvature in enumerate(self._diagonal()):  # where all classes shift together there is no curvature
@@ -269,8 +275,14 @@ class Preconditioning:
             self._add_penalty(hessian, np.arange(size))
             set_factor(factors, k, hessian)
 
-        precision = "float32" if design.float32_pays else "float64"
-        each_class_hessian(design, theta, factor, self._gram_of_rows(), negligible=_NEGLIGIBLE, precision=precision)
+        each_class_hessian(
+            design,
+            theta,
+            factor,
+            self._gram_of_rows(),
+            negligible=_NEGLIGIBLE_IN_LARGE,
+            precision="float32" if design.float32_pays else "float64",
+        )
         return factors
 
     def _gram_of_rows(self) -> np.ndarray:
@@ -377,13 +389,14 @@ class Preconditioning:
         if level is Level.FULL:
             gathered += 2.0 * R * self._share
         if is_large:
-            n_rows, n_grams = design.n_rows, R * share_of_rows(design, self._objective.last_theta, _NEGLIGIBLE)
-            gathered += n_grams + 40.0 * R / size  # the rows of each class, which have to be found
+            n_rows, n_grams = design.n_rows, R * share_of_rows(design, self._objective.last_theta, _NEGLIGIBLE_IN_LARGE)
+            gathered += n_grams + _FINDING * R / size  # the rows of each class, which have to be found
             if 12.0 * n_grams * n_rows > _MAX_BYTES:  # an index and a curvature for each
                 return inf
         work = RATES.row * gathered * n_rows * size + RATES.gram * n_grams * n_rows * size**2
-        work += n_factors * (order**2 * (RATES.entry + RATES.factor * order) + 0.03 * RATES.call) + 0.25 * RATES.call
-        return work * 2.0 ** max(0, self._n_large - 1) if is_large else work
+        work += n_factors * (order**2 * (RATES.entry + RATES.factor * order) + _PER_FACTOR * RATES.call)
+        work += _PER_HESSIAN * RATES.call
+        return work * _LONGER ** max(0, self._n_large - 1) if is_large else work
 
     @property
     def _is_large(self) -> bool:

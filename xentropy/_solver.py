@@ -17,7 +17,8 @@ from ._objective import Objective
 from ._preconditioning import Preconditioning
 
 # The minimum of a subsample differs by about a percent of the value, so no more is asked for. It is not worth more
-# iterations than this, and where it is found at once, all rows find it as fast. (3e5x37_6, land_cover)
+# iterations than _MAX_SUBSAMPLE_ITER. If it takes at most _AT_ONCE, a fit of all rows is as fast without it.
+# (3e5x37_6, land_cover)
 _SUBSAMPLE_TOL, _MAX_SUBSAMPLE_ITER, _AT_ONCE = 0.02, 12, 2
 
 # Finding the thread pools of the process takes milliseconds.
@@ -55,15 +56,15 @@ def minimise(
     monitor : callable, optional
         Called after each iteration with a `Progress`. Unless it returns None, the minimisation ends with that status.
     preconditioning : Preconditioning, optional
-        That of an earlier minimisation of `objective` with another penalty.
+        The `Preconditioning` of an earlier minimisation of `objective` with another penalty.
     guess : float64 ndarray, optional
         The start is there if the value is lower than at theta.
     share, loosest : float
         A gradient of this share of its length at theta is short enough, if it is within `loosest` too: for a theta that
         solves a similar problem, where only the difference matters.
     from_subsample : bool
-        Start at the minimum for a subsample of the rows, with its Hessian, where that pays. Nothing counts what this
-        takes.
+        Start at the minimum for a subsample of the rows, with its Hessian, where that pays. Its iterations and
+        evaluations are not counted.
 
     References
     ----------
@@ -90,7 +91,7 @@ def minimise(
             value, grad = m.at.value, m.grad
             if guess is not None and not _seems_solved(m, preconditioning):
                 m.try_start(guess)
-            coordinates: Preconditioned | PositiveNegative
+            coordinates: Preconditioned | GradientSubspace | PositiveNegative
             if l1 is not None:
                 coordinates = PositiveNegative(preconditioning.diagonal(), l1)
             elif len(theta) < MANY_VARIABLES:
@@ -122,9 +123,13 @@ def _one_blas_thread() -> Iterator[None]:
             library.set_num_threads(n_threads)
 
 
-def minimise_smooth(m: Minimisation, preconditioning: Preconditioning, coordinates: Preconditioned) -> Solution:
+def minimise_smooth(
+    m: Minimisation, preconditioning: Preconditioning, coordinates: Preconditioned | GradientSubspace
+) -> Solution:
+    """Minimise without an L1 term: change to a better preconditioner where what was spent would have paid for it and
+    what is left will."""
+
     def ends(run: Run) -> Status | None:
-        """The one rule for a better preconditioner: what was spent would have paid for it, and so will what is left."""
         return run.renewal_pays(preconditioning.cost_of_renewal(run.n_evaluations))
 
     while True:

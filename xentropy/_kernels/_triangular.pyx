@@ -130,7 +130,7 @@ cdef class TriangularFactors:
     def to_theta(self, x):
         """L^-T x; with a factor for each class, less what all classes have in common, their mean.
 
-        Unlike factors would bring that in, where nothing but a weak penalty drives it out again.
+        Factors that differ would add a shift common to all classes, which only the weak penalty removes.
 
         Parameters
         ----------
