@@ -51,7 +51,7 @@ PRIVATE_ACCESS = {
         "member._fitted_attributes": "... and of the classifier that it fits last",
     },
     "_classifier": {
-        "super()._get_param_names": "scikit-learn's list of the parameters of an estimator, which is kept",
+        "super(SoftmaxClassifier, cls)._get_param_names": "scikit-learn's list of parameters, which is kept",
     },
     "_classifier_cv": {
         "SoftmaxClassifier._get_param_names": "scikit-learn's list of the parameters of an estimator",

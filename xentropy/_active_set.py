@@ -171,18 +171,16 @@ def minimise_l1(m: Minimisation, preconditioning: Preconditioning, within_bounds
     n_faces, most_new, steady = 0, m.at.theta.size, _STEADY
     coordinates: PositiveNegative | OrthantFace = within_bounds
     while True:
-        began = m.at.n_iter
+        on_face = isinstance(coordinates, OrthantFace)
         if isinstance(coordinates, PositiveNegative):
             ended, is_stuck = m.run(coordinates, _FaceIsSteady(preconditioning, steady)), False
         else:
             ended, n_faces = m.run(coordinates, _FaceIsSlow(preconditioning, len(coordinates.free))), n_faces + 1
-            is_stuck = (ended is Status.FACE_LEFT and not coordinates.n_new) or (
-                ended is Status.STALLED and m.at.n_iter == began
-            )
+            is_stuck = ended is Status.STALLED or (ended is Status.FACE_LEFT and not coordinates.n_new)
             most_new = coordinates.n_new // 2 if ended is Status.FACE_LEFT else max(1, 2 * most_new)
             ended = Status.RENEW if ended is Status.SUBSPACE_EXHAUSTED else ended
-        if is_stuck or (n_faces >= _MAX_FACES and ended in (Status.RENEW, Status.SIGN_CHANGED)):
-            coordinates, n_faces, steady = within_bounds, 0, 2 * steady
+        if is_stuck or (on_face and n_faces % _MAX_FACES == 0 and ended in (Status.RENEW, Status.SIGN_CHANGED)):
+            coordinates, steady = within_bounds, 2 * steady
         elif ended in (Status.RENEW, Status.SIGN_CHANGED, Status.FACE_LEFT):
             coordinates = OrthantFace(m, within_bounds.preconditioner, preconditioning, most_new)
         elif ended is not Status.SUBSPACE_EXHAUSTED:

@@ -588,15 +588,19 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return {name: value for name, value in vars(self).items() if name.endswith("_") and not name.startswith("_")}
 
     @classmethod
-    @cache
     def _get_param_names(cls):
-        """scikit-learn inspects the signature anew in each fit, which takes as long as some iterations."""
-        return super()._get_param_names()
+        return list(_parameter_names(cls))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+@cache
+def _parameter_names(cls: type[SoftmaxClassifier]) -> tuple[str, ...]:
+    """scikit-learn inspects the signature anew in each fit, which takes as long as some iterations."""
+    return tuple(super(SoftmaxClassifier, cls)._get_param_names())
 
 
 def _hold_out(target: Target, fraction: float, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:

@@ -136,11 +136,13 @@ def gram_matrix(design: Design) -> np.ndarray:
     return gram
 
 
-def class_hessians(design: Design, theta: np.ndarray, gram: np.ndarray) -> tuple[np.ndarray, float]:
+def class_hessians(
+    design: Design, theta: np.ndarray, gram: np.ndarray | None = None
+) -> tuple[np.ndarray, float]:
     """The diagonal blocks of the Hessian at theta, one for each output: (R, size, size). Of two classes it is the
     Hessian itself. And the share of the rows that matter. Any number of threads gives the same bits.
 
-    Rows whose curvature for a class is negligible count as that much of the mean x x^T, which is `gram`."""
+    With `gram`, rows whose curvature for a class is negligible count as that much of the mean x x^T, which it is."""
     d, R, size = design.n_features, design.n_outputs, design.n_features + (design.mean is not None)
     hessians, of_class, rest, coverage = np.zeros((R, size, size)), np.zeros(R), np.zeros(R), FeatureCoverage(design)
     n_used = 0
@@ -150,11 +152,12 @@ def class_hessians(design: Design, theta: np.ndarray, gram: np.ndarray) -> tuple
             coverage.add(rows, weight)
         curvature = _class_curvatures(design, rows, weight, theta)
         of_class += curvature.sum(axis=0)
-        floor = _NEGLIGIBLE * curvature.sum() / max(1, curvature.size)
+        floor = 0.0 if gram is None else _NEGLIGIBLE * curvature.sum() / max(1, curvature.size)
         n_used += int(np.count_nonzero(curvature.sum(axis=1) > R * floor))
         rest += add_grams(rows, curvature, hessians, floor=floor, n_threads=design.n_threads)
-    hessians[:, :d, :d] += rest[:, None, None] * gram
-    hessians[:, d:, d:] += rest[:, None, None]
+    if gram is not None:
+        hessians[:, :d, :d] += rest[:, None, None] * gram
+        hessians[:, d:, d:] += rest[:, None, None]
     if design.is_subsample:
         scale, missing = _with_intercept(design, *coverage.correction())
         hessians *= scale * scale[:, None]
@@ -173,34 +176,36 @@ def full_hessian(
     by_output = np.argsort(output, kind="stable")
     ends = np.searchsorted(output[by_output], np.arange(R + 1))
     of_output = [by_output[ends[k] : ends[k + 1]] for k in range(R)]
-    own = [np.zeros((1, len(mine), len(mine))) for mine in of_output]  # of diag(p)
+    own = [np.zeros((1, len(mine), len(mine))) for mine in of_output]  # the blocks on the diagonal
     shared = np.zeros((1, m, m))  # of p p^T, in the order of the outputs
+    others = 1.0 - np.eye(R)
     of_class, rest, coverage = np.zeros(R), np.zeros(R), FeatureCoverage(design)
     for at, weight in design.blocks():
         rows = design.rows(at)
         if design.is_subsample:
             coverage.add(rows, weight)
         p = design.probabilities(rows, theta)
-        curvature = (weight[:, None] * p * (1.0 - p))[:, :R]
+        # p_k (1 - p_k) as a sum of products: its digits are not lost where p_k is next to one
+        curvature = weight[:, None] * (p[:, :1] * p[:, 1:] if R == 1 else p * (p @ others))
         of_class += curvature.sum(axis=0)
         if gram is not None:
             of_row = curvature.sum(axis=1)
             used = of_row > _NEGLIGIBLE * of_row.mean()
             rest += curvature.sum(axis=0, where=~used[:, None])
-            rows, weight, p = rows[used], weight[used], p[used]
+            rows, weight, p, curvature = rows[used], weight[used], p[used], curvature[used]
         if R == 1:
-            add_grams(rows.take(feature, axis=1), weight[:, None] * p[:, :1] * p[:, 1:], own[0])
+            add_grams(rows.take(feature, axis=1), curvature, own[0])
             continue
         scaled = np.empty((len(rows), m))
         for k, mine in enumerate(of_output):
             columns = rows.take(feature[mine], axis=1)
-            add_grams(columns, (weight * p[:, k])[:, None], own[k])
+            add_grams(columns, curvature[:, k, None], own[k])
             np.multiply(columns, p[:, k : k + 1], out=scaled[:, ends[k] : ends[k + 1]])
         add_grams(scaled, weight[:, None], shared)
     hessian = np.empty((m, m))
     hessian[np.ix_(by_output, by_output)] = -shared[0]
     for mine, block, of_rest in zip(of_output, own, rest, strict=True):
-        hessian[np.ix_(mine, mine)] += block[0]
+        hessian[np.ix_(mine, mine)] = block[0]
         if of_rest > 0.0 and gram is not None:
             inner = mine[feature[mine] < len(gram)]
             hessian[np.ix_(inner, inner)] += of_rest * gram[np.ix_(feature[inner], feature[inner])]

@@ -85,10 +85,11 @@ _NEGLIGIBLE_IN_LARGE, _LONGER = 1.0, 2.0
 _SUBSAMPLE_SHARE, _MIN_SUBSAMPLED_NS, _MAX_SUBSAMPLED_COST = 8, 1.5e6, 1.5
 # ... and where it holds so many rows of the rarest class for each feature. (tests/test_preconditioning.py)
 _MIN_ROWS_OF_CLASS = 4
-# A ridge keeps a factor positive definite: this share of the diagonal, above what the factor rounds. On a face of an
-# orthant it is larger, as the slope of the L1 term leads far beyond zero in a direction without curvature.
-# (land_cover_1e4x54_7 with an L1 penalty)
-_RIDGE, _FACE_RIDGE = 1e-12, 1e-9
+# A ridge keeps a factor positive definite: this share of the diagonal, above what the factor rounds.
+_RIDGE = 1e-12
+# Rows that hardly matter are left out of a Hessian only where all of them would take more evaluations than this: few
+# rows of little weight may be all that shows a direction. (digits, and one-hot columns with weights over ten decades)
+_CHEAP = 2.0
 # Calls of Python for each factor and for each preconditioner, in steps of L-BFGS, and what it takes to find that a row
 # matters to a class, in values of a row. (benchmarks/rates.py measures the rest.)
 _PER_FACTOR, _PER_HESSIAN, _FINDING = 0.03, 0.25, 40.0
@@ -226,7 +227,6 @@ class Preconditioning:
             for j in np.flatnonzero(np.bincount(feature, minlength=len(diagonal)) == R):
                 together = np.flatnonzero(feature == j)
                 hessian[np.ix_(together, together)] += diagonal[j] / R
-        hessian.flat[:: len(free) + 1] += _FACE_RIDGE * self._diagonal()[feature]
         return factored(hessian)
 
     # What the preconditioners are made of
@@ -243,10 +243,11 @@ class Preconditioning:
     def _make_hessian(self, theta: np.ndarray, design: Design) -> None:
         if design is self._design:
             design = self._rows_for(_ROWS_PER_VARIABLE * design.n_theta)
+        gram = self._gram_of_rows() if self._cost(self.level) > _CHEAP else None
         if self.level is Level.FULL:
-            self._hessian = full_hessian(design, theta, np.arange(design.n_theta), self._gram_of_rows())
+            self._hessian = full_hessian(design, theta, np.arange(design.n_theta), gram)
         else:
-            self._hessian, self._share = class_hessians(design, theta, self._gram_of_rows())
+            self._hessian, self._share = class_hessians(design, theta, gram)
         self._objective(theta)
         self._hessian_loss = self._objective.loss
 
