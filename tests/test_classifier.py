@@ -522,3 +522,8 @@ def test_empty_columns_of_sparse_data(l1_ratio):
         search.fit(X, y)
     np.testing.assert_allclose(searches[0].scores_, searches[1].scores_, rtol=1e-3)
     assert searches[0].coef_.shape == searches[1].coef_.shape == (3, 30)
+
+
+def test_the_list_of_parameter_names_belongs_to_the_caller():
+    SoftmaxClassifier._get_param_names().append("nothing")
+    assert "nothing" not in SoftmaxClassifier().get_params()

@@ -517,6 +517,30 @@ def test_near_duplicates_and_nearly_constant_columns():
         assert clf.history_["n_evaluations"][-1] <= 60
 
 
+@pytest.mark.parametrize(("C", "seed", "at_most"), [(1e3, 0, 60), (1e3, 3, 60), (1e6, 0, 80), (1e6, 4, 80)])
+def test_light_rows_that_alone_show_a_direction_count_in_the_hessian(C, seed, at_most):
+    """One-hot columns of few rows each, whose weights lie over ten decades."""
+    n, d, n_classes, rng = 60, 30, 4, np.random.default_rng(seed)
+    X = np.eye(d)[rng.integers(d, size=n)]
+    y = ((X - X.mean(axis=0)) @ rng.normal(size=(d, n_classes)) + rng.gumbel(size=(n, n_classes))).argmax(axis=1)
+    y[:n_classes] = range(n_classes)
+    clf = SoftmaxClassifier(C=C).fit(X, y, 10.0 ** rng.uniform(-5, 5, size=n))
+    assert clf.converged_
+    assert clf.history_["n_evaluations"][-1] <= at_most
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_l1_of_nearly_collinear_features_converges(seed):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(300, 20))
+    X[:, 10:] = X[:, :10] + 1e-3 * X[:, 10:]
+    y = ((X - X.mean(axis=0)) @ rng.normal(size=(20, 4)) + rng.gumbel(size=(300, 4))).argmax(axis=1)
+    clf = SoftmaxClassifier(C=1e3, l1_ratio=1.0).fit(X, y)
+    assert clf.converged_
+    assert clf.history_["n_evaluations"][-1] <= 760
+    assert 0.1 < np.mean(clf.coef_ == 0.0) < 0.9
+
+
 # warm start
 
 

@@ -15,7 +15,7 @@ from scipy.optimize import Bounds
 
 from ._lbfgs import ROUNDING, Minimisation, Run, Solution, Status
 from ._preconditioner import Diagonal, Preconditioner
-from ._preconditioning import Preconditioning
+from ._preconditioning import HARDLY_CHANGED, Preconditioning
 
 # Of more entries than this only a working set moves: those whose gradient is that near to the penalty, or beyond it.
 # (text with l1_ratio=1.)
@@ -23,7 +23,6 @@ _WORKING_SET, _NEARLY_VIOLATED = 4000, 0.9
 # Iterations without a sign change after which a face is tried. If that many faces in turn did not end it, the bounds
 # find a better one, with twice the patience. (breast_cancer and digits with l1_ratio=1.)
 _STEADY, _MAX_FACES = 4, 16
-_HARDLY_LOWER = 0.9999  # a face whose run has lowered the value by less has nearly the same Hessian
 
 
 class PositiveNegative:
@@ -211,7 +210,7 @@ class _FaceIsSlow:
         self._cost = preconditioning.face_cost(n_free)
 
     def __call__(self, run: Run) -> Status | None:
-        if run.n_evaluations < self._cost or run.value > _HARDLY_LOWER * run.start_value:
+        if run.n_evaluations < self._cost or run.start_value - run.value < HARDLY_CHANGED * run.start_value:
             return None
         return run.renewal_pays(self._cost, use_second_half=False)
 
