@@ -600,7 +600,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 @cache
 def _parameter_names(cls: type[SoftmaxClassifier]) -> tuple[str, ...]:
     """scikit-learn inspects the signature anew in each fit, which takes as long as some iterations."""
-    return tuple(super(SoftmaxClassifier, cls)._get_param_names())
+    return tuple(super(SoftmaxClassifier, cls)._get_param_names())  # type: ignore[misc]
 
 
 def _hold_out(target: Target, fraction: float, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:

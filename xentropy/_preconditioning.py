@@ -77,8 +77,6 @@ _MAX_START_COST = 8.0
 # Correlated features, with a mean squared eigenvalue of at least this, may take twice that, and a Gram matrix of a few
 # rows for each feature serves them: of at least 4, and of more where few rows cover a feature. (sentiment, images)
 _CORRELATED, _MIN_GRAM_ROWS, _MIN_COVERAGE = 2.5, 4.0, 0.9
-# ... unless the penalty keeps the condition number below this. (sentiment with C=0.01)
-_WELL_CONDITIONED = 20.0
 # Rows whose curvature for a class is below the mean are left out of Hessians that are not kept. The third such Hessian
 # in a minimisation waits twice as long, the fourth four times: where two did not suffice, it changes on the way, and
 # what L-BFGS learns of it counts more. (embeddings_2e4x512_100, and log-normal features with 150 classes)
@@ -336,9 +334,6 @@ class Preconditioning:
             return False
         found = correlation(self._design)
         if not (found.mean_square >= _CORRELATED and found.coverage >= _MIN_COVERAGE / _ROWS_PER_VARIABLE):
-            return False
-        largest = self._indicator_variance * self._design.variance.mean() * np.sqrt(found.mean_square * d)
-        if largest < _WELL_CONDITIONED * self._objective.l2_weight:
             return False
         affordable = 0.5 * _MAX_START_COST * self._evaluation / (RATES.gram * float(d) ** 3)
         rows = float(np.clip(affordable, max(_MIN_GRAM_ROWS, _MIN_COVERAGE / found.coverage), _ROWS_PER_VARIABLE))

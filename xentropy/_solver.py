@@ -16,10 +16,9 @@ from ._lbfgs import Minimisation, Preconditioned, Progress, Run, Solution, Statu
 from ._objective import Objective
 from ._preconditioning import Preconditioning
 
-# The minimum of a subsample differs by about a percent of the value, so no more is asked for. It is not worth more
-# iterations than _MAX_SUBSAMPLE_ITER. If it takes at most _AT_ONCE, a fit of all rows is as fast without it.
-# (3e5x37_6, land_cover)
-_SUBSAMPLE_TOL, _MAX_SUBSAMPLE_ITER, _AT_ONCE = 0.02, 12, 2
+# The minimum of a subsample differs by about a percent of the value, so no more is asked for, and it is not worth more
+# iterations than this. (3e5x37_6, land_cover)
+_SUBSAMPLE_TOL, _MAX_SUBSAMPLE_ITER = 0.02, 12
 
 # Finding the thread pools of the process takes milliseconds.
 _thread_pools = lru_cache(maxsize=1)(ThreadpoolController)
@@ -146,7 +145,7 @@ def minimise_smooth(
 
 def _minimum_of_subsample(objective: Objective, preconditioning: Preconditioning, theta: np.ndarray) -> np.ndarray:
     """About the minimum for a subsample of the rows, whose Hessian there the preconditioning learns. theta itself if
-    there is no subsample, or if it has no minimum or one that is near."""
+    there is no subsample, or if it has no minimum."""
     design = preconditioning.subsample()
     if design is None:
         return theta
@@ -160,7 +159,7 @@ def _minimum_of_subsample(objective: Objective, preconditioning: Preconditioning
     )
     if found.status is Status.INTERRUPTED:
         raise KeyboardInterrupt
-    if found.status is Status.SEPARATED or found.n_iter <= _AT_ONCE:
+    if found.status is Status.SEPARATED:
         return theta
     preconditioning.learn(found.theta, design)
     return found.theta
