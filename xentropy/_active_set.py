@@ -17,8 +17,9 @@ from ._lbfgs import ROUNDING, Minimisation, Run, Solution, Status
 from ._preconditioner import Diagonal, Preconditioner
 from ._preconditioning import HARDLY_CHANGED, Preconditioning
 
-# Of more entries than this only a working set moves. (text and images with an L1 penalty)
-_WORKING_SET = 4000
+# Of more entries than this only a working set moves: entries whose gradient is this near to the penalty, or beyond it,
+# may join. (text and embeddings_2e3x512_100 with an L1 penalty: 15 % fewer evaluations than at the penalty itself)
+_WORKING_SET, _NEARLY_VIOLATED = 4000, 0.9
 # A face is tried after _STEADY iterations without a sign change. After _MAX_FACES of them the bounds find a better one,
 # with twice the patience. (breast_cancer and digits with an L1 penalty)
 _STEADY, _MAX_FACES = 4, 16
@@ -46,7 +47,7 @@ class PositiveNegative:
         self._moving = np.arange(len(v))
         if len(v) > _WORKING_SET:
             moves = (v != 0.0) | (self._l1 == 0.0)
-            violating = np.flatnonzero(~moves & (slope > self._l1))
+            violating = np.flatnonzero(~moves & (slope > _NEARLY_VIOLATED * self._l1))
             n_new = max(_WORKING_SET // 2, int(moves.sum()))
             if len(violating) > n_new:
                 violation = slope[violating] / self._l1[violating]

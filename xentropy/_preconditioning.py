@@ -55,9 +55,9 @@ class Rates:
 # Written by `python -m benchmarks.rates --write`.
 RATES = Rates(evaluation=0.098, row=1.9, gram=0.018, factor=0.0041, entry=5.4, call=230000)
 
-# A Hessian is made from so many rows for each variable, where there are twice as many rows, and at the start from a
-# subsample from so many at least. (land_cover: 5 rows for each take 82 evaluations, 100 take 25, and all of them 47, as
-# they have to wait longer.)
+# Rows for each variable from which a Hessian is made where there are twice as many, and the fewest at the start from a
+# subsample. (land_cover: 5 rows for each variable took 82 evaluations, 100 took 25, and all rows 47, as their Hessian
+# has to wait longer.)
 _ROWS_PER_VARIABLE, _MIN_ROWS_PER_VARIABLE = 100, 25
 # Bytes that one preconditioner may take: its factors, its Hessian on a face, or the rows of each class.
 # (tests/test_preconditioning.py)
@@ -81,10 +81,10 @@ _CORRELATED, _MIN_GRAM_ROWS, _MIN_COVERAGE = 2.5, 4.0, 0.9
 # in a minimisation waits twice as long, the fourth four times: where two did not suffice, it changes on the way, and
 # what L-BFGS learns of it counts more. (embeddings_2e4x512_100, and log-normal features with 150 classes)
 _NEGLIGIBLE_IN_LARGE, _LONGER = 1.0, 2.0
-# A start from a subsample of one row in eight pays where an evaluation takes so many nanoseconds and a Hessian of the
-# subsample takes no more than so many evaluations. (3e5x37_6, 1e6x50_2)
+# A start from a subsample of one row in _SUBSAMPLE_SHARE pays where an evaluation takes _MIN_SUBSAMPLED_NS nanoseconds
+# and a Hessian of the subsample takes _MAX_SUBSAMPLED_COST evaluations at most. (3e5x37_6, 1e6x50_2)
 _SUBSAMPLE_SHARE, _MIN_SUBSAMPLED_NS, _MAX_SUBSAMPLED_COST = 8, 1.5e6, 1.5
-# ... and where it holds so many rows of the rarest class for each feature. (tests/test_preconditioning.py)
+# ... and where it holds this many rows of the rarest class for each feature. (tests/test_preconditioning.py)
 _MIN_ROWS_OF_CLASS = 4
 # A ridge keeps a factor positive definite: this share of the diagonal, above what the factor rounds.
 _RIDGE = 1e-12
@@ -157,8 +157,8 @@ class Preconditioning:
         self._spent_at_level += n_evaluations
 
     def cost_of_renewal(self, n_evaluations: int) -> float:
-        """Evaluations that `renewed` takes the time of, if as many were spent, with those that are not counted yet; inf
-        where it would not give a better preconditioner."""
+        """The cost of `renewed` in evaluations, if as many have been spent: those counted, and n_evaluations more. inf
+        where they have not, or where it would not give a better preconditioner."""
         return self._next(n_evaluations)[1]
 
     def renewed(self, theta: np.ndarray) -> Preconditioner:
@@ -178,8 +178,8 @@ class Preconditioning:
         return self._make()
 
     def learn(self, theta: np.ndarray, subsample: Design) -> None:
-        """Make the Hessian at theta from a subsample, for a start there: from as many of its rows as take
-        half an evaluation, within limits."""
+        """Make the Hessian at theta from a subsample, for a start there: from as many of its rows as take half an
+        evaluation, but at least _MIN_ROWS_PER_VARIABLE for each variable."""
         self.level = Level.PER_CLASS
         n_rows = 0.5 * subsample.n_rows * self._evaluation / self._nanoseconds(self.level, subsample.n_rows)
         n_rows = max(n_rows, _MIN_ROWS_PER_VARIABLE * self._design.n_theta)
