@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 import xentropy
 
-warnings.simplefilter("ignore")  # `converged` tells of fits that do not end
+warnings.simplefilter("ignore")  # `converged` reports fits that do not end
 
 
 def load(folder: Path, dtype: str) -> tuple:

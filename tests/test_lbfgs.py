@@ -177,7 +177,7 @@ def test_ends_is_asked_after_each_iteration_with_the_run():
 @pytest.mark.parametrize(
     ("cost", "tol", "after"),
     [(inf, 1e-9, None), (1e4, 1e-9, None), (2.0, 1e-9, 8), (40.0, 0.0, 8), (40.0, 1e-6, None)],
-    ids=["never", "dear", "cheap", "without a goal", "nearly done"],
+    ids=["never", "expensive", "cheap", "without a goal", "nearly done"],
 )
 def test_a_renewal_pays_where_the_pace_leaves_more_than_its_cost(cost, tol, after):
     A, best = gentle()

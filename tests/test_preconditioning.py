@@ -243,9 +243,9 @@ def test_a_preconditioner_is_renewed_once_its_cost_was_spent():
     preconditioning.count(int(cost) - 4)
     preconditioning.renewed(theta)
     assert preconditioning.level is Level.PER_CLASS
-    dearer = preconditioning.cost_of_renewal(LONG)  # the full Hessian
-    assert cost < dearer < inf
-    assert preconditioning.cost_of_renewal(int(dearer) - 1) == inf  # what was spent counts once
+    of_full = preconditioning.cost_of_renewal(LONG)  # the full Hessian
+    assert cost < of_full < inf
+    assert preconditioning.cost_of_renewal(int(of_full) - 1) == inf  # what was spent counts once
 
 
 def test_hessians_of_a_level_are_made_again_where_the_loss_has_fallen():

@@ -219,16 +219,7 @@ class Preconditioning:
 
     def on_face(self, theta: np.ndarray, free: np.ndarray) -> Preconditioner:
         """The preconditioner of theta[free] alone, from its Hessian at theta."""
-        R = self._design.n_outputs
-        hessian = full_hessian(self._rows_for(_ROWS_PER_VARIABLE * len(free)), theta, free)
-        feature = free // R
-        self._add_penalty(hessian, feature)
-        if R > 1:  # where all classes shift together the loss has no curvature
-            diagonal = self._diagonal()
-            for j in np.flatnonzero(np.bincount(feature, minlength=len(diagonal)) == R):
-                together = np.flatnonzero(feature == j)
-                hessian[np.ix_(together, together)] += diagonal[j] / R
-        return factored(hessian)
+        return self._of_entries(full_hessian(self._rows_for(_ROWS_PER_VARIABLE * len(free)), theta, free), free)
 
     # What the preconditioners are made of
 
@@ -260,10 +251,17 @@ class Preconditioning:
             for of_class in hessian:
                 self._add_penalty(of_class, np.arange(size))
             return factored_by_class(hessian) if R > 1 else factored(hessian[0])
-        self._add_penalty(hessian, np.repeat(np.arange(size), R))
-        blocks = hessian.reshape(size, R, size, R)
-        for j, curvature in enumerate(self._diagonal()):  # where all classes shift together there is no curvature
-            blocks[j, :, j, :] += curvature / R
+        return self._of_entries(hessian, np.arange(design.n_theta))
+
+    def _of_entries(self, hessian: np.ndarray, entries: np.ndarray) -> Preconditioner:
+        """The preconditioner of theta[entries] from its full Hessian, which is overwritten."""
+        R, diagonal = self._design.n_outputs, self._diagonal()
+        feature = entries // R
+        self._add_penalty(hessian, feature)
+        if R > 1:  # where all classes shift together the loss has no curvature
+            for j in np.flatnonzero(np.bincount(feature, minlength=len(diagonal)) == R):
+                together = np.flatnonzero(feature == j)
+                hessian[np.ix_(together, together)] += diagonal[j] / R
         return factored(hessian)
 
     def _large(self, theta: np.ndarray) -> TriangularFactors:
