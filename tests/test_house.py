@@ -30,6 +30,7 @@ FLOORS = [
     {"_design", "_lbfgs"},
     {"_gradient_subspace", "_hessian", "_objective"},
     {"_monitor", "_preconditioning"},
+    {"_proximal_newton"},
     {"_active_set"},
     {"_solver"},
     {"_classifier", "_functional", "_metrics"},

@@ -164,11 +164,11 @@ def test_ends_is_asked_after_each_iteration_with_the_run():
         asked.append((of.n_evaluations, of.value, of.norm))
         np.testing.assert_allclose(of.theta, of.x / 2.0)
         np.testing.assert_allclose(of.gradient, of.grad / 2.0)
-        return Status.SIGN_CHANGED if len(asked) == 5 else None
+        return Status.STOPPED if len(asked) == 5 else None
 
     m = begun(Quadratic(*spread()), np.zeros(30))
     m.at.n_evaluations += 3
-    assert run(m, Diagonal(np.full(30, 4.0)), ends) is Status.SIGN_CHANGED
+    assert run(m, Diagonal(np.full(30, 4.0)), ends) is Status.STOPPED
     assert asked[-1][0] == m.at.n_evaluations - 4
     assert asked[-1][1] == m.at.value
     assert asked[-1][2] == pytest.approx(m.at.gradient_norm * m.at.value)
