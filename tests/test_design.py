@@ -37,7 +37,9 @@ def test_moments_are_those_of_extended_precision(dtype, weighted, offset):
     exact = X.astype(np.longdouble)
     mean = np.average(exact, axis=0, weights=weight)
     variance = np.average((exact - mean) ** 2, axis=0, weights=weight)
-    for stored in (X, sp.csr_array(X), with_wide_indices(X)):
+    mixed = sp.csr_array(X)
+    mixed.indptr = mixed.indptr.astype(np.int64)
+    for stored in (X, sp.csr_array(X), with_wide_indices(X), mixed):
         designs = []
         for n_threads in (1, 2):
             with threadpool_limits(limits=n_threads, user_api="openmp"):

@@ -317,9 +317,9 @@ class Design:
 
 def _without_empty_columns(X: Any) -> tuple[Any, np.ndarray | slice]:
     """CSR X without the columns that store nothing, and which columns are left. X itself where such columns are few, or
-    where an index is out of range, which `LinearPass` reports."""
+    where an index is out of range or no integer, which `LinearPass` reports."""
     n, d = X.shape
-    if not len(X.indices) or X.indices.min() < 0 or X.indices.max() >= d:
+    if not len(X.indices) or X.indices.dtype.kind not in "iu" or X.indices.min() < 0 or X.indices.max() >= d:
         return X, slice(None)
     is_stored = np.zeros(d, dtype=bool)
     is_stored[X.indices] = True

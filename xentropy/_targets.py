@@ -16,6 +16,7 @@ from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
+from ._arrays import refuse_masked
 from ._kernels._pointwise import first_bad_distribution
 from ._kernels._proba import encode_labels, mark_labels, number_records
 
@@ -187,6 +188,11 @@ def check_distribution(y: Any, *, dtype: Any = np.float64, name: str = "y") -> n
         raise ValueError(
             f"{name} is a sparse matrix; distributions must be dense: pass {name}.toarray(), or class labels"
         )
+    if hasattr(y, "sparse"):  # pandas has this for what is sparse throughout
+        raise ValueError(
+            f"{name} is a sparse DataFrame; distributions must be dense: pass {name}.sparse.to_dense(), or class labels"
+        )
+    refuse_masked(y, name)
     y = check_array(y, dtype=None, input_name=name, ensure_all_finite=False, ensure_min_features=2)
     rtol = SUM_RTOL.get(y.dtype.name, SUM_RTOL["float64"])
     if y.dtype.kind not in "biuf":
@@ -237,6 +243,7 @@ def _label_column(y: Any, *, name: str = "y", warn: bool = True) -> np.ndarray:
         raise ValueError(f"requires {name} to be passed, but the target {name} is None")
     if sp.issparse(y):
         raise ValueError(f"{name} is a sparse matrix; pass {name}.toarray(), or class labels")
+    refuse_masked(y, name)
     if type(y) is not np.ndarray or y.ndim != 1 or y.dtype.kind not in "biu":
         y = column_or_1d(y, warn=warn)
         if y.dtype.kind == "O" and len(y):
@@ -268,7 +275,7 @@ def _plain_objects(y: np.ndarray, name: str) -> np.ndarray:
 
 def _unique_labels(y: np.ndarray) -> tuple[np.ndarray, CodedLabels]:
     if y.dtype.kind in "biuf" and len(y):
-        low, high = y.min(), y.max()
+        low, high = y.min().item(), y.max().item()  # Python's: 2^62 overflows in float16
         if low > -(1 << 62) and high < 1 << 62 and _is_table_size(int(high) - int(low) + 1, len(y)):
             integers = y if y.dtype.kind != "f" else y.astype(np.int64)
             if integers is y or np.array_equal(integers, y):
