@@ -198,7 +198,7 @@ def test_weights_that_repeat_rows_are_those_rows(make, options):
     np.testing.assert_allclose(weighted.coef_, repeated.coef_, atol=1e-6 * np.abs(repeated.coef_).max())
 
 
-@pytest.mark.parametrize("scale", [1e-200, 1e300])
+@pytest.mark.parametrize("scale", [1e-308, 1e-200, 1e300])
 @pytest.mark.parametrize(
     ("make", "options"),
     [
