@@ -678,7 +678,7 @@ def class_weights(class_weight: Any, target: Target, sample_weight: np.ndarray |
             f"class_weight names classes that are not in y: {unknown}; y holds {target.classes.tolist()}"
         )
     for c, weight in class_weight.items():
-        if not (isinstance(weight, Real) and weight >= 0 and weight <= sys.float_info.max):
+        if not (isinstance(weight, Real) and 0 <= weight <= sys.float_info.max):  # type: ignore[operator]
             raise ValueError(f"class_weight[{c!r}]={weight!r} must be a finite number, 0 or more")
         weights[index[c]] = weight
     if not weights[target.class_mass(sample_weight) > 0.0].any():
