@@ -217,9 +217,15 @@ def bad_distribution(row: np.ndarray, name: str, where: str) -> ValueError:
         problem = f"holds {row[~(row >= 0)][0]!s} in {where}; probabilities are 0 or more"
     else:
         problem = f"sums to {row.sum(dtype=np.float64):.7g} in {where}, not to 1"
+    several = ""
+    if np.all((row == 0) | (row == 1)):
+        several = (
+            " If a row may have several labels or none, fit one classifier for each label, "
+            "MultiOutputClassifier(SoftmaxClassifier()), and use binary_cross_entropy."
+        )
     return ValueError(
         f"{name} {problem}. With {len(row)} columns each row is a distribution over the classes (one-hot or soft): "
-        f"divide the row by its sum, or drop it. For class labels pass one column."
+        f"divide the row by its sum, or drop it. For class labels pass one column.{several}"
     )
 
 
@@ -255,7 +261,10 @@ def _label_column(y: Any, *, name: str = "y", warn: bool = True) -> np.ndarray:
 def _check_labels(y: Any, name: str) -> np.ndarray:
     y = _label_column(y, name=name, warn=False)
     if y.dtype.kind not in "biuU" and (kind := type_of_target(y, input_name=name)) not in ("binary", "multiclass"):
-        raise ValueError(f"Unknown label type: {name} is {kind}; pass class labels, or a distribution in each row")
+        order = "; are y_true and y_proba swapped?" if name == "y_true" and kind == "continuous" else ""
+        raise ValueError(
+            f"Unknown label type: {name} is {kind}; pass class labels, or a distribution in each row{order}"
+        )
     return y
 
 
