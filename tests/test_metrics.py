@@ -546,6 +546,14 @@ def test_fold_without_a_class_scores():
     np.testing.assert_array_equal(scores, -np.inf)
 
 
+def test_sparse_data_frames_are_refused():
+    pd = pytest.importorskip("pandas")
+    sparse, one_hot = pd.DataFrame(P).astype(pd.SparseDtype(float)), pd.get_dummies(Y, sparse=True, dtype=int)
+    for y, p, name in ((Y, sparse, "y_proba"), (sparse, P, "y_true"), (one_hot, P, "y_true")):
+        with pytest.raises(ValueError, match=rf"{name} is a sparse DataFrame.* pass {name}.sparse.to_dense\(\)"):
+            log_loss(y, p)
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_rounding_of_a_foreign_model_loses_no_fold(dtype):
     eps = np.finfo(dtype).eps

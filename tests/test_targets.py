@@ -127,6 +127,9 @@ def test_a_sparse_data_frame_has_its_own_way_out():
     with pytest.raises(ValueError, match=r"sparse DataFrame.*pass y.sparse.to_dense\(\)"):
         learn_target(y)
     np.testing.assert_array_equal(learn_target(y.sparse.to_dense()).labels, [0, 1, 2])
+    with pytest.raises(ValueError, match=r"sparse DataFrame.*pass y.sparse.to_dense\(\)"):
+        learn_target(y[[0]])
+    np.testing.assert_array_equal(learn_target(y[0]).labels, [1, 0, 0])
 
 
 def test_regression_targets_are_refused():

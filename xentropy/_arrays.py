@@ -16,3 +16,9 @@ def refuse_masked(a: Any, name: str) -> None:
         f"{name} is a masked array that hides entries, the first in row {row}, but masks are not read: pass "
         f"{name}.filled(value), or drop such rows"
     )
+
+
+def refuse_sparse_frame(a: Any, name: str, otherwise: str = "") -> None:
+    """Raise if `a` is a DataFrame of sparse columns, which has no ``toarray``."""
+    if hasattr(a, "columns") and hasattr(a, "sparse"):  # pandas has the latter only if all columns are
+        raise ValueError(f"{name} is a sparse DataFrame, but must be dense: pass {name}.sparse.to_dense(){otherwise}")

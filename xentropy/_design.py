@@ -210,6 +210,8 @@ class Design:
         """Raise a ValueError that names the first column of X that seems constant only because its squares underflow.
         A penalty keeps the coefficients of such a column at next to nothing, but without one they matter."""
         small = np.flatnonzero(self.variance < np.finfo(np.float64).tiny)
+        if not len(small):
+            return
         counted = slice(None) if self.row_weight is None else self.row_weight > 0.0
         X = self._X[:, small][counted]
         largest = np.asarray(abs(X).max(axis=0) if self.is_dense else abs(X).max(axis=0).toarray()).ravel()

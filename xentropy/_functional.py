@@ -733,7 +733,7 @@ def _ignore(rows: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | 
 def _computed_in(dtype: np.dtype, *weights: np.ndarray | None) -> np.dtype:
     """The dtype to compute in: float64 where weights could leave the range of float32."""
     low, high = _FLOAT32_WEIGHTS
-    fits = all(w is None or np.all((w == 0.0) | ((w >= low) & (w <= high))) for w in weights)
+    fits = dtype == np.float64 or all(w is None or np.all((w == 0.0) | ((w >= low) & (w <= high))) for w in weights)
     return dtype if fits else np.dtype(np.float64)
 
 

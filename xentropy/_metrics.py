@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from sklearn.utils import check_array
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from ._arrays import refuse_masked
+from ._arrays import refuse_masked, refuse_sparse_frame
 from ._kernels._proba import mark_labels, proba_rows
 from ._kernels._threads import effective_n_threads
 from ._targets import (
@@ -455,6 +455,7 @@ def _check_proba(y_proba: Any) -> np.ndarray:
         if y_proba is None or isinstance(y_proba, str) or sp.issparse(y_proba) or np.ndim(y_proba) == 0:
             raise ValueError(f"y_proba must be an array of probabilities, a row for each of y_true; it is {y_proba!r}")
         refuse_masked(y_proba, "y_proba")
+        refuse_sparse_frame(y_proba, "y_proba")
         try:
             y_proba = check_array(
                 y_proba,
@@ -523,6 +524,7 @@ def _check_classes(labels: Any) -> np.ndarray:
 def _check_rows(y_true: Any) -> np.ndarray:
     """A target of several columns, whose rows are distributions or label indicators."""
     refuse_masked(y_true, "y_true")
+    refuse_sparse_frame(y_true, "y_true")
     if isinstance(y_true, np.ndarray) or not sp.issparse(y_true):
         rows = check_array(y_true, dtype=None, ensure_all_finite=False, input_name="y_true")
         if rows.dtype.kind in "biu" and rows.min() >= 0 and rows.max() <= 1:

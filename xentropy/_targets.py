@@ -16,7 +16,7 @@ from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
-from ._arrays import refuse_masked
+from ._arrays import refuse_masked, refuse_sparse_frame
 from ._kernels._pointwise import first_bad_distribution
 from ._kernels._proba import encode_labels, mark_labels, number_records
 
@@ -188,10 +188,7 @@ def check_distribution(y: Any, *, dtype: Any = np.float64, name: str = "y") -> n
         raise ValueError(
             f"{name} is a sparse matrix; distributions must be dense: pass {name}.toarray(), or class labels"
         )
-    if hasattr(y, "sparse"):  # pandas has this for what is sparse throughout
-        raise ValueError(
-            f"{name} is a sparse DataFrame; distributions must be dense: pass {name}.sparse.to_dense(), or class labels"
-        )
+    refuse_sparse_frame(y, name, ", or class labels")
     refuse_masked(y, name)
     y = check_array(y, dtype=None, input_name=name, ensure_all_finite=False, ensure_min_features=2)
     rtol = SUM_RTOL.get(y.dtype.name, SUM_RTOL["float64"])
@@ -250,6 +247,7 @@ def _label_column(y: Any, *, name: str = "y", warn: bool = True) -> np.ndarray:
     if sp.issparse(y):
         raise ValueError(f"{name} is a sparse matrix; pass {name}.toarray(), or class labels")
     refuse_masked(y, name)
+    refuse_sparse_frame(y, name)
     if type(y) is not np.ndarray or y.ndim != 1 or y.dtype.kind not in "biu":
         y = column_or_1d(y, warn=warn)
         if y.dtype.kind == "O" and len(y):
