@@ -7,18 +7,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from threading import RLock
+from typing import Any
 
-from threadpoolctl import LibController, ThreadpoolController
+from threadpoolctl import ThreadpoolController
 
 # Guards the variables below: who limits the BLAS, and how many threads each library had before the first of them came.
 # A signal handler may come here while its own thread holds it.
 _lock = RLock()
 _users: set[object] = set()
-_before: list[tuple[LibController, int]] = []
+_before: list[tuple[Any, int]] = []
 
 
 @lru_cache(maxsize=1)
-def _libraries() -> list[LibController]:
+def _libraries() -> list[Any]:
     # Finding the thread pools of the process takes milliseconds, hence the cache.
     return [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
 
