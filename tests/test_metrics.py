@@ -309,6 +309,8 @@ def test_every_row_ignored(normalize):
         ([1, 1, -1, 1], r"sample_weight contains -1.0 in row 2"),
         ([1, np.nan, 1, 1], r"sample_weight contains NaN in row 1"),
         ([1, 1, 1, np.inf], r"sample_weight contains inf in row 3"),
+        ([1e308] * 4, "sample_weight sums to inf: divide it"),
+        (np.ma.array(np.ones(4), mask=[0, 0, 1, 0]), "sample_weight is a masked array.*in row 2"),
         ([1, 1, 1], "inconsistent numbers of samples"),
         (np.ones((4, 1)), "1-D"),
         (2.0, "1-D"),
@@ -334,7 +336,17 @@ def test_bad_weights(weight, message):
         (Y, [[np.nan] * 3] * 4, {}, "Input contains NaN"),
         (Y, [[np.inf] * 3] * 4, {}, "Input contains infinity"),
         ([0, 1], [0.5, np.nan], {}, r"Input contains NaN.*row 1"),
-        ([0, 1], [0.5, 1.5], {}, r"greater than 1: 1\.5 \(row 1\)"),
+        ([0, 1], [0.5, 1.5], {}, r"greater than 1: 1\.5 \(row 1\)$"),
+        (Y, Y, {}, r"pass predict_proba\(X\), not predict\(X\)"),
+        (Y, Y, {"labels": [0, 1, 2]}, r"pass predict_proba\(X\), not predict\(X\)"),
+        ([0, 1, 1, 0], [1, 2, 2, 1], {}, r"greater than 1: 2.*pass predict_proba\(X\), not predict\(X\)"),
+        (["a", "b"], ["a", "b"], {}, r"y_proba holds strings: pass predict_proba\(X\), not predict\(X\)"),
+        (["a", "b"], np.array(["a", "b"], object), {}, r"y_proba holds strings: pass predict_proba\(X\)"),
+        (P, Y, {}, r"pass predict_proba\(X\).* after y_true"),
+        (P1, [0, 1, 0, 1], {}, r"are y_true and y_proba swapped\?"),
+        (np.ma.array(Y, mask=Y == 2), P, {}, "y_true is a masked array.*in row 2"),
+        (np.ma.array(np.eye(3, dtype=int)[Y], mask=np.eye(3)[Y]), P, {}, "y_true is a masked array.*in row 0"),
+        (Y, np.ma.array(P, mask=np.eye(4, 3, -1)), {}, "y_proba is a masked array.*in row 1"),
         (np.ones(4), P1, {}, r"y_true contains only one label \(1\.0\)"),
         ([1, 1, 1, 1], P1, {}, r"y_true contains only one label \(1\)"),
         ([1, 1, 1, 1], P1, {"labels": [1]}, "at least two"),
@@ -532,6 +544,28 @@ def test_fold_without_a_class_scores():
     np.testing.assert_allclose(scores, np.log(1e-3))
     scores = cross_val_score(clf, X, y, cv=three_folds, scoring=make_log_loss_scorer(eps=0))
     np.testing.assert_array_equal(scores, -np.inf)
+
+
+def test_sparse_data_frames_are_refused():
+    pd = pytest.importorskip("pandas")
+    sparse, one_hot = pd.DataFrame(P).astype(pd.SparseDtype(float)), pd.get_dummies(Y, sparse=True, dtype=int)
+    for y, p, name in ((Y, sparse, "y_proba"), (sparse, P, "y_true"), (one_hot, P, "y_true")):
+        with pytest.raises(ValueError, match=rf"{name} is a sparse DataFrame.* pass {name}.sparse.to_dense\(\)"):
+            log_loss(y, p)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_rounding_of_a_foreign_model_loses_no_fold(dtype):
+    eps = np.finfo(dtype).eps
+    near = np.array([[1 + eps, -eps], [1 + 2 * eps, 0], [0.5, 0.5]], dtype=dtype)
+    exact = np.array([[1, 0], [1, 0], [0.5, 0.5]], dtype=dtype)
+    for y, weight in (([0, 0, 1], None), ([0, 1, 1], [1.0, 2.0, 3.0])):
+        found = neg_log_loss_scorer(Fixed(near, np.arange(2)), np.zeros((3, 1)), y, weight)
+        assert found == neg_log_loss_scorer(Fixed(exact, np.arange(2)), np.zeros((3, 1)), y, weight)
+    for wrong in (1 + 3 * eps, np.nan):
+        near[0, 0] = wrong
+        with pytest.raises(ValueError, match=r"row 0"):
+            neg_log_loss_scorer(Fixed(near, np.arange(2)), np.zeros((3, 1)), [0, 0, 1])
 
 
 def test_training_fold_of_one_class():

@@ -17,7 +17,7 @@ from xentropy._targets import (
 INTEGER_DTYPES = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 
 
-@pytest.mark.parametrize("dtype", [*INTEGER_DTYPES, "float64", "object", "str", ">i4"])
+@pytest.mark.parametrize("dtype", [*INTEGER_DTYPES, "float64", "float16", "object", "str", ">i4"])
 def test_labels_of_any_dtype(dtype):
     y = np.array([5, 3, 5, 9]).astype(dtype)
     target = learn_target(y)
@@ -92,6 +92,16 @@ def test_what_is_no_distribution_is_named(row, message, dtype):
         learn_target(y)
 
 
+@pytest.mark.parametrize("row", [[1, 1, 0], [0, 0, 0]])
+@pytest.mark.parametrize("dtype", [int, float])
+def test_rows_of_several_labels_name_what_takes_them(row, dtype):
+    with pytest.raises(ValueError, match=r"several labels.*MultiOutputClassifier.*binary_cross_entropy"):
+        learn_target(np.array([[0, 1, 0], row], dtype=dtype))
+    with pytest.raises(ValueError, match="divide the row by its sum") as error:
+        learn_target(np.array([[0, 1, 0], [0.5, 0.6, 0]]))
+    assert "several labels" not in str(error.value)
+
+
 def test_rounding_of_the_type_is_allowed_and_no_more():
     third = np.full((1, 3), 1 / 3)
     check_distribution(third.astype(np.float32))
@@ -107,8 +117,19 @@ def test_rounding_of_the_type_is_allowed_and_no_more():
 def test_words_or_sparse_matrices_are_no_distribution():
     with pytest.raises(ValueError, match="must hold numbers"):
         learn_target([["a", "b"], ["c", "d"]])
-    with pytest.raises(ValueError, match="sparse"):
+    with pytest.raises(ValueError, match=r"sparse matrix.*pass y.toarray\(\)"):
         learn_target(sp.csr_array(np.eye(3)))
+
+
+def test_a_sparse_data_frame_has_its_own_way_out():
+    pd = pytest.importorskip("pandas")
+    y = pd.DataFrame.sparse.from_spmatrix(sp.csr_matrix(np.eye(3)))
+    with pytest.raises(ValueError, match=r"sparse DataFrame.*pass y.sparse.to_dense\(\)"):
+        learn_target(y)
+    np.testing.assert_array_equal(learn_target(y.sparse.to_dense()).labels, [0, 1, 2])
+    with pytest.raises(ValueError, match=r"sparse DataFrame.*pass y.sparse.to_dense\(\)"):
+        learn_target(y[[0]])
+    np.testing.assert_array_equal(learn_target(y[0]).labels, [1, 0, 0])
 
 
 def test_regression_targets_are_refused():

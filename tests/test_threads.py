@@ -1,16 +1,20 @@
 """How many threads the kernels take: as many as OMP_NUM_THREADS, threadpoolctl, affinity and quotas allow."""
 
+import contextlib
+import itertools
 import multiprocessing
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import joblib
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from xentropy import SoftmaxClassifier
+from xentropy._blas import one_blas_thread
 from xentropy._kernels._threads import effective_n_threads, has_openmp
 
 needs_openmp = pytest.mark.skipif(not has_openmp(), reason="the kernels were compiled without OpenMP")
@@ -30,6 +34,13 @@ ASK = "from xentropy._kernels._threads import effective_n_threads; print(effecti
 def test_no_more_than_the_cores():
     expected = joblib.cpu_count(only_physical_cores=True) if has_openmp() else 1
     assert int(in_a_new_process(ASK)) == expected
+
+
+@needs_openmp
+def test_the_environment_limits_all_threads_of_openmp():
+    assert in_a_new_process(ASK, OMP_THREAD_LIMIT="1") == "1"
+    assert in_a_new_process(ASK, OMP_THREAD_LIMIT="3", OMP_NUM_THREADS="7") == "3"
+    assert in_a_new_process(ASK, OMP_THREAD_LIMIT="7", OMP_NUM_THREADS="3") == "3"
 
 
 @needs_openmp
@@ -132,3 +143,75 @@ for _ in range(2): threading.Thread(target=work, daemon=True).start()
 begun.wait()
 print("ends")
 """) == "ends"  # fmt: skip
+
+
+# the threads of the BLAS
+
+
+@pytest.fixture
+def blas():
+    """Each library, limited to three threads."""
+    libraries = [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
+    with threadpool_limits(limits=3, user_api="blas"):
+        if not libraries or any(library.num_threads != 3 for library in libraries):
+            pytest.skip("needs a BLAS whose threads can be limited")
+        yield lambda: {library.num_threads for library in libraries}
+
+
+def test_the_last_of_several_users_restores_the_threads_of_the_blas(blas):
+    first, second = one_blas_thread(), one_blas_thread()
+    first.__enter__()
+    second.__enter__()
+    assert blas() == {1}
+    first.__exit__(None, None, None)
+    assert blas() == {1}
+    second.__exit__(None, None, None)
+    assert blas() == {3}
+
+
+def test_fits_in_threads_restore_the_threads_of_the_blas(blas):
+    X, y = np.random.default_rng(0).normal(size=(200, 5)), np.arange(200) % 3
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda C: SoftmaxClassifier(C=C).fit(X, y), np.logspace(-2, 2, 40)))
+    assert blas() == {3}
+
+
+@pytest.mark.parametrize("method", ["get_num_threads", "set_num_threads"])
+@pytest.mark.parametrize("at", range(6))
+def test_an_interrupt_at_any_time_restores_the_threads_of_the_blas(blas, monkeypatch, method, at):
+    calls = itertools.count()
+
+    def interrupting(real):
+        def call(*args):
+            if next(calls) == at:
+                raise KeyboardInterrupt
+            return real(*args)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for kind in {type(c) for c in ThreadpoolController().lib_controllers if c.user_api == "blas"}:
+            patch.setattr(kind, method, interrupting(getattr(kind, method)))
+        with contextlib.suppress(KeyboardInterrupt), one_blas_thread():
+            pass
+    assert blas() == {3}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_child_forked_in_a_fit_restores_the_threads_of_the_blas():
+    assert in_a_new_process("""
+import os, warnings
+from threadpoolctl import ThreadpoolController, threadpool_limits
+from xentropy._blas import one_blas_thread
+
+warnings.simplefilter("ignore", DeprecationWarning)  # of a fork with several threads
+libraries = [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
+with threadpool_limits(limits=3, user_api="blas"):
+    before = [library.num_threads for library in libraries]
+    with one_blas_thread():
+        pid = os.fork()
+        if pid == 0:
+            with one_blas_thread(): pass
+            os._exit(0 if [library.num_threads for library in libraries] == before else 1)
+        print(os.waitpid(pid, 0)[1])
+""") == "0"  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from functools import cache
 from numbers import Integral, Real
@@ -16,6 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from ._arrays import refuse_masked
 from ._callbacks import CallbackSupportMixin, callbacks_of
 from ._design import Design, RowLoss
 from ._kernels._linear import linear_predict
@@ -131,6 +133,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         are validation rows, their mean loss `validation_loss`. The iterations for the start of a loss that is not
         convex are left out, because their objective is the cross-entropy. Early iterations on a large problem use low
         precision (float32), with a relative error of about 1e-7. The last values are exact if `tol` ended the fit.
+        Losses are computed from logits and are not clipped. `log_loss` clips probabilities, so it is smaller where a
+        row costs more than 36.04 (float64) or 15.94 (float32).
 
     converged_ : bool
         Whether the gradient norm reached `tol`, or the limit of float64 if `tol` is below it. It is False after early
@@ -153,6 +157,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     these iterations. The subsample is not used with an L1 penalty, with `early_stopping`, when `warm_start` continues
     from a previous fit, or if a class or a feature occurs in few rows. Fits are deterministic: any number of threads
     gives the same bits.
+
+    With an infinite `C` and more features than rows, many coefficients have the least objective, if any have. A fit
+    that starts from zero gives, to about a percent, those with the least sum of squares in units of the features'
+    standard deviations.
 
     References
     ----------
@@ -240,14 +248,15 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training rows. C-ordered float32 or float64 arrays and CSR matrices are not copied.
+            Training rows. C-ordered float32 or float64 arrays and CSR matrices are not copied, and must not change
+            during `fit`.
 
         y : array-like of shape (n_samples,) or (n_samples, n_classes)
             Class labels of any kind, or a distribution over the classes in each row, one-hot or soft. The columns of a
             DataFrame name the classes.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each row, 0 or more. A row of weight 0 is ignored.
+            Weight of each row, 0 or more, which multiplies `C`. A row of weight 0 is ignored.
 
         X_val, y_val : like X and y, default=None
             Validation rows. `history_` records their loss after each iteration, and `early_stopping` uses it.
@@ -276,11 +285,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         def fitted(theta: np.ndarray) -> dict[str, Any]:
             coef, intercept = objective.unpack(theta)
-            dtype = X.dtype
             return {
                 "classes_": target.classes,
-                "coef_": coef.astype(dtype, copy=False),
-                "intercept_": intercept.astype(dtype, copy=False),
+                "coef_": as_stored(coef, X.dtype),
+                "intercept_": as_stored(intercept, X.dtype),
             }
 
         callbacks, end_callbacks = callbacks_of(self, X, y, sample_weight, self.max_iter, fitted)
@@ -353,7 +361,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         design = Design(
             X, target, row_loss=row_loss, sample_weight=sample_weight, fit_intercept=self.fit_intercept
         )
-        return Objective(design, **penalty)
+        objective = Objective(design, **penalty)
+        if np.isinf(objective.C):
+            design.check_small_columns()
+        return objective
 
     def _split(
         self, X: Any, target: Target, sample_weight: Any, X_val: Any, y_val: Any, sample_weight_val: Any
@@ -472,6 +483,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         -------
         float
         """
+        refuse_masked(y, "y")
+        refuse_masked(sample_weight, "sample_weight")
         if not is_distribution(y):
             return super().score(X, y, sample_weight)
         top, target = self._predict(X, "classes"), match_target(y, self.classes_)
@@ -533,6 +546,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                         if hasattr(self, "feature_names_in_"):
                             del self.feature_names_in_
                     return X
+        refuse_masked(X, "X")
         if isinstance(X, np.ndarray) and X.dtype.kind == "f" and X.dtype.itemsize <= 4:
             X = X.astype(np.float32, copy=False)  # float16, and the other byte order, would become float64
         return validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=reset)
@@ -565,7 +579,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             out, finite = linear_predict(
                 X,
                 np.ascontiguousarray(self.coef_.T, dtype=np.float64),
-                np.asarray(self.intercept_, dtype=np.float64),
+                np.ascontiguousarray(self.intercept_, dtype=np.float64),
                 n_classes=n_classes,
                 kind=kind,
                 compute=np.result_type(X.dtype, self.coef_.dtype).name,
@@ -622,12 +636,30 @@ def _hold_out(target: Target, fraction: float, random: np.random.RandomState) ->
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
+def as_stored(coef: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Coefficients or intercepts in the dtype of X."""
+    with np.errstate(over="ignore"):
+        stored = coef.astype(dtype, copy=False)
+    if not np.isfinite(stored).all():
+        at = np.argwhere(~np.isfinite(stored))[0]
+        what = f"the coefficient of column {at[-1]} of X" if coef.ndim == 2 else "an intercept"
+        raise ValueError(
+            f"{what} is {coef[tuple(at)]:.4g}, which {dtype}, the dtype of X, cannot hold: pass X as float64, or in "
+            f"units that give larger numbers"
+        )
+    return stored
+
+
 def checked_weights(sample_weight: Any, X: Any, name: str = "sample_weight") -> np.ndarray | None:
     if sample_weight is None:
         return None
+    refuse_masked(sample_weight, name)
     weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     if not weights.any():
         raise ValueError(f"{name} is zero for every row: there is nothing to fit")
+    with np.errstate(over="ignore"):
+        if not np.isfinite(weights.sum()):
+            raise ValueError(f"{name} sums to inf: divide it by its largest entry, and multiply C by that")
     return np.ascontiguousarray(weights)
 
 
@@ -652,10 +684,10 @@ def class_weights(class_weight: Any, target: Target, sample_weight: np.ndarray |
             f"class_weight names classes that are not in y: {unknown}; y holds {target.classes.tolist()}"
         )
     for c, weight in class_weight.items():
-        if not (np.isfinite(weight) and weight >= 0):
+        if not (isinstance(weight, Real) and 0 <= weight <= sys.float_info.max):  # type: ignore[operator]
             raise ValueError(f"class_weight[{c!r}]={weight!r} must be a finite number, 0 or more")
         weights[index[c]] = weight
-    if not target.class_mass(sample_weight) @ weights > 0:
+    if not weights[target.class_mass(sample_weight) > 0.0].any():
         raise ValueError(f"class_weight={class_weight!r} leaves every row of y without weight: there is nothing to fit")
     return weights
 
@@ -671,5 +703,5 @@ def _logit_offset(tau: float, target: Target, sample_weight: np.ndarray | None) 
             f"logit_adjustment={tau} has no prior for the classes {missing}, whose samples weigh nothing; drop "
             f"them, or set logit_adjustment=0"
         )
-    offset = tau * np.log(mass / mass.sum())
+    offset = float(tau) * np.log(mass / mass.sum())
     return offset[1:] - offset[0] if target.n_classes == 2 else offset

@@ -25,7 +25,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params
 
 from ._callbacks import FoldTasks, SearchTasks
-from ._classifier import SoftmaxClassifier, class_weights
+from ._classifier import SoftmaxClassifier, as_stored, class_weights
 from ._lbfgs import Status
 from ._losses import check_loss
 from ._metrics import make_log_loss_scorer
@@ -174,7 +174,7 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training rows.
+            Training rows, which must not change during `fit`.
 
         y : array-like of shape (n_samples,) or (n_samples, n_classes)
             Class labels or distributions, as in `SoftmaxClassifier.fit`.
@@ -231,7 +231,7 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
             at_l1, at_C = np.unravel_index(best, self.scores_.shape[1:])
             self.C_, self.l1_ratio_ = float(Cs[at_C].mean()), float(l1_ratios[at_l1].mean())
             coef, intercept = self._unstack(self.coefs_paths_[np.arange(len(folds)), at_l1, at_C].mean(axis=0))
-            self.coef_, self.intercept_ = coef.astype(rows.dtype), intercept.astype(rows.dtype)
+            self.coef_, self.intercept_ = as_stored(coef, rows.dtype), as_stored(intercept, rows.dtype)
         tasks.end()
         return self
 
@@ -341,7 +341,7 @@ def _follow_path(
     weight = None if sample_weight is None else sample_weight[train]
     if weight is not None and not weight.any():
         raise ValueError("sample_weight is zero for every training row of a fold; drop the rows of weight zero")
-    objective = member._objective(X[train], target[train], weight, check_loss(member.loss))
+    objective = member._objective(X[train], target[train], weight, check_loss(member.loss), C=Cs.max())
     preconditioning = Preconditioning(objective)
     X_test, y_test = X[test], _safe_indexing(y, test)
     if tasks is not None:
@@ -368,7 +368,7 @@ def _follow_path(
             coefs[i, j] = np.column_stack([coef, intercept]) if objective.design.fit_intercept else coef
             n_iter[i, j], n_unfinished = solution.n_iter, n_unfinished + (not solution.converged)
             member.classes_, member.n_features_in_ = target.classes, X.shape[1]
-            member.coef_, member.intercept_ = coef.astype(X.dtype, copy=False), intercept.astype(X.dtype, copy=False)
+            member.coef_, member.intercept_ = as_stored(coef, X.dtype), as_stored(intercept, X.dtype)
             scores[i, j] = scorer(member, X_test, y_test, **score_params)
             if tasks is not None:
                 tasks.end_fit(member._fitted_attributes())

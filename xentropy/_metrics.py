@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from sklearn.utils import check_array
 from sklearn.utils.metadata_routing import MetadataRequest
 
+from ._arrays import refuse_masked, refuse_sparse_frame
 from ._kernels._proba import mark_labels, proba_rows
 from ._kernels._threads import effective_n_threads
 from ._targets import (
@@ -187,7 +188,9 @@ class LogLossScorer:
         else:
             target = match_labels(y, classes)
         _check_lengths(proba, target)
-        total, unknown, _ = _total_loss(proba, len(classes), target, weights, _check_eps(self.eps, proba.dtype))
+        slack = len(classes) * _epsilon(proba.dtype)  # what rounding may leave of 1 - (a sum of probabilities)
+        eps = _check_eps(self.eps, proba.dtype)
+        total, unknown, _ = _total_loss(proba, len(classes), target, weights, eps, slack=slack)
         if isinstance(target, CodedLabels) and unknown >= 0:
             _check_comparable(y, target, classes)
         return -total / mass
@@ -322,7 +325,7 @@ def evaluate(
         raise ValueError("Mix of label input types (string and number): y_true has both")
     _check_lengths(proba, target)
     if len(classes) != n_columns:
-        _raise_class_count(classes, n_columns, declared)
+        _raise_class_count(classes, n_columns, declared, _hint_at_labels(proba))
     total, unknown, losses = _total_loss(proba, n_columns, target, weights, clip, per_row=per_row)
     if unknown >= 0:
         assert isinstance(target, CodedLabels)
@@ -346,15 +349,22 @@ def _as_column_numbers(y_true: Any, n_columns: int) -> CodedLabels | None:
     return CodedLabels(y_true, 0, np.arange(n_columns, dtype=np.int32))
 
 
-def _raise_class_count(classes: np.ndarray, n_columns: int, declared: np.ndarray | None) -> None:
+def _hint_at_labels(proba: np.ndarray) -> str:
+    """What to do if `y_proba` seems to hold labels."""
+    if proba.shape[1] > 1 or not np.all(proba == np.trunc(proba)):
+        return ""
+    return "; y_proba holds whole numbers: pass predict_proba(X), not predict(X), and after y_true"
+
+
+def _raise_class_count(classes: np.ndarray, n_columns: int, declared: np.ndarray | None, hint: str = "") -> None:
     if declared is None:
         raise ValueError(
             f"y_true and y_prob contain different number of classes: {len(classes)} vs {n_columns}. Please provide the "
-            f"true labels explicitly through the labels argument. Classes found in y_true: {classes}"
+            f"true labels explicitly through the labels argument. Classes found in y_true: {classes}{hint}"
         )
     raise ValueError(
         f"The number of classes in labels is different from that in y_prob. Classes found in labels: {classes}; "
-        f"y_proba has {n_columns} columns"
+        f"y_proba has {n_columns} columns{hint}"
     )
 
 
@@ -366,8 +376,10 @@ def _total_loss(
     eps: float,
     *,
     per_row: bool = False,
+    slack: float = 0.0,
 ) -> tuple[float, int, np.ndarray | None]:
-    """The weighted sum of the losses, the first row whose label has no class (or -1), and optionally the row losses."""
+    """The weighted sum of the losses, the first row whose label has no class (or -1), and optionally the row losses.
+    Probabilities no further than `slack` from [0, 1] count as 0 or 1."""
     n = len(proba)
     losses = np.empty(n) if per_row else None
     tolerance = float(np.sqrt(_epsilon(proba.dtype)))
@@ -398,7 +410,13 @@ def _total_loss(
             n_threads=effective_n_threads(),
         )
         if outside >= 0:
-            _raise_outside(proba, weights)
+            counted = slice(None) if weights is None else weights > 0.0
+            within = np.clip(proba[counted], 0.0, 1.0)
+            with np.errstate(invalid="ignore"):
+                is_rounding = slack > 0.0 and np.all(np.abs(proba[counted] - within) <= slack)  # False if there is NaN
+            if not is_rounding:
+                _raise_outside(proba, weights)
+            return _total_loss(np.clip(proba, 0.0, 1.0), n_classes, target, weights, eps, per_row=per_row)
         total += part
         if first_off_one < 0 <= off_one:
             first_off_one = first + off_one
@@ -436,13 +454,20 @@ def _check_proba(y_proba: Any) -> np.ndarray:
     if type(y_proba) is not np.ndarray or y_proba.dtype.kind not in "fiub" or not y_proba.size or y_proba.ndim > 2:
         if y_proba is None or isinstance(y_proba, str) or sp.issparse(y_proba) or np.ndim(y_proba) == 0:
             raise ValueError(f"y_proba must be an array of probabilities, a row for each of y_true; it is {y_proba!r}")
-        y_proba = check_array(
-            y_proba,
-            dtype=[np.float64, np.float32, np.float16],
-            ensure_2d=False,
-            ensure_all_finite=False,
-            input_name="y_proba",
-        )
+        refuse_masked(y_proba, "y_proba")
+        refuse_sparse_frame(y_proba, "y_proba")
+        try:
+            y_proba = check_array(
+                y_proba,
+                dtype=[np.float64, np.float32, np.float16],
+                ensure_2d=False,
+                ensure_all_finite=False,
+                input_name="y_proba",
+            )
+        except ValueError as error:
+            if "could not convert string" not in str(error):
+                raise
+            raise ValueError(f"y_proba holds strings: pass predict_proba(X), not predict(X) ({error})") from None
     return y_proba[:, np.newaxis] if y_proba.ndim == 1 else y_proba
 
 
@@ -452,6 +477,7 @@ def _check_weights(sample_weight: Any, n: int) -> tuple[np.ndarray | None, float
         return None, float(n)
     if np.ndim(sample_weight) != 1:
         raise ValueError(f"sample_weight must be 1-D, a number for each row; it is {np.ndim(sample_weight)}-D")
+    refuse_masked(sample_weight, "sample_weight")
     weights = check_array(
         sample_weight, dtype=np.float64, ensure_2d=False, ensure_all_finite=False, input_name="sample_weight"
     )
@@ -460,7 +486,10 @@ def _check_weights(sample_weight: Any, n: int) -> tuple[np.ndarray | None, float
             f"Found input variables with inconsistent numbers of samples: sample_weight has {len(weights)}, y_proba {n}"
         )
     weights = np.require(weights, dtype=np.float64, requirements=["C", "A"])
-    mass = float(weights.sum())
+    with np.errstate(over="ignore"):
+        mass = float(weights.sum())
+    if np.isinf(mass) and np.isfinite(weights).all():
+        raise ValueError("sample_weight sums to inf: divide it by its largest entry")
     if not (weights.min() >= 0.0 and np.isfinite(mass)):
         bad = int(np.argmin((weights >= 0.0) & np.isfinite(weights)))
         what = "NaN" if np.isnan(weights[bad]) else f"{weights[bad]!s}"
@@ -494,6 +523,8 @@ def _check_classes(labels: Any) -> np.ndarray:
 
 def _check_rows(y_true: Any) -> np.ndarray:
     """A target of several columns, whose rows are distributions or label indicators."""
+    refuse_masked(y_true, "y_true")
+    refuse_sparse_frame(y_true, "y_true")
     if isinstance(y_true, np.ndarray) or not sp.issparse(y_true):
         rows = check_array(y_true, dtype=None, ensure_all_finite=False, input_name="y_true")
         if rows.dtype.kind in "biu" and rows.min() >= 0 and rows.max() <= 1:
@@ -519,7 +550,9 @@ def _raise_outside(proba: np.ndarray, weights: np.ndarray | None) -> None:
             row = rows[bad.argmax()]
             raise ValueError(f"Input contains {what}: y_proba in row {row}; drop it, or give it sample_weight 0")
     if most.max() > 1:
-        raise ValueError(f"y_prob contains values greater than 1: {most.max()} (row {rows[most.argmax()]})")
+        raise ValueError(
+            f"y_prob contains values greater than 1: {most.max()} (row {rows[most.argmax()]}){_hint_at_labels(proba)}"
+        )
     raise ValueError(f"y_prob contains values lower than 0: {least.min()} (row {rows[least.argmin()]})")
 
 

@@ -16,6 +16,7 @@ from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
+from ._arrays import refuse_masked, refuse_sparse_frame
 from ._kernels._pointwise import first_bad_distribution
 from ._kernels._proba import encode_labels, mark_labels, number_records
 
@@ -187,6 +188,8 @@ def check_distribution(y: Any, *, dtype: Any = np.float64, name: str = "y") -> n
         raise ValueError(
             f"{name} is a sparse matrix; distributions must be dense: pass {name}.toarray(), or class labels"
         )
+    refuse_sparse_frame(y, name, ", or class labels")
+    refuse_masked(y, name)
     y = check_array(y, dtype=None, input_name=name, ensure_all_finite=False, ensure_min_features=2)
     rtol = SUM_RTOL.get(y.dtype.name, SUM_RTOL["float64"])
     if y.dtype.kind not in "biuf":
@@ -211,9 +214,15 @@ def bad_distribution(row: np.ndarray, name: str, where: str) -> ValueError:
         problem = f"holds {row[~(row >= 0)][0]!s} in {where}; probabilities are 0 or more"
     else:
         problem = f"sums to {row.sum(dtype=np.float64):.7g} in {where}, not to 1"
+    several = ""
+    if np.all((row == 0) | (row == 1)):
+        several = (
+            " If a row may have several labels or none, fit one classifier for each label, "
+            "MultiOutputClassifier(SoftmaxClassifier()), and use binary_cross_entropy."
+        )
     return ValueError(
         f"{name} {problem}. With {len(row)} columns each row is a distribution over the classes (one-hot or soft): "
-        f"divide the row by its sum, or drop it. For class labels pass one column."
+        f"divide the row by its sum, or drop it. For class labels pass one column.{several}"
     )
 
 
@@ -237,6 +246,8 @@ def _label_column(y: Any, *, name: str = "y", warn: bool = True) -> np.ndarray:
         raise ValueError(f"requires {name} to be passed, but the target {name} is None")
     if sp.issparse(y):
         raise ValueError(f"{name} is a sparse matrix; pass {name}.toarray(), or class labels")
+    refuse_masked(y, name)
+    refuse_sparse_frame(y, name)
     if type(y) is not np.ndarray or y.ndim != 1 or y.dtype.kind not in "biu":
         y = column_or_1d(y, warn=warn)
         if y.dtype.kind == "O" and len(y):
@@ -248,7 +259,10 @@ def _label_column(y: Any, *, name: str = "y", warn: bool = True) -> np.ndarray:
 def _check_labels(y: Any, name: str) -> np.ndarray:
     y = _label_column(y, name=name, warn=False)
     if y.dtype.kind not in "biuU" and (kind := type_of_target(y, input_name=name)) not in ("binary", "multiclass"):
-        raise ValueError(f"Unknown label type: {name} is {kind}; pass class labels, or a distribution in each row")
+        order = "; are y_true and y_proba swapped?" if name == "y_true" and kind == "continuous" else ""
+        raise ValueError(
+            f"Unknown label type: {name} is {kind}; pass class labels, or a distribution in each row{order}"
+        )
     return y
 
 
@@ -268,7 +282,7 @@ def _plain_objects(y: np.ndarray, name: str) -> np.ndarray:
 
 def _unique_labels(y: np.ndarray) -> tuple[np.ndarray, CodedLabels]:
     if y.dtype.kind in "biuf" and len(y):
-        low, high = y.min(), y.max()
+        low, high = y.min().item(), y.max().item()  # Python's: 2^62 overflows in float16
         if low > -(1 << 62) and high < 1 << 62 and _is_table_size(int(high) - int(low) + 1, len(y)):
             integers = y if y.dtype.kind != "f" else y.astype(np.int64)
             if integers is y or np.array_equal(integers, y):
