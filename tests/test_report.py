@@ -349,7 +349,10 @@ def test_strings_frames_and_one_column():
     plain = cross_entropy_report(y, proba, target_names=NAMES)
     labels = np.array(NAMES)[y]
     assert cross_entropy_report(labels, proba) == plain
-    assert cross_entropy_report(pd.Series(labels), pd.DataFrame(proba, columns=NAMES)) == plain
+    named = pd.DataFrame(proba, columns=NAMES)
+    assert cross_entropy_report(pd.Series(labels), named) == plain
+    assert cross_entropy_report(pd.Series(labels), named[["eel", "bird", "dog", "cat"]]) == plain
+    assert cross_entropy_report(pd.Series(labels), pd.DataFrame(proba)) == plain
     assert cross_entropy_report(pd.Series(labels, dtype="category"), proba) == plain
     assert cross_entropy_report(labels.tolist(), proba.tolist()) == plain
     binary = cross_entropy_report(y > 1, proba[:, 2:].sum(axis=1), output_dict=True)
@@ -366,6 +369,15 @@ def test_soft_targets_name_their_floor():
     assert "floor" in text
     assert "no probabilities have less loss" in text
     assert "floor" not in cross_entropy_report(target.argmax(axis=1), target)
+
+
+def test_columns_of_soft_targets_name_the_classes():
+    target, proba = (np.random.default_rng(seed).dirichlet(np.ones(3), size=50) for seed in (0, 1))
+    plain = cross_entropy_report(target, proba, target_names=["dog", "cat", "eel"])
+    named = pd.DataFrame(target, columns=["dog", "cat", "eel"])
+    assert cross_entropy_report(named, proba) == plain
+    assert cross_entropy_report(named, pd.DataFrame(proba, columns=named.columns)[["eel", "dog", "cat"]]) == plain
+    assert cross_entropy_report(target, pd.DataFrame(proba, columns=named.columns)) == plain
 
 
 def test_a_class_without_rows_has_a_dash_and_warns_of_nothing():

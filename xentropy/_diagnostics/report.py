@@ -42,8 +42,8 @@ def cross_entropy_report(
         Class labels of any kind, or a distribution over the classes in each row, one-hot or soft.
 
     y_proba : array-like of shape (n, K), (n, 1) or (n,)
-        Predicted probabilities, with columns in the order of the sorted classes. One column holds the probabilities of
-        the second of two classes.
+        Predicted probabilities, with columns in the order of the sorted classes, or a DataFrame whose columns name the
+        classes, as in :func:`log_loss`. One column holds the probabilities of the second of two classes.
 
     labels : array-like of shape (K,), default=None
         All the classes, if `y_true` may lack some of them.
