@@ -121,6 +121,9 @@ def test_reliability_is_what_the_report_says():
     report = cross_entropy_report(y, proba, output_dict=True)
     assert len(display.prob_pred) == report["n_bins"] == 10
     assert display.calibration_error == pytest.approx(report["calibration_error"])
+    assert display.calibration_noise == pytest.approx(report["calibration_noise"])
+    label = display.ax_.get_legend().get_texts()[0].get_text()
+    assert label.endswith(f"error {report['calibration_error']:.3f}, noise {report['calibration_noise']:.3f}")
     confidence, hit = proba.max(axis=1), proba.argmax(axis=1) == y
     for rows, p, rate in zip(
         np.split(np.argsort(confidence), 10), display.prob_pred, display.prob_true, strict=True
