@@ -326,6 +326,15 @@ def test_miscalibration_of_the_top_label_beside_its_noise():
     assert f"about {report['calibration_noise']:.4f} if p is right" in cross_entropy_report(y, proba)
 
 
+def test_a_temperature_that_saves_little_is_found_where_it_mends_a_miscalibration():
+    y, proba = right_rows(n=20_000, concentration=5.0)
+    timid = tilted(proba**0.8, 1)
+    report = cross_entropy_report(y, timid, output_dict=True)
+    assert report["temperature"]["log_loss"] > 0.98 * report["log_loss"]
+    assert report["calibration_error"] > 0.02
+    assert [f["name"] for f in report["findings"]] == ["underconfident"]
+
+
 def test_what_a_temperature_mends_is_one_finding():
     y, proba = right_rows(n=20_000)
     assert found(y, tilted(proba**2, 1)) == {"confidently wrong", "overconfident"}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaln
 
+from .calibration import Temperature
 from .scored import ScoredRows
 
 _CHANCE = 1e-3
@@ -53,13 +54,11 @@ def find(rows: ScoredRows) -> list[Finding]:
     if found[0] is not None and rows.labels is not None:
         rows = rows.take(~np.isin(rows.labels, _unknown_classes(rows)))
     if len(rows):
-        wrong_confidence = _wrong_confidence(rows)
         found += [
             _confidently_wrong(rows),
             _saturated(rows),
             _worse_than_guessing(rows),
-            wrong_confidence,
-            _miscalibrated(rows, after_temperature=wrong_confidence is not None),
+            *_wrong_size(rows),
             _neglected_class(rows),
         ]
     return [finding for finding in found if finding is not None]
@@ -172,12 +171,20 @@ def _worse_than_guessing(rows: ScoredRows) -> Finding | None:
     )
 
 
-def _wrong_confidence(rows: ScoredRows) -> Finding | None:
+def _wrong_size(rows: ScoredRows) -> list[Finding | None]:
+    """Whether a temperature is wrong, and whether there is a miscalibration that it does not mend."""
     t = rows.temperature
-    if t is None or t.saving < _LEAST_SAVING * rows.log_loss:
-        return None
-    if rows.sample.n_certain * t.saving <= _SURPRISE + np.log(2):  # 2 for the two sides of 1
-        return None
+    miscalibrated = _miscalibrated(rows)
+    if t is None or rows.sample.n_certain * t.saving <= _SURPRISE + np.log(2):  # 2 for the two sides of T = 1
+        return [miscalibrated]
+    remaining = _miscalibrated(rows.tempered(t.value), f"At the temperature of {t.value:.3g}, too, ")
+    mended = miscalibrated is not None and remaining is None
+    if not mended and t.saving < _LEAST_SAVING * rows.log_loss:
+        return [miscalibrated]
+    return [_wrong_confidence(rows, t), remaining]
+
+
+def _wrong_confidence(rows: ScoredRows, t: Temperature) -> Finding:
     if t.value > 1:
         name, fault = "overconfident", "extreme"
         cure = f"Regularise more (a smaller C), or calibrate. {_EXTREME_LOSSES}"
@@ -189,18 +196,14 @@ def _wrong_confidence(rows: ScoredRows) -> Finding | None:
         f"The probabilities are too {fault}: at a temperature of {t.value:.3g} the log loss falls from "
         f"{rows.log_loss:.4g} to {rows.log_loss - t.saving:.4g}. Mean confidence is {rows.mean(rows.confidence):.1%}, "
         f"accuracy {rows.mean(rows.hit):.1%}.",
-        f"a temperature saves at least {_LEAST_SAVING:.0%} of the loss, {_IMPROBABLE}",
+        f"a temperature saves at least {_LEAST_SAVING:.0%} of the loss, or mends a miscalibration, {_IMPROBABLE}",
         f"{cure} To calibrate on rows that training did not see: CalibratedClassifierCV(model, method='temperature') "
         f"(from scikit-learn 1.8; before it method='sigmoid').",
     )
 
 
-def _miscalibrated(rows: ScoredRows, *, after_temperature: bool) -> Finding | None:
-    """Whether the top label or a class is miscalibrated, also at the best temperature if that was a finding."""
-    when = ""
-    if after_temperature and rows.temperature is not None:
-        when = f"At the temperature of {rows.temperature.value:.3g}, too, "
-        rows = rows.tempered(rows.temperature.value)
+def _miscalibrated(rows: ScoredRows, when: str = "") -> Finding | None:
+    """Whether the top label or a class is miscalibrated."""
     sample = rows.sample
     # two classes have the same errors
     classes = [1] if rows.n_classes == 2 else np.argsort(-rows.class_loss, kind="stable")[:_MAX_CURVES].tolist()

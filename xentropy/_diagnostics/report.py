@@ -106,8 +106,9 @@ def cross_entropy_report(
     The rule of each finding has two parts. The observation must have a probability below 0.001 if the predicted
     probabilities are right, and it must be large enough to matter. The first part is a bound, not an approximation, so
     it holds for few rows too. In the rules n is :math:`\sum s / \max s`, and rows count with :math:`s / \max s \leq 1`.
-    With these exponents the likelihood ratios behind the bounds keep means of at most 1. So the weights may be those of
-    a sample that was drawn by features, by classes or by both; the price is that uneven weights leave a small n.
+    With these exponents the likelihood ratios behind the bounds keep means of at most 1. So the weights may undo how a
+    sample was drawn, by features, by classes or by both, if the sample holds rows of the largest weight; the price is
+    that uneven weights leave a small n.
 
     *unknown class*
         A class has rows, and p = 0 in every row. The other findings are about the other rows.
@@ -125,15 +126,15 @@ def cross_entropy_report(
     *overconfident*, *underconfident*
         A temperature T (above or below 1) saves :math:`n \Delta` nats in total. If the probabilities are right, this
         has a probability of at most :math:`2 e^{-n \Delta}` by Chernoff's bound, whose exponent is the saving. The
-        saving must be at least 2 % of the loss. T is fitted to the rows whose true class has at least the machine
-        epsilon, because a temperature does not change a probability of 0. If there are many rows, T and n are those
-        of a random sample.
+        saving must be at least 2 % of the loss, or mend a miscalibration. T is fitted to the rows whose true class has
+        more than the machine epsilon, because a temperature does not change a probability of 0. If there are many rows,
+        T and n are those of a random sample.
     *miscalibrated*
         The calibration error of the top label or of a class is above a bound that Chernoff's method gives for all signs
         of the errors of the bins together. It is at least 0.02, or isotonic regression saves at least 2 % of the loss
-        of that label. If a temperature was found to be wrong, the probabilities are those at the best temperature, so
-        that this finding is about what no temperature mends. At most 20 classes are tested, those with most of the
-        loss, in a random sample if there are many rows.
+        of that label. If a temperature is wrong, too, the probabilities are those at the best temperature, so that this
+        finding is about what no temperature mends. At most 20 classes are tested, those with most of the loss, in a
+        random sample if there are many rows.
     *neglected class*
         A class has most of the loss, and at least twice its share of the rows. Its mean loss is above log K, the loss
         of uniform probabilities, and its support is at least 10. This is not an error of the probabilities, but an
