@@ -107,8 +107,8 @@ def cross_entropy_report(
     probabilities are right, and it must be large enough to matter. The first part is a bound, not an approximation, so
     it holds for few rows too. In the rules n is :math:`\sum s / \max s`, and rows count with :math:`s / \max s \leq 1`.
     With these exponents the likelihood ratios behind the bounds keep means of at most 1. So the weights may undo how a
-    sample was drawn, by features, by classes or by both, if the sample holds rows of the largest weight; the price is
-    that uneven weights leave a small n.
+    sample was drawn, by features, by classes or by both; the price is that uneven weights leave a small n. Where they
+    depend on classes, so do their maximum and the bins, and the bounds are exact for many rows only.
 
     *unknown class*
         A class has rows, and p = 0 in every row. The other findings are about the other rows.
