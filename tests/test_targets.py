@@ -7,6 +7,7 @@ import scipy.sparse as sp
 from xentropy._targets import (
     check_distribution,
     code_labels,
+    column_names,
     is_distribution,
     learn_labels,
     learn_target,
@@ -72,6 +73,29 @@ def test_columns_of_a_dataframe_name_the_classes():
     assert target.classes.tolist() == ["sun", "rain"]
     # columns in another order are sorted into the order of the classes
     np.testing.assert_allclose(match_target(y[["rain", "sun"]], target.classes).distribution, target.distribution)
+    assert learn_target(y.set_axis([0, 1], axis=1)).classes.tolist() == [0, 1]
+
+
+def test_columns_of_other_names_than_the_classes_are_refused():
+    pd = pytest.importorskip("pandas")
+    y = pd.DataFrame([[0.5, 0.5]], columns=["sun", "hail"])
+    with pytest.raises(ValueError, match=r"y_val has columns \['sun', 'hail'\].*\['sun', 'rain'\].*'hail' is none"):
+        match_target(y, np.array(["sun", "rain"]), name="y_val")
+    with pytest.raises(ValueError, match="y_val has two columns named 'sun'"):
+        match_target(y.set_axis(["sun", "sun"], axis=1), np.array(["sun", "rain"]), name="y_val")
+    with pytest.raises(ValueError, match="y has two columns named 'sun'"):
+        learn_target(y.set_axis(["sun", "sun"], axis=1))
+    several_levels = y.set_axis(pd.MultiIndex.from_product([["sky"], ["sun", "rain"]]), axis=1)
+    with pytest.raises(ValueError, match=r"\('sky', 'sun'\) is none of them"):
+        match_target(several_levels, np.array(["sun", "rain"]))
+
+
+def test_columns_of_a_table_whose_columns_are_values():
+    class Table:  # as pyarrow's
+        column_names = ("sun", "rain")
+        columns = [[0.5, 0.1], [0.5, 0.9]]  # noqa: RUF012
+
+    assert column_names(Table()).tolist() == ["sun", "rain"]
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,14 @@ from ._kernels._threads import effective_n_threads
 from ._targets import (
     CodedLabels,
     check_distribution,
+    code_labels,
     column_names,
     is_distribution,
     learn_classes,
     learn_labels,
     match_columns,
     match_labels,
+    match_one_column,
 )
 
 _BLOCK_VALUES = 1 << 18  # probabilities that are converted at a time, if they are not read in place
@@ -55,15 +57,19 @@ def log_loss(
         losses of all classes that a row marks are added up.
     y_proba : array-like of shape (n, K), (n, 1) or (n,)
         Predicted probabilities, with columns in the order of the sorted classes. One column holds the probabilities of
-        the second of two classes. C-ordered float32 and float64 arrays are read in place, and other arrays are
-        converted a block of rows at a time. float16 is computed in float32.
+        the second of two classes. The columns of a DataFrame are sorted by their names, which must be the classes, and
+        may name classes that `y_true` lacks. One column, or a Series, with the name of the first class holds its
+        probabilities. Numbers 0, ..., K - 1, such as the default names of pandas and polars, are no names, unless they
+        are the classes. C-ordered float32 and float64 arrays are read in place, and other arrays are converted a block
+        of rows at a time. float16 is computed in float32.
     normalize : bool, default=True
         Whether to return the (weighted) mean of the rows' losses or their sum.
     sample_weight : array-like of shape (n,), default=None
         Weights of the rows, 0 or more. A row of weight 0 is ignored, even if it holds NaN in `y_proba`.
     labels : array-like of shape (K,), default=None
-        All the classes, if `y_true` may lack some of them; None means the classes of `y_true`. If `y_true` has several
-        columns, `labels` names them, and the columns of a DataFrame are sorted into this order.
+        All the classes, if `y_true` may lack some of them; None means the classes of `y_true`, or those that the
+        columns of a DataFrame name. If `y_true` has several columns, `labels` names them, and the columns of a
+        DataFrame are sorted into this order. Without `labels` the order is that of the columns of `y_true`.
     eps : "auto" or float in [0, 0.5), default="auto"
         Probabilities are clipped to [eps, 1 - eps]. "auto" is the machine epsilon of the dtype of `y_proba`, as in
         scikit-learn. With 0 nothing is clipped, and a probability of 0 for the true class has an infinite loss.
@@ -77,8 +83,9 @@ def log_loss(
     ------
     ValueError
         If `y_proba` holds NaN or a number outside of [0, 1], if its number of columns is not that of the classes, if
-        `y_true` holds a label that is not in `labels`, only one class, or a row that is not a distribution, if a weight
-        is negative or NaN or all weights are 0, or if shapes do not agree.
+        the columns of a DataFrame have other names than the classes, if `y_true` holds a label that is not in `labels`,
+        only one class, or a row that is not a distribution, if a weight is negative or NaN or all weights are 0, or if
+        shapes do not agree.
 
     Warns
     -----
@@ -102,6 +109,12 @@ def log_loss(
     0.231
     >>> round(log_loss([[0.8, 0.2], [0.5, 0.5]], [[0.9, 0.1], [0.3, 0.7]]), 4)
     0.6626
+
+    The columns of a DataFrame are the classes that they name:
+
+    >>> import pandas as pd
+    >>> round(log_loss(["no", "yes"], pd.DataFrame({"yes": [0.1, 0.7], "no": [0.9, 0.3]})), 4)
+    0.231
     """
     if not isinstance(normalize, (bool, np.bool_)):
         raise ValueError(f"normalize={normalize!r} is neither True nor False")
@@ -170,8 +183,8 @@ class LogLossScorer:
         X : array-like
             The input of `predict_proba`.
         y : array-like of shape (n,) or (n, K)
-            Labels, or distributions over `classes_`, one-hot or soft. The columns of a DataFrame that are named like
-            the classes are sorted into their order.
+            Labels, or distributions over `classes_`, one-hot or soft. The columns of a DataFrame are sorted into their
+            order by name.
         sample_weight : array-like of shape (n,), default=None
             Weights of the rows.
 
@@ -184,7 +197,8 @@ class LogLossScorer:
         weights, mass = _check_weights(sample_weight, len(proba))
         target: CodedLabels | np.ndarray
         if is_distribution(y):
-            target = match_columns(check_distribution(y, dtype=None), column_names(y), classes, name="y")
+            names = column_names(y)
+            target = match_columns(check_distribution(y, dtype=None), names, classes, name="y")
         else:
             target = match_labels(y, classes)
         _check_lengths(proba, target)
@@ -231,7 +245,7 @@ def make_log_loss_scorer(*, eps: float | str = "auto") -> LogLossScorer:
     If a fold lacks a class, ``scoring="neg_log_loss"`` gives NaN, or compares probabilities with the wrong class. This
     scorer looks up labels in the estimator's `classes_` instead:
 
-    - The columns of `predict_proba` belong to `classes_`, in any order.
+    - The columns of `predict_proba` belong to `classes_`, in any order. If it returns a DataFrame, their names decide.
     - A class may be absent from the test fold.
     - A row whose class is absent from the training fold has the probability 0. Its loss is -log(eps), which is 36.04 in
       float64, and infinity if `eps` is 0.
@@ -300,6 +314,7 @@ def evaluate(
     """Check the arguments, and compute the log loss."""
     if y_true is None or np.ndim(y_true) == 0:
         raise ValueError(f"y_true must hold a label or a distribution for each row; it is {y_true!r}")
+    names = column_names(y_proba, name="y_proba")
     proba = _check_proba(y_proba)
     clip = _check_eps(eps, proba.dtype)
     weights, mass = _check_weights(sample_weight, len(proba))
@@ -307,13 +322,18 @@ def evaluate(
     n_columns = 2 if proba.shape[1] == 1 else proba.shape[1]
     target: CodedLabels | np.ndarray | None
     if is_distribution(y_true):
+        target_names = column_names(y_true, name="y_true")
         target = _check_rows(y_true)
-        classes = np.arange(target.shape[1]) if declared is None else declared
-        target = match_columns(target, column_names(y_true), classes, name="y_true")
+        named = [c for c in (declared, target_names, names if proba.shape[1] > 1 else None) if c is not None]
+        classes = named[0] if named else np.arange(target.shape[1])
+        target = match_columns(target, target_names, classes, name="y_true")
     elif declared is None and (target := _as_column_numbers(y_true, n_columns)) is not None:
         classes = np.arange(n_columns)
     elif declared is None:
         classes, target = learn_labels(y_true, name="y_true")
+        if names is not None and len(classes) < len(names) and (code_labels(classes, names).indices() >= 0).all():
+            classes, _ = learn_classes(names, name="the columns of y_proba")  # y_true lacks some of them
+            target = match_labels(y_true, classes, name="y_true")
         if len(classes) == 1:
             raise ValueError(
                 f"y_true contains only one label ({classes[0]}). Please provide the list of all expected class labels "
@@ -326,6 +346,7 @@ def evaluate(
     _check_lengths(proba, target)
     if len(classes) != n_columns:
         _raise_class_count(classes, n_columns, declared, _hint_at_labels(proba))
+    proba = _match_proba(proba, names, classes, name="y_proba")
     total, unknown, losses = _total_loss(proba, n_columns, target, weights, clip, per_row=per_row)
     if unknown >= 0:
         assert isinstance(target, CodedLabels)
@@ -471,6 +492,13 @@ def _check_proba(y_proba: Any) -> np.ndarray:
     return y_proba[:, np.newaxis] if y_proba.ndim == 1 else y_proba
 
 
+def _match_proba(proba: np.ndarray, names: np.ndarray | None, classes: np.ndarray, *, name: str) -> np.ndarray:
+    """Probabilities with their columns, which may have `names`, in the order of `classes`."""
+    if proba.shape[1] == 1 and len(classes) == 2:
+        return match_one_column(proba, names, classes)
+    return match_columns(proba, names, classes, name=name)
+
+
 def _check_weights(sample_weight: Any, n: int) -> tuple[np.ndarray | None, float]:
     """The weights of n rows, and their sum."""
     if sample_weight is None:
@@ -575,10 +603,12 @@ def predict_proba(estimator: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
     if isinstance(predicted, list) or (isinstance(classes, list) and np.ndim(classes[0]) > 0):
         raise ValueError(f"{name} predicts several outputs at once; score each of them with its own log_loss")
     classes = np.asarray(classes)
+    source = f"{name}.predict_proba"
+    columns = column_names(predicted, name=source)
     proba = _check_proba(predicted)
     if proba.shape[1] != len(classes) and not (proba.shape[1] == 1 and len(classes) == 2):
         raise ValueError(f"{name}.predict_proba gave {proba.shape[1]} columns for the {len(classes)} classes {classes}")
-    return classes, proba
+    return classes, _match_proba(proba, columns, classes, name=source)
 
 
 neg_log_loss_scorer = make_log_loss_scorer()

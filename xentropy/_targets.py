@@ -20,6 +20,9 @@ from ._arrays import refuse_masked, refuse_sparse_frame
 from ._kernels._pointwise import first_bad_distribution
 from ._kernels._proba import encode_labels, mark_labels, number_records
 
+# Names such as "0", "1" or "column_0", "column_1", which count columns: pandas' once written to a file, and polars'.
+_COUNTED = ("", "column_")
+
 # The largest distance from 1 of the sum of a row, by the dtype of the input.
 SUM_RTOL = {"float64": 1e-6, "float32": 1e-3, "float16": 1e-2}
 
@@ -108,8 +111,8 @@ def is_distribution(y: Any) -> bool:
 def learn_target(y: Any, dtype: Any = np.float64) -> Target:
     """Encode the `y` of a fit, and find its classes, which are the sorted labels or the columns."""
     if is_distribution(y):
-        distribution = check_distribution(y, dtype=dtype)
         names = column_names(y)
+        distribution = check_distribution(y, dtype=dtype)
         classes = np.arange(distribution.shape[1]) if names is None else names
         return _plain_labels(Target(classes, distribution=distribution))
     y = _label_column(y, warn=True)
@@ -135,22 +138,52 @@ def learn_classes(labels: Any, *, name: str) -> tuple[np.ndarray, np.ndarray]:
 def match_target(y: Any, classes: np.ndarray, dtype: Any = np.float64, *, name: str = "y") -> Target:
     """Encode `y` for known `classes`. A label that is not in `classes` becomes -1, which the caller handles."""
     if is_distribution(y):
+        names = column_names(y, name=name)
         distribution = check_distribution(y, dtype=dtype, name=name)
-        return Target(classes, distribution=match_columns(distribution, column_names(y), classes, name=name))
+        return Target(classes, distribution=match_columns(distribution, names, classes, name=name))
     return Target(classes, labels=match_labels(y, classes, name=name).indices())
 
 
-def match_columns(distribution: np.ndarray, names: np.ndarray | None, classes: np.ndarray, *, name: str) -> np.ndarray:
-    """Sort the columns of `distribution`, which may have `names`, into the order of `classes`."""
-    if distribution.shape[1] != len(classes):
+def match_columns(values: np.ndarray, names: np.ndarray | None, classes: np.ndarray, *, name: str) -> np.ndarray:
+    """Sort the columns of `values`, which may have `names`, into the order of `classes`.
+
+    A name is that of a class if the two are equal, or equal as text, because files and some libraries name columns with
+    strings only. Numbers from 0 that are the names of no classes only count the columns.
+    """
+    if values.shape[1] != len(classes):
         raise ValueError(
-            f"{name} has {distribution.shape[1]} columns, one for each class, but there are {len(classes)} "
-            f"classes: {_brief(classes)}"
+            f"{name} has {values.shape[1]} columns, one for each class, but there are {len(classes)} classes: "
+            f"{_brief(classes)}"
         )
-    if names is not None and not np.array_equal(names, classes) and set(names) == set(classes):
-        order = [list(names).index(c) for c in classes]  # the same classes in another order
-        return np.ascontiguousarray(distribution[:, order])
-    return distribution
+    if names is None:
+        return values
+    column_of = _places(classes, names)
+    if (column_of >= 0).all():
+        in_order = np.array_equal(column_of, np.arange(len(classes)))
+        return values if in_order else np.ascontiguousarray(values[:, column_of])
+    if any(names.tolist() == [f"{prefix}{k}" for k in range(len(names))] for prefix in _COUNTED):
+        return values
+    other = names[_places(names, classes) < 0].tolist()[0]
+    raise ValueError(
+        f"{name} has columns {_brief(names)} for the classes {_brief(classes)}, but {other!r} is none of them: rename "
+        f"the columns, or pass an array with its columns in the order of the classes"
+    )
+
+
+def match_one_column(values: np.ndarray, names: np.ndarray | None, classes: np.ndarray) -> np.ndarray:
+    """The probabilities of both classes if the one column has the name of the first class, or else `values`."""
+    if names is None or _places(names, classes)[0] != 0:
+        return values
+    return np.hstack([values, 1 - values])
+
+
+def _places(labels: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """The index of each label in `among`, compared as values or else as text. One that is not there gives -1."""
+    places = code_labels(labels, among).indices()
+    if (places < 0).all() and labels.dtype.kind != among.dtype.kind:
+        labels, among = (np.array(list(map(str, a.tolist()))) for a in (labels, among))
+        places = code_labels(labels, among).indices()
+    return places
 
 
 def match_labels(y: Any, classes: np.ndarray, *, name: str = "y") -> CodedLabels:
@@ -226,19 +259,32 @@ def bad_distribution(row: np.ndarray, name: str, where: str) -> ValueError:
     )
 
 
-def column_names(y: Any) -> np.ndarray | None:
-    """The columns of a DataFrame as an array of labels, or None for anything else."""
+def column_names(y: Any, *, name: str = "y") -> np.ndarray | None:
+    """The names of the columns of a DataFrame, or of a Series, as an array of labels.
+
+    None if they have no names: for other types, and for a DataFrame with the default columns 0, ..., K - 1.
+    """
     columns = getattr(y, "columns", None)
+    if isinstance(columns, list):
+        columns = getattr(y, "column_names", columns)  # the columns of a pyarrow.Table are values
     if columns is None:
-        return None
+        columns = [y.name] if getattr(y, "name", None) is not None and np.ndim(y) == 1 else []
     names = list(columns)
+    if not names or (all(map(_is_integer, names)) and names == list(range(len(names)))):
+        return None
+    if len(set(names)) < len(names):
+        twice = next(c for c in names if names.count(c) > 1)
+        raise ValueError(f"{name} has two columns named {twice!r}; name each column after its class")
     if all(isinstance(c, str) for c in names):
         return np.array(names)
     out = np.asarray(names)
     if out.ndim != 1 or out.dtype.kind not in "biufU":
-        out = np.empty(len(names), dtype=object)
-        out[:] = names
+        out = np.fromiter(names, dtype=object, count=len(names))  # tuples stay whole
     return out
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def _label_column(y: Any, *, name: str = "y", warn: bool = True) -> np.ndarray:
