@@ -189,7 +189,8 @@ class ScoredRows:
         """The best temperature for all rows, or for a random sample if there are many."""
         n = max(1000, _TEMPERATURE_SAMPLE // self.n_classes)
         rows: Any = slice(None) if n >= len(self) else np.random.default_rng(0).choice(len(self), n, replace=False)
-        log_p = np.log(np.clip(self.proba[rows], self.eps, 1.0))
+        log_p = np.clip(self.proba[rows], self.eps, 1.0)
+        np.log(log_p, out=log_p)
         target = self.distribution if self.labels is None else self.labels
         assert target is not None
         return best_temperature(log_p, target[rows], None if self.weight is None else self.weight[rows])
