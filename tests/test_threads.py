@@ -215,3 +215,78 @@ with threadpool_limits(limits=3, user_api="blas"):
             os._exit(0 if [library.num_threads for library in libraries] == before else 1)
         print(os.waitpid(pid, 0)[1])
 """) == "0"  # fmt: skip
+
+
+SMALL_STACKS = """
+import threading
+threading.stack_size(32768)  # the least that CPython allows: of the threads that start from now on
+import numpy as np, scipy.sparse as sp
+from xentropy._kernels._dispatch import available_isas, choose_isa
+from xentropy._kernels._gram import add_grams
+from xentropy._kernels._linear import LinearPass, linear_predict
+from xentropy._kernels._moments import moments
+from xentropy._kernels._pointwise import binary_loss, softmax, softmax_loss
+from xentropy._kernels._proba import proba_rows
+
+rng = np.random.default_rng(0)
+n, d = 50_000, 40
+X, values = rng.normal(size=(n, d)), rng.normal(size=(n, 30))
+sparse = sp.csr_matrix(X * (rng.random((n, d)) < 0.3))
+
+def bits(*arrays):
+    return [np.asarray(array).tobytes() for array in arrays]
+
+def of_logits(real, K, n_threads):
+    z = values[:20_000, :K].astype(real)
+    y, q = (np.arange(len(z)) % K).astype(np.int32), softmax(z, n_threads=n_threads)
+    yield bits(q, softmax(z, log=True, n_threads=n_threads))
+    focal = ("focal", (2.0,))
+    targets = dict(labels=y), dict(distribution=q), dict(labels=y, label_smoothing=0.1), dict(labels=y, loss=focal)
+    for target in targets:
+        grad = np.empty_like(z)
+        yield bits(softmax_loss(z, grad=grad, n_threads=n_threads, **target), grad)
+    yield bits(binary_loss(z.ravel(), q.ravel(), n_threads=n_threads))
+    table = np.arange(K, dtype=np.int32)
+    yield bits(*proba_rows(q, K, labels=y, table=table, eps=1e-9, sum_tolerance=1e-3, n_threads=n_threads))
+
+def of_a_model(X, K, compute, n_threads, **options):
+    R = 1 if K == 2 else K
+    coef, intercept, y = values[:X.shape[1], :R].copy(), values[0, :R].copy(), (np.arange(n) % K).astype(np.int32)
+    rows = LinearPass(X, K, sigmoid=K == 2, labels=y, compute=compute, **options)
+    grad = np.empty_like(coef), np.empty_like(intercept)
+    yield bits(rows.loss_gradient(coef, intercept, *grad, n_threads), *grad)
+    yield bits(linear_predict(X, coef, intercept, n_classes=K, compute=compute, n_threads=n_threads)[0])
+
+def numbers(n_threads):
+    for real in ("float32", "float64"):
+        for K in (2, 3, 10, 30):
+            yield from of_logits(real, K, n_threads)
+            yield from of_a_model(X, K, real, n_threads)
+            yield from of_a_model(sparse, K, real, n_threads, tile_rows=2000 if K == 10 else None)
+        grams = np.zeros((8, d, d))
+        add_grams(X, np.abs(values[:, :8]), grams, compute=real, n_threads=n_threads)
+        yield bits(grams, *moments(X.astype(real), n_threads=n_threads))
+
+for isa in available_isas():
+    choose_isa(isa)
+    assert list(numbers(4)) == list(numbers(1)), isa
+print("equal")
+"""
+
+
+def test_threads_may_have_small_stacks():
+    assert in_a_new_process(SMALL_STACKS) == "equal"
+
+
+def test_a_fit_on_threads_with_small_stacks():
+    assert in_a_new_process("""
+import threading
+threading.stack_size(32768)
+import numpy as np
+from xentropy import SoftmaxClassifier
+rng = np.random.default_rng(0)
+X = rng.normal(size=(30_000, 20))
+y = (X @ rng.normal(size=(20, 30)) + rng.gumbel(size=(30_000, 30))).argmax(axis=1)
+model = SoftmaxClassifier().fit(X, y)
+print(model.converged_, model.predict_proba(X).shape)
+""", OMP_NUM_THREADS="4") == "True (30000, 30)"  # fmt: skip

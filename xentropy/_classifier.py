@@ -30,6 +30,9 @@ from ._objective import Objective
 from ._solver import minimise
 from ._targets import Target, is_distribution, learn_target, match_target
 
+# The logits of a block of rows, where the coefficients are sparse: 8 MB.
+_BLOCK_LOGITS = 1 << 20
+
 
 class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     r"""Linear classifier that minimises the cross-entropy of its softmax probabilities.
@@ -572,7 +575,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         """Logits (n, R), probabilities or their logarithms (n, K), or the index of the most probable class (n,) of each
         row."""
         check_is_fitted(self)
-        n_classes, n_threads = len(self.classes_), effective_n_threads()
+        n_classes = len(self.classes_)
         if isinstance(self.coef_, np.ndarray):
             is_plain = self._is_plain(X)
             X = X if is_plain else self._rows(X, reset=False)
@@ -583,20 +586,30 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 n_classes=n_classes,
                 kind=kind,
                 compute=np.result_type(X.dtype, self.coef_.dtype).name,
-                n_threads=n_threads,
+                n_threads=effective_n_threads(),
             )
             if is_plain and not finite:
                 self._rows(X, reset=False)  # raises where it is X that is not, and not the coefficients that are large
             return out
         X = self._rows(X, reset=False)
-        z = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
+        step = max(1, _BLOCK_LOGITS // n_classes)
+        head = self._predict_by_sparse_coef(X[:step], kind)
+        out = np.empty((X.shape[0], *head.shape[1:]), dtype=head.dtype)
+        out[:step] = head
+        for start in range(step, len(out), step):
+            out[start : start + step] = self._predict_by_sparse_coef(X[start : start + step], kind)
+        return out
+
+    def _predict_by_sparse_coef(self, X: Any, kind: str) -> np.ndarray:
+        z = safe_sparse_dot(X, self.coef_.T, dense_output=True)
+        z += self.intercept_
         if kind == "logits":
             return z
         if kind == "classes":
             return (z[:, 0] > 0).astype(np.intp) if z.shape[1] == 1 else z.argmax(axis=1)
-        if z.shape[1] < n_classes:  # the first of two classes has the logit 0
+        if z.shape[1] < len(self.classes_):  # the first of two classes has the logit 0
             z = np.hstack([np.zeros_like(z), z])
-        return softmax(np.ascontiguousarray(z), log=kind == "log_probabilities", n_threads=n_threads)
+        return softmax(np.ascontiguousarray(z), log=kind == "log_probabilities", n_threads=effective_n_threads())
 
     def _fitted_attributes(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name.endswith("_") and not name.startswith("_")}

@@ -35,7 +35,8 @@ _MANY_EMPTY = 0.1
 _SMALLEST_SQUARED = 2.0**-500
 # Multiples of the golden ratio modulo one are spread evenly and have no period that the rows could share.
 _GOLDEN = 0.6180339887498949
-# A block of rows takes half a megabyte, or four times its Gram matrix if that is more, but at most 8 MB.
+# A block of rows takes half a megabyte, or four times its Gram matrix if that is more, but at most 8 MB. So does what
+# else is worked on at once, such as the probabilities of the rows. (tests/test_memory.py)
 _BLOCK_VALUES, _MAX_BLOCK_VALUES = 1 << 16, 1 << 20
 
 
@@ -310,12 +311,13 @@ class Design:
         at, times = np.unique(np.searchsorted(until, place * until[-1], side="right"), return_counts=True)
         return at.astype(np.int64, copy=False), times.astype(np.float64)
 
-    def blocks(self) -> Iterator[tuple[np.ndarray | slice, np.ndarray]]:
+    def blocks(self, width: int = 1) -> Iterator[tuple[np.ndarray | slice, np.ndarray]]:
         """The places of the rows of positive weight, block by block, and their weights, which sum to one over all
-        blocks; `rows` takes the places."""
+        blocks; `rows` takes the places. Beside each row there is room for `width` other numbers."""
         n, d, weights = self.n_rows, self.n_features, self.row_weight
         total = 0.0 if weights is None else weights.sum()
-        step = max(1, min(_MAX_BLOCK_VALUES, max(_BLOCK_VALUES, 4 * d**2)) // max(1, d))
+        step = min(_MAX_BLOCK_VALUES, max(_BLOCK_VALUES, 4 * d**2)) // max(1, d)
+        step = max(1, min(step, _MAX_BLOCK_VALUES // width))
         for first in range(0, n, step):
             block = slice(first, min(first + step, n))
             if weights is None:
