@@ -82,7 +82,7 @@ def minimise(
         low_precision=partial(objective, precision="float32") if l1 is None and objective.design.float32_pays else None,
         resolution=objective.resolution,
     )
-    with _one_blas_thread():
+    with one_blas_thread():
         try:
             if from_subsample and max_iter:
                 m.at.theta = _minimum_of_subsample(objective, preconditioning, theta)
@@ -108,7 +108,7 @@ def minimise(
 
 
 @contextmanager
-def _one_blas_thread() -> Iterator[None]:
+def one_blas_thread() -> Iterator[None]:
     """Limit the BLAS, which L-BFGS itself calls, to one thread: its threads spin between calls and take the cores from
     the threads of the kernels. Digits took 1.45 s with two threads of each, and 0.065 s with one for the BLAS."""
     libraries = [library for library in _thread_pools().lib_controllers if library.user_api == "blas"]
