@@ -32,7 +32,7 @@ FLOORS = [
     {"_monitor", "_preconditioning"},
     {"_active_set"},
     {"_solver"},
-    {"_path"},
+    {"_path", "_separation"},
     {"_classifier", "_functional", "_metrics"},
     {"_classifier_cv", "_diagnostics.scored"},
     {"_diagnostics.drawing", "_diagnostics.findings"},

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -27,6 +28,7 @@ from ._losses import LOSSES, CrossEntropy, Loss, check_loss, refuse_smoothing
 from ._monitor import Monitor
 from ._objective import Objective
 from ._path import stop_early
+from ._separation import find_separation
 from ._solver import minimise
 from ._targets import Target, is_distribution, learn_target, match_target
 
@@ -49,7 +51,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     C : float, default=1.0
-        Inverse of the strength of the penalty. Smaller values regularise more, and ``inf`` means no penalty.
+        Inverse of the strength of the penalty. Smaller values regularise more, and ``inf`` means no penalty. Without a
+        penalty and with rows that are separated from those of other classes there is no minimum: a `ConvergenceWarning`
+        names the classes and the direction.
 
     l1_ratio : float, default=0.0
         Share of the L1 penalty, in [0, 1]. If it is above 0, some coefficients can be exactly zero.
@@ -146,7 +150,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     converged_ : bool
         Whether the gradient norm reached `tol`, or the limit of float64 if `tol` is below it. With `early_stopping` it
-        is True only if the kept coefficients are those of `C` itself.
+        is True only if the kept coefficients are those of `C` itself. It is False if there is no minimum.
 
     objective_ : float
         The objective above at the solution, or the sum of the losses if C is infinite.
@@ -333,7 +337,13 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if solution.status is Status.INTERRUPTED:
             raise KeyboardInterrupt
         if theta is solution.theta or solution.status is Status.MAX_ITER:
-            solution.warn(self.tol, self.max_iter)
+            separation = find_separation(objective.design, target, theta) if np.isinf(self.C) else None
+            if separation is not None:
+                names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(self.n_features_in_)])
+                self.converged_ = False
+                warnings.warn(separation.message(self.classes_, names), ConvergenceWarning, stacklevel=3)
+            else:
+                solution.warn(self.tol, self.max_iter)
         if self.early_stopping:
             _warn_if_no_better(monitor.best_loss, validation_loss(objective.start()))
         return self
