@@ -326,7 +326,6 @@ def test_fewer_steps_are_remembered_of_very_many_variables():
     [
         (Status.MAX_ITER, r"max_iter=5 .* 2\.0e-03 .* tol=1\.0e-04 .* 5\.0e-02 of the objective off.*Increase max_i"),
         (Status.STALLED, r"no further decrease after 5 iterations.*Increase tol"),
-        (Status.SEPARATED, "perfectly separable.*Set a finite C"),
     ],
 )
 def test_warnings_say_how_far_and_what_to_do(status, message):

@@ -29,17 +29,11 @@ from ._classifier import SoftmaxClassifier, as_stored, class_weights
 from ._lbfgs import Status
 from ._losses import check_loss
 from ._metrics import make_log_loss_scorer
-from ._preconditioning import Preconditioning
-from ._solver import minimise
+from ._path import Path
 from ._targets import Target
 
 # The default score; where metadata is routed it takes the weights as well
 _LOG_LOSS = make_log_loss_scorer().set_score_request(sample_weight=True)
-# The fits of the folds are only compared, so each may end where its gradient is this share of what it was where the fit
-# for the C before had ended, within so many times `tol`: a percent of the scores, where those of folds differ by tens.
-# With an L1 penalty a gradient says less of what is left, as entries are still to come or to go: at 100 times `tol`
-# scores were off by up to 70 %
-_SHARE, _LOOSEST, _LOOSEST_L1 = 0.1, 100.0, 3.0
 # Parameters of SoftmaxClassifier that the search sets, or that make no sense in it
 _NOT_SHARED = (
     "C", "l1_ratio", "warm_start", "early_stopping", "validation_fraction", "n_iter_no_change", "random_state",
@@ -342,7 +336,7 @@ def _follow_path(
     if weight is not None and not weight.any():
         raise ValueError("sample_weight is zero for every training row of a fold; drop the rows of weight zero")
     objective = member._objective(X[train], target[train], weight, check_loss(member.loss), C=Cs.max())
-    preconditioning = Preconditioning(objective)
+    path = Path(objective, member.tol)
     X_test, y_test = X[test], _safe_indexing(y, test)
     if tasks is not None:
         tasks.begin(X[train], _safe_indexing(y, train), weight)
@@ -350,20 +344,13 @@ def _follow_path(
     scores, n_iter, n_unfinished = np.empty(shape), np.empty(shape, dtype=np.int64), 0
     coefs = np.empty((*shape, objective.design.n_outputs, objective.design.n_columns + objective.design.fit_intercept))
     for i, l1_ratio in enumerate(l1_ratios):
-        walk = _Walk(objective.start())
+        path.begin(objective.start())
         for j in np.argsort(Cs, kind="stable"):
             if tasks is not None:
                 tasks.begin_fit()
-            objective.penalise(Cs[j], l1_ratio)
-            theta, guess = walk.starts(Cs[j])
-            solution = minimise(
-                objective, theta, tol=member.tol, max_iter=member.max_iter, preconditioning=preconditioning,
-                guess=guess, share=_SHARE,
-                loosest=(_LOOSEST if objective.l1_weights() is None else _LOOSEST_L1) * member.tol,
-            )  # fmt: skip
+            solution = path.minimise(Cs[j], l1_ratio, member.max_iter)
             if solution.status is Status.INTERRUPTED:
                 raise KeyboardInterrupt
-            walk.went_to(Cs[j], solution.theta)
             coef, intercept = objective.unpack(solution.theta)
             coefs[i, j] = np.column_stack([coef, intercept]) if objective.design.fit_intercept else coef
             n_iter[i, j], n_unfinished = solution.n_iter, n_unfinished + (not solution.converged)
@@ -377,32 +364,6 @@ def _follow_path(
     if announced:
         print(f"[xentropy] {announced}: best score {scores.max():.6g}", flush=True)
     return _Path(coefs, scores, n_iter, n_unfinished)
-
-
-class _Walk:
-    """Where to start for the next C: where the last one ended, or further on as the logarithm of C goes, halfway
-    between the line through the last two and the parabola through the last three. With features that separate the
-    classes the coefficients follow it on and on. (Digits, 10 values of C, 5 folds: 804 iterations on the line, 846 on
-    the parabola, 706 halfway; standardised 810, 740 and 653.)"""
-
-    def __init__(self, start: np.ndarray) -> None:
-        self._thetas = [start]
-        self._logs: list[float] = []
-
-    def starts(self, C: float) -> tuple[np.ndarray, np.ndarray | None]:
-        thetas, logs, log_C = self._thetas, self._logs, float(np.log(C))
-        if len(logs) < 2 or np.isinf(C) or not np.all(np.diff([*logs, log_C]) > 0.0):
-            return thetas[-1], None
-        slopes = [(thetas[i + 1] - thetas[i]) / (logs[i + 1] - logs[i]) for i in range(len(logs) - 1)]
-        guess = thetas[-1] + (log_C - logs[-1]) * slopes[-1]
-        if len(slopes) > 1:
-            bend = (slopes[1] - slopes[0]) / (logs[2] - logs[0])
-            guess += 0.5 * (log_C - logs[2]) * (log_C - logs[1]) * bend
-        return thetas[-1], guess
-
-    def went_to(self, C: float, theta: np.ndarray) -> None:
-        kept = self._thetas[-2:] if self._logs else []
-        self._thetas, self._logs = [*kept, theta], [*self._logs[-2:], float(np.log(C))]
 
 
 def _values(name: str, values: Any) -> np.ndarray:

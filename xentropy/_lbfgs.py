@@ -94,15 +94,6 @@ class Solution(Progress):
             reason, remedy = f"stopped at max_iter={max_iter}", "Increase max_iter or tol, or decrease C"
         elif self.status is Status.STALLED:
             reason, remedy = f"found no further decrease after {self.n_iter} iterations", "Increase tol, or decrease C"
-        elif self.status is Status.SEPARATED:
-            warnings.warn(
-                "The classes are perfectly separable and C is infinite: the larger the coefficients, the smaller the "
-                f"loss, without end. Stopped after {self.n_iter} iterations, where every row is on its side. Set a "
-                "finite C.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
-            return
         else:
             return
         last = f"; the last iteration took {self.decrease / self.value:.1e} of the objective off" if self.n_iter else ""
