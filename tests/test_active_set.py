@@ -80,7 +80,7 @@ def test_tol_bounds_the_shortest_subgradient(tol, cost):
 def test_monitors_and_max_iter_end_a_minimisation():
     A, best = turned(np.logspace(-2, 2, 40))
     problem, seen = Quadratic(A, best, l1=np.full(40, 0.3)), []
-    preconditioning = Renewing(problem, first=A.diagonal(), cost=12.0)
+    preconditioning = Renewing(problem, first=A.diagonal(), cost=30.0)
 
     def monitor(at):
         seen.append((at.value, problem(at.theta)[0] + 0.3 * np.abs(at.theta).sum()))
@@ -93,7 +93,7 @@ def test_monitors_and_max_iter_end_a_minimisation():
     assert (np.diff(exact) <= 1e-9).all()
     assert values[-1] == pytest.approx(exact[-1], rel=1e-12)
     assert len(seen) > 8
-    less, _ = solved(problem, first=A.diagonal(), cost=12.0, max_iter=fit.n_iter - 1)
+    less, _ = solved(problem, first=A.diagonal(), cost=30.0, max_iter=fit.n_iter - 1)
     assert (less.status, less.n_iter, less.value) == (Status.MAX_ITER, fit.n_iter - 1, values[-2])
 
 

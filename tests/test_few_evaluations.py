@@ -103,7 +103,7 @@ def test_weighted_rows_take_few_evaluations(name):
     assert distances(clf, X, y, weight).max() < 1e-7
 
 
-@pytest.mark.parametrize("name", ["digits", "log-normal, five classes", "mixed", "embeddings", "L1: digits"])
+@pytest.mark.parametrize("name", ["digits", "log-normal, five classes", "mixed", "embeddings"])
 def test_csr_rows_take_as_many_evaluations_as_dense_ones(name):
     make, options, *_ = PROBLEMS[name]
     X, y = make()

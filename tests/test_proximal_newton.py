@@ -6,7 +6,6 @@ from quadratics import Quadratic, Renewing, turned
 
 from xentropy._kernels._coordinate import coordinate_descent
 from xentropy._lbfgs import Minimisation, Status
-from xentropy._preconditioner import Diagonal
 from xentropy._proximal_newton import QuadraticModel, line_minimum, proximal_newton
 
 
@@ -167,7 +166,7 @@ def test_a_quadratic_takes_few_steps(seed):
     A, b = collinear(seed)
     problem = Quadratic(A, np.linalg.solve(A, b), l1=np.full(len(b), 0.02))
     m = begun(problem, tol=1e-9)
-    assert proximal_newton(m, Renewing(problem, cost=5.0), Diagonal(A.diagonal())) is Status.CONVERGED
+    assert proximal_newton(m, Renewing(problem, cost=5.0, first=A.diagonal())) is Status.CONVERGED
     assert violation(A, -b, problem.l1, np.zeros(len(b)), m.at.theta) < 1e-6
     assert m.at.n_evaluations <= 8
     assert m.at.value == pytest.approx(problem(m.at.theta)[0] + problem.l1 @ np.abs(m.at.theta), rel=1e-14)
@@ -182,7 +181,7 @@ def test_a_hessian_that_is_too_small_is_made_again_or_updated():
             return super().hessian_of(theta, entries) * (1e-3 if self.n_renewed == 1 else 1.0)
 
     m, preconditioning = begun(problem, tol=1e-9), Wrong(problem, cost=20.0)
-    assert proximal_newton(m, preconditioning, Diagonal(np.ones(20))) is Status.CONVERGED
+    assert proximal_newton(m, preconditioning) is Status.CONVERGED
     assert violation(A, -A @ best, problem.l1, np.zeros(20), m.at.theta) < 1e-7
     assert preconditioning.n_renewed <= 3
 
@@ -190,7 +189,7 @@ def test_a_hessian_that_is_too_small_is_made_again_or_updated():
 def test_a_slope_that_is_wrong_stalls():
     problem = Quadratic(np.eye(4), np.ones(4), l1=np.full(4, 0.1))
     m = begun(problem, fun=lambda theta: (1.0 + theta @ theta, -np.ones(4)))
-    assert proximal_newton(m, Renewing(problem, cost=5.0), Diagonal(np.ones(4))) is Status.STALLED
+    assert proximal_newton(m, Renewing(problem, cost=5.0)) is Status.STALLED
     np.testing.assert_array_equal(m.at.theta, 0.0)
     assert m.at.n_iter == 0
 
@@ -198,7 +197,7 @@ def test_a_slope_that_is_wrong_stalls():
 def test_max_iter_and_unaffordable_hessians_end_it():
     A, best = turned(np.logspace(-1, 1, 20))
     problem = Quadratic(A, best, l1=np.full(20, 0.1))
-    assert proximal_newton(begun(problem), Renewing(problem), Diagonal(np.ones(20))) is Status.RENEW
+    assert proximal_newton(begun(problem), Renewing(problem)) is Status.RENEW
     m = begun(problem, max_iter=0)
-    assert proximal_newton(m, Renewing(problem, cost=5.0), Diagonal(np.ones(20))) is Status.MAX_ITER
+    assert proximal_newton(m, Renewing(problem, cost=5.0)) is Status.MAX_ITER
     assert m.at.n_evaluations == 1

@@ -11,8 +11,8 @@ from math import inf
 import numpy as np
 from scipy.optimize import Bounds
 
-from ._lbfgs import Minimisation, Run, Solution, Status, relative
-from ._preconditioner import Diagonal
+from ._lbfgs import ENDS_AT_A_MINIMUM, Ends, Minimisation, Run, Solution, Status, relative
+from ._preconditioner import Diagonal, Recentred
 from ._preconditioning import Preconditioning
 from ._proximal_newton import AT_ONCE, NEARLY_VIOLATED, entries_to_move, proximal_newton
 
@@ -28,14 +28,15 @@ class PositiveNegative:
 
     Parameters
     ----------
-    preconditioner : Diagonal
+    preconditioner : Diagonal, or Recentred of one
     l1 : float64 ndarray
         Weights of |theta_j|.
     """
 
-    def __init__(self, preconditioner: Diagonal, l1: np.ndarray) -> None:
+    def __init__(self, preconditioner: Diagonal | Recentred, l1: np.ndarray) -> None:
         self.preconditioner = preconditioner
-        self._l1 = preconditioner.to_theta(l1)  # |theta_j| = |x_j| / L_j
+        scale = preconditioner.to_x(np.ones(len(l1)))  # |theta_j| = |x_j| / scale_j where there is a penalty
+        self._l1 = np.divide(l1, scale, out=np.zeros(len(l1)), where=l1 > 0.0)
 
     def start(self, theta: np.ndarray, grad: np.ndarray) -> np.ndarray:
         v, slope = self.preconditioner.to_x(theta), np.abs(self.preconditioner.to_gradient(grad))
@@ -86,25 +87,42 @@ class PositiveNegative:
 
 def minimise_l1(m: Minimisation, preconditioning: Preconditioning, within_bounds: PositiveNegative) -> Solution:
     """Minimise from where `m` has begun: within bounds, until a Hessian pays and proximal Newton goes on."""
+    at_minimum = Ends()
 
     def ends(run: Run) -> Status | None:
         assert m.l1 is not None
+        if (stalled := at_minimum.gives_up(run)) is not None:
+            return stalled
         _, cost = entries_to_move(m.l1, run.theta, run.grad, preconditioning, run.n_evaluations)
         return run.renewal_pays(cost, use_second_half=False) if run.n_evaluations >= cost else None
 
     assert m.l1 is not None
-    norm, _ = within_bounds.norms(within_bounds.start(m.at.theta, m.grad), within_bounds.to_gradient(m.grad))
-    m.at.gradient_norm = relative(norm, m.at.value)
+    m.at.gradient_norm = relative(_norm(m, within_bounds), m.at.value)
     if (solved := m.ends(moved=False)) is not None:
         return m.solution(solved)
     _, cost = entries_to_move(m.l1, m.at.theta, m.grad, preconditioning, 0)
     ended = Status.RENEW if cost <= AT_ONCE else m.run(within_bounds, ends)
     while True:
         if ended is Status.RENEW:
-            ended = proximal_newton(m, preconditioning, within_bounds.preconditioner)
+            ended = proximal_newton(m, preconditioning)
             if ended is Status.RENEW:
                 ended = m.run(within_bounds, ends)
         elif ended is Status.SUBSPACE_EXHAUSTED:
             ended = m.run(within_bounds, ends)
-        else:
+        elif ended not in ENDS_AT_A_MINIMUM:
             return m.solution(ended)
+        elif at_minimum.is_confirmed(m, ended):
+            return m.solution(at_minimum.status)
+        else:
+            here = [PositiveNegative(diagonal, m.l1) for diagonal in preconditioning.diagonals_here(m.at.theta)]
+            lower = next((bounds for bounds in here if m.falls_short(_norm(m, bounds))), None)
+            if lower is None:
+                return m.solution(at_minimum.status)
+            within_bounds = lower
+            ended = m.run(within_bounds, ends)
+
+
+def _norm(m: Minimisation, within_bounds: PositiveNegative) -> float:
+    """Length of the shortest subgradient."""
+    x = within_bounds.start(m.at.theta, m.grad)
+    return within_bounds.norms(x, within_bounds.to_gradient(m.grad))[0]

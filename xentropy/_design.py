@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg.blas import dger
 
-from ._kernels._linear import LinearPass
+from ._kernels._linear import LinearPass, linear_predict
 from ._kernels._moments import moments
 from ._kernels._pointwise import softmax
 from ._kernels._threads import effective_n_threads
@@ -57,6 +57,25 @@ class RowLoss:
     class_weight: np.ndarray | None = None
     label_smoothing: float = 0.0
     offset: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """The curvature of a mean loss at some theta, feature by feature: sum_i c_ik (x_ij - m_j)^2, where c_ik is the
+    second derivative of the loss of row i in logit k, with its weight.
+
+    Attributes
+    ----------
+    centre : float64 ndarray of shape (d,)
+        The m_j, means of the features weighted with sum_k c_ik; zeros without an intercept.
+    squares : float64 ndarray of shape (d, R)
+    mass : float64 ndarray of shape (R,)
+        The sums of c_ik.
+    """
+
+    centre: np.ndarray
+    squares: np.ndarray
+    mass: np.ndarray
 
 
 class Design:
@@ -260,6 +279,65 @@ class Design:
         grad /= total
         return loss / total, grad
 
+    def curvature(self, theta: np.ndarray) -> Curvature:
+        """The curvature of the mean cross-entropy at theta, feature by feature."""
+        d, R = self.n_features, self.n_outputs
+        mass, means, squares = np.zeros(R), np.zeros((d, R)), np.zeros((d, R))  # of the rows so far
+        for X, curvature in self._class_curvatures(theta):
+            for k in np.flatnonzero(curvature.any(axis=0)):
+                of_class = np.ascontiguousarray(curvature[:, k])
+                mean, variance = moments(X, of_class / of_class.max(), self.n_threads)  # sums of tiny weights underflow
+                added = float(of_class.sum())
+                share, apart = added / (mass[k] + added), mean - means[:, k]
+                means[:, k] += share * apart
+                squares[:, k] += added * variance + mass[k] * share * apart**2
+                mass[k] += added
+        centre = means @ mass / mass.sum() if self.fit_intercept and mass.any() else np.zeros(d)
+        squares += mass * (means - centre[:, None]) ** 2
+        squares[self.constant] = 0.0
+        return Curvature(centre, squares, mass)
+
+    def shared_curvature(self, theta: np.ndarray, of_all: Curvature, features: np.ndarray, most: float) -> Curvature:
+        """The same, but of some features without the rows that own more than a share of `most` of it."""
+        limit = most * of_all.squares[features].sum(axis=1)
+
+        def shared(centre: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+            for X, curvature in self._class_curvatures(theta):
+                x = X[:, features]
+                x = x.astype(np.float64) if isinstance(x, np.ndarray) else x.toarray().astype(np.float64)
+                owns = (x - of_all.centre[features]) ** 2 * curvature.sum(axis=1)[:, None] > limit
+                x -= centre
+                x[owns] = 0.0
+                yield x, np.where(owns, 0.0, curvature.sum(axis=1)[:, None]), curvature
+
+        centre, squares = of_all.centre.copy(), of_all.squares.copy()
+        if self.fit_intercept:
+            sums = [(x.T @ c.sum(axis=1), w.sum(axis=0)) for x, w, c in shared(centre[features])]
+            first, mass = (sum(parts) for parts in zip(*sums, strict=True))
+            centre[features] += np.divide(first, mass, out=np.zeros(len(features)), where=mass > 0.0)
+        squares[features] = sum(np.square(x).T @ c for x, _, c in shared(centre[features]))
+        squares[self.constant] = 0.0
+        return Curvature(centre, squares, of_all.mass)
+
+    def _class_curvatures(self, theta: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
+        """Rows of X, block by block, and T_i p_ik (1 - p_ik) of their probabilities at theta, (rows, R), with weights T
+        that sum to one over all blocks."""
+        coef, intercept = self.views(theta)
+        if self.mean is not None:
+            intercept = intercept - self.mean @ coef
+        if self.row_loss.offset is not None:
+            intercept = intercept + self.row_loss.offset
+        n, K, weight = self.n_rows, self.n_classes, self.row_weight
+        total = float(n) if weight is None else float((self._scale * weight).sum())
+        step = max(1, _MAX_BLOCK_VALUES // max(K, 1 + self.nnz // max(1, n)))
+        for first in range(0, n, step):
+            at = slice(first, min(first + step, n))
+            X = self._X[at if self._rows is None else self._rows[at]]
+            p, _ = linear_predict(X, coef, intercept, n_classes=K, n_threads=self.n_threads)
+            of_class = _curvatures(p)[:, K - self.n_outputs :]
+            of_class *= 1.0 / total if weight is None else (self._scale * weight[at])[:, None] / total
+            yield X, of_class
+
     def _new_pass(self, precision: str, *, shift: np.ndarray | None) -> LinearPass:
         X, rows, class_weight = self._X, self._rows, self.row_loss.class_weight
         if rows is not None and not self.is_dense:
@@ -344,6 +422,17 @@ class Design:
         if self.row_loss.offset is not None:
             logits += self.row_loss.offset
         return softmax(np.hstack([np.zeros_like(logits), logits]) if self.n_outputs == 1 else logits)
+
+
+def _curvatures(p: np.ndarray) -> np.ndarray:
+    """p (1 - p) of probabilities (n, K), which are overwritten, without losing digits where p is next to one."""
+    place, rows = p.argmax(axis=1), np.arange(len(p))
+    largest = p[rows, place]
+    p[rows, place] = 0.0
+    others = p.sum(axis=1)
+    p *= 1.0 - p
+    p[rows, place] = largest * others
+    return p
 
 
 def _without_empty_columns(X: Any) -> tuple[Any, np.ndarray | slice]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._design import Design
+from ._design import Curvature, Design
 from ._kernels._gram import add_grams
 
 # A feature is trusted in a subsample if its variance there rests on this many rows, effectively. With fewer, the rest
@@ -55,6 +55,12 @@ class FeatureCoverage:
         """The least effective number of rows behind the variance of a feature."""
         share, n_effective = self._effective_rows()
         return float((n_effective * np.minimum(1.0, share)).min(initial=np.inf, where=self._variance > 0.0))
+
+    def uncovered(self) -> np.ndarray:
+        """Features whose variance rests on a few rows of the sample, or that it mostly does not show."""
+        share, n_effective = self._effective_rows()
+        few = (n_effective < _MIN_EFFECTIVE_ROWS) | (share < 0.5)
+        return np.flatnonzero(few & (self._variance > 0.0))
 
     def correction(self) -> tuple[np.ndarray, np.ndarray]:
         """Factors by which to multiply each feature in the sample: to give it its variance over all rows where too few
@@ -116,6 +122,29 @@ def correlation(design: Design) -> Correlation:
         return Correlation(np.nan, covered)
     largest = float(np.linalg.eigvalsh(products)[-1])
     return Correlation((squares - largest**2) / max(1, n * (n - 1) * len(varies)), covered)
+
+
+def curvatures(design: Design, theta: np.ndarray, features: np.ndarray) -> list[Curvature]:
+    """The curvature at theta; and, if there are any `features` of few rows, the curvature without the rows that own
+    more than one part in _MIN_EFFECTIVE_ROWS of it, where any is left."""
+    of_all = design.curvature(theta)
+    if not len(features):
+        return [of_all]
+    shared = design.shared_curvature(theta, of_all, features, 1.0 / _MIN_EFFECTIVE_ROWS)
+    is_left = shared.squares.min(axis=1) > 0.0
+    squares = np.where(is_left[:, None], shared.squares, of_all.squares)
+    return [of_all, Curvature(np.where(is_left, shared.centre, of_all.centre), squares, of_all.mass)]
+
+
+def features_of_few_rows(design: Design) -> np.ndarray:
+    """Features whose variance few rows may own, as far as a sample of dense rows shows."""
+    if not design.is_dense:
+        return np.empty(0, dtype=np.intp)
+    sample = design.subsample(min(design.n_rows, 8 * _FEW_ROWS))
+    coverage = FeatureCoverage(sample)
+    for at, weight in sample.blocks():
+        coverage.add(sample.rows(at), weight)
+    return coverage.uncovered()
 
 
 def gram_matrix(design: Design) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import inf, log
 from typing import Protocol
@@ -29,6 +29,8 @@ ROUNDING = 1e-12
 BY_SLOPE = 1e-9
 # The gradient has stagnated if it has not become shorter for this many iterations, or for a quarter of all of them.
 _PATIENCE = 30
+# What is left of the value at the end, relatively, is at most so many times the square of `tol`: 1e-7 by default.
+_PROMISED = 10.0
 # A value below this counts as this: a mean loss of this many nats is nothing.
 _LEAST_VALUE = 1e-8
 # SciPy's first step has length one. Newton's is as long as the gradient, and is taken if it is no longer than this.
@@ -55,6 +57,10 @@ class Status(StrEnum):
     STAGNATED = "stagnated"  # the value has stopped decreasing, as far as can be seen
     LINE_SEARCH_FAILED = "line search failed"
     SUBSPACE_EXHAUSTED = "subspace exhausted"  # most of the gradient lies outside what the coordinates can change
+
+
+# A run that ends so is at a minimum, if its variables show where it is.
+ENDS_AT_A_MINIMUM = (Status.CONVERGED, Status.RESOLVED, Status.STALLED)
 
 
 @dataclass
@@ -240,6 +246,16 @@ class Minimisation:
         """Whether the gradient is within `tol`, or the value is at most `tol` times `_LEAST_VALUE`."""
         return self.at.gradient_norm <= self.tol or 0.0 <= self.at.value <= self.tol * _LEAST_VALUE
 
+    def falls_short(self, gradient_norm: float) -> bool:
+        """Whether a gradient of this length, in variables where the curvature is about one here, promises a decrease
+        that is more than `tol` leaves."""
+        return 0.5 * gradient_norm**2 > self.unimportant_decrease
+
+    @property
+    def unimportant_decrease(self) -> float:
+        """How much of the value `tol` leaves at most."""
+        return max(_PROMISED * self.tol**2, ROUNDING) * max(abs(self.at.value), _LEAST_VALUE)
+
     def accept(self, theta: np.ndarray, value: float, grad: np.ndarray) -> None:
         """End an iteration at theta."""
         at = self.at
@@ -275,6 +291,40 @@ class Minimisation:
         if status is not Status.INTERRUPTED:
             self.refine()
         return Solution(**vars(self.at), status=status)
+
+
+class Ends:
+    """Where runs have ended at a minimum, as far as their variables show; another run, in variables that show a
+    decrease there, confirms it if it finds none.
+
+    Attributes
+    ----------
+    status : Status
+        How the runs have ended.
+    """
+
+    def __init__(self) -> None:
+        self.status, self._at, self._grad = Status.STALLED, Progress(np.empty(0)), np.empty(0)
+
+    def is_confirmed(self, m: Minimisation, ended: Status) -> bool:
+        """Whether the run that has `ended` has found nothing below the end of the one before that `tol` counts. Then
+        the minimisation is at the lower of the two."""
+        at, before = m.at, self._at
+        is_confirmed = before.value - at.value <= m.unimportant_decrease
+        if is_confirmed and at.value >= before.value:
+            at.theta, at.value, m.grad = before.theta, before.value, self._grad
+        if is_confirmed:
+            at.gradient_norm = before.gradient_norm
+        else:
+            self._at, self._grad = replace(at), m.grad
+            self.status = ended if ended is not Status.STALLED or np.isinf(before.value) else self.status
+        return is_confirmed
+
+    def gives_up(self, run: Run) -> Status | None:
+        """STALLED if a run that should find a decrease has not found any that `tol` counts."""
+        if run.n_evaluations < _MIN_PACE or self._at.value - run.value > run.of.unimportant_decrease:
+            return None
+        return Status.STALLED
 
 
 class Run:

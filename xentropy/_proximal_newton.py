@@ -15,7 +15,6 @@ from scipy.linalg.lapack import dposv
 
 from ._kernels._coordinate import coordinate_descent
 from ._lbfgs import BY_SLOPE, ROUNDING, Minimisation, Status, relative
-from ._preconditioner import Diagonal
 from ._preconditioning import Preconditioning
 
 # Entries whose gradient is this near to the penalty, or beyond it, may soon violate their optimality conditions. (text
@@ -143,7 +142,7 @@ class QuadraticModel:
                 hessian[np.ix_(at, at)] += hessian[at, at].mean() / len(at)
 
 
-def proximal_newton(m: Minimisation, preconditioning: Preconditioning, diagonal: Diagonal) -> Status:
+def proximal_newton(m: Minimisation, preconditioning: Preconditioning) -> Status:
     """Minimise from where `m` is. RENEW where the entries that may move are too many for a Hessian of them; the others
     have a diagonal one.
 
@@ -152,7 +151,7 @@ def proximal_newton(m: Minimisation, preconditioning: Preconditioning, diagonal:
     assert m.l1 is not None
     at, model, made_at, cost, moved, gap = m.at, None, 0, 0.0, False, inf
     inverse = np.empty(len(m.l1))
-    diagonal.solve(np.ones(len(m.l1)), inverse)
+    preconditioning.diagonal().solve(np.ones(len(m.l1)), inverse)
     while True:
         is_new = model is None or at.n_evaluations >= made_at + cost
         if is_new:

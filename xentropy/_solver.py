@@ -11,7 +11,7 @@ import numpy as np
 from ._active_set import PositiveNegative, minimise_l1
 from ._blas import one_blas_thread
 from ._gradient_subspace import MANY_VARIABLES, N_AXES, GradientSubspace
-from ._lbfgs import Minimisation, Preconditioned, Progress, Run, Solution, Status, relative
+from ._lbfgs import ENDS_AT_A_MINIMUM, Ends, Minimisation, Preconditioned, Progress, Run, Solution, Status, relative
 from ._objective import Objective
 from ._preconditioning import Preconditioning
 
@@ -110,8 +110,11 @@ def minimise_smooth(
     what is left will."""
 
     def ends(run: Run) -> Status | None:
+        if (stalled := at_minimum.gives_up(run)) is not None:
+            return stalled
         return run.renewal_pays(preconditioning.cost_of_renewal(run.n_evaluations))
 
+    in_subspace, at_minimum = isinstance(coordinates, GradientSubspace), Ends()
     while True:
         before = m.at.n_evaluations
         ended = m.run(coordinates, ends)
@@ -120,8 +123,16 @@ def minimise_smooth(
             coordinates = Preconditioned(preconditioning.renewed(m.at.theta))
         elif ended is Status.SUBSPACE_EXHAUSTED:
             coordinates = Preconditioned(coordinates.preconditioner)
-        else:
+        elif ended not in ENDS_AT_A_MINIMUM:
             return m.solution(ended)
+        elif at_minimum.is_confirmed(m, ended):
+            return m.solution(at_minimum.status)
+        else:
+            here = preconditioning.here(m.at.theta)
+            lower = next((p for p in here if m.falls_short(float(np.linalg.norm(p.to_gradient(m.grad))))), None)
+            if lower is None:
+                return m.solution(at_minimum.status)
+            coordinates = GradientSubspace(lower, N_AXES) if in_subspace else Preconditioned(lower)
 
 
 def _minimum_of_subsample(objective: Objective, preconditioning: Preconditioning, theta: np.ndarray) -> np.ndarray:
