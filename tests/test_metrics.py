@@ -19,6 +19,7 @@ from sklearn.model_selection import (
     GridSearchCV,
     KFold,
     RandomizedSearchCV,
+    TunedThresholdClassifierCV,
     cross_val_score,
     cross_validate,
 )
@@ -578,6 +579,75 @@ def test_several_scorers_at_once():
         np.testing.assert_allclose(
             search.cv_results_["mean_test_ours"], search.cv_results_["mean_test_theirs"], rtol=1e-13
         )
+
+
+class Counted(LogisticRegression):
+    """Counts the calls of predict_proba."""
+
+    n_calls = 0
+
+    def predict_proba(self, X):
+        Counted.n_calls += 1
+        return super().predict_proba(X)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+def test_several_scorers_share_predict_proba(n_classes, first):
+    X, y = load_iris(return_X_y=True)
+    X, names = X[y < n_classes], np.array(["a", "b", "c"])[y[y < n_classes]]
+    scoring = {"ours": neg_log_loss_scorer, "theirs": "neg_log_loss", "clipped": make_log_loss_scorer(eps=0.01)}
+    if first == "theirs":
+        scoring = dict(reversed(scoring.items()))
+    Counted.n_calls = 0
+    result = cross_validate(Counted(max_iter=500), X, names, scoring=scoring)
+    assert Counted.n_calls == 5
+    np.testing.assert_allclose(result["test_ours"], result["test_theirs"], rtol=1e-13)
+    alone = cross_val_score(Counted(max_iter=500), X, names, scoring=make_log_loss_scorer(eps=0.01))
+    np.testing.assert_allclose(result["test_clipped"], alone, rtol=1e-13)
+
+
+def test_scorers_of_shared_probabilities_keep_what_they_need():
+    """scikit-learn's cache holds one column of two, in which a small probability of the first class has no digits."""
+    p = np.array([[1e-20, 1.0], [0.5, 0.5]])
+    clf, y = Fixed(p, np.array([0, 1])), np.array([0, 1])
+    exact = check_scoring(clf, scoring={"theirs": "neg_log_loss", "ours": make_log_loss_scorer(eps=0)})
+    assert exact(clf, p, y)["ours"] == pytest.approx(np.log(1e-20 * 0.5) / 2)
+    # and what it refuses: classes that are not there, and one column
+    few = DummyClassifier().fit([[0], [0]], ["a", "a"])
+    scoring = {"ours": neg_log_loss_scorer, "clipped": make_log_loss_scorer(eps=1e-3), "accuracy": "accuracy"}
+    assert check_scoring(few, scoring=scoring)(few, [[0], [0]], ["a", "b"])["ours"] == pytest.approx(np.log(EPS) / 2)
+    clf, y = Fixed(P1, np.array(["no", "yes"])), np.array(["yes", "no", "yes", "no"])
+    both = {name: scoring[name] for name in ("ours", "clipped")}
+    assert check_scoring(clf, scoring=both)(clf, y, y)["ours"] == pytest.approx(-log_loss(y, P1))
+
+
+def test_threshold_is_tuned_as_with_scikit_learns_scorer():
+    X, y = load_iris(return_X_y=True)
+    y = (y == 1).astype(int)
+    ours, theirs = (
+        TunedThresholdClassifierCV(LogisticRegression(), scoring=scoring, cv=3).fit(X, y)
+        for scoring in (neg_log_loss_scorer, "neg_log_loss")
+    )
+    assert ours.best_threshold_ == theirs.best_threshold_
+    assert ours.best_score_ == pytest.approx(theirs.best_score_, rel=1e-13)
+
+
+def test_requests_follow_scikit_learns_rules():
+    theirs = sklearn.metrics.get_scorer("neg_log_loss")
+    for scorer in (neg_log_loss_scorer, make_log_loss_scorer(), theirs):
+        with pytest.raises(RuntimeError, match="only available when metadata routing is enabled"):
+            scorer.set_score_request(sample_weight=True)
+    with sklearn.config_context(enable_metadata_routing=True):
+        own = make_log_loss_scorer(eps=1e-3)
+        assert own.set_score_request(sample_weight="w") is own
+        assert own.get_metadata_routing().score.requests["sample_weight"] == "w"
+        copied = neg_log_loss_scorer.set_score_request(sample_weight=True)
+        assert copied is not neg_log_loss_scorer
+        assert copied.get_metadata_routing().score.requests["sample_weight"] is True
+        assert neg_log_loss_scorer.get_metadata_routing().score.requests["sample_weight"] is None
+        with pytest.raises(ValueError, match="valid identifier"):
+            neg_log_loss_scorer.set_score_request(sample_weight=3)
 
 
 def test_soft_targets_are_scored():

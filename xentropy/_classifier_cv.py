@@ -8,6 +8,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from sklearn import config_context
 from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer, get_scorer_names
@@ -34,7 +35,8 @@ from ._solver import minimise
 from ._targets import Target
 
 # The default score; where metadata is routed it takes the weights as well
-_LOG_LOSS = make_log_loss_scorer().set_score_request(sample_weight=True)
+with config_context(enable_metadata_routing=True):
+    _LOG_LOSS = make_log_loss_scorer().set_score_request(sample_weight=True)
 # The fits of the folds are only compared, so each may end where its gradient is this share of what it was where the fit
 # for the C before had ended, within so many times `tol`: a percent of the scores, where those of folds differ by tens.
 # With an L1 penalty a gradient says less of what is left, as entries are still to come or to go: at 100 times `tol`

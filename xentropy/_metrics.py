@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from numbers import Real
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics._scorer import _BaseScorer
 from sklearn.utils import check_array
-from sklearn.utils.metadata_routing import MetadataRequest
 
 from ._kernels._proba import mark_labels, proba_rows
 from ._kernels._threads import effective_n_threads
@@ -150,76 +154,97 @@ def log_loss_samples(y_true: Any, y_proba: Any, *, labels: Any = None, eps: floa
     return losses
 
 
-class LogLossScorer:
+class LogLossScorer(_BaseScorer):
     """A scorer, made by :func:`make_log_loss_scorer`, of minus the log loss of an estimator's `predict_proba`."""
 
     def __init__(self, eps: float | str = "auto"):
         _check_eps(eps)
+        super().__init__(_loss_of_predictions, -1, {} if eps == "auto" else {"eps": eps}, "predict_proba")
         self.eps = eps
-        self._request = MetadataRequest(owner=type(self).__name__)
-        self._request.score.add_request(param="sample_weight", alias=None)
 
-    def __call__(self, estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Score a fitted estimator.
+    def _score(self, method_caller: Any, estimator: Any, X: Any, y_true: Any, sample_weight: Any = None) -> float:
+        """Minus the weighted mean loss of a fitted estimator: what the call of a scorer returns.
 
         Parameters
         ----------
+        method_caller : callable
+            Calls a method of an estimator, or finds in scikit-learn's cache what it gave another scorer.
         estimator : object
             A fitted estimator with `predict_proba` and `classes_`.
         X : array-like
             The input of `predict_proba`.
-        y : array-like of shape (n,) or (n, K)
+        y_true : array-like of shape (n,) or (n, K)
             Labels, or distributions over `classes_`, one-hot or soft. The columns of a DataFrame that are named like
             the classes are sorted into their order.
         sample_weight : array-like of shape (n,), default=None
             Weights of the rows.
-
-        Returns
-        -------
-        float
-            Minus the weighted mean loss. Higher is better, and the score is never NaN.
         """
-        classes, proba = predict_proba(estimator, X)
+        classes, proba = predict_proba(estimator, X, ask=partial(_ask_shared, method_caller, self.eps))
         weights, mass = _check_weights(sample_weight, len(proba))
         target: CodedLabels | np.ndarray
-        if is_distribution(y):
-            target = match_columns(check_distribution(y, dtype=None), column_names(y), classes, name="y")
+        if is_distribution(y_true):
+            target = match_columns(check_distribution(y_true, dtype=None), column_names(y_true), classes, name="y")
         else:
-            target = match_labels(y, classes)
+            target = match_labels(y_true, classes)
         _check_lengths(proba, target)
         total, unknown, _ = _total_loss(proba, len(classes), target, weights, _check_eps(self.eps, proba.dtype))
         if isinstance(target, CodedLabels) and unknown >= 0:
-            _check_comparable(y, target, classes)
+            _check_comparable(y_true, target, classes)
         return -total / mass
 
     def __repr__(self) -> str:
         return f"make_log_loss_scorer({'' if self.eps == 'auto' else f'eps={self.eps!r}'})"
 
-    def set_score_request(self, *, sample_weight: bool | str | None) -> LogLossScorer:
-        """Request `sample_weight` if metadata routing is enabled.
+    def set_score_request(self, **requests: bool | str | None) -> LogLossScorer:
+        """Request `sample_weight`, if metadata routing is enabled.
 
         Parameters
         ----------
-        sample_weight : bool, str or None
-            True passes it to this scorer, False does not, and None raises an error if it is given. A string is the
-            name of the weights in the routed metadata.
+        **requests : bool, str or None
+            For ``sample_weight``, True passes it to this scorer, False does not, and None raises an error if it is
+            given. A string is the name of the weights in the routed metadata.
 
         Returns
         -------
         LogLossScorer
-            This scorer, modified. Do not modify `neg_log_loss_scorer`, which all code shares, but make a scorer with
-            :func:`make_log_loss_scorer`.
+            This scorer, modified. Of `neg_log_loss_scorer`, which all code shares, it is a modified copy.
         """
-        self._request.score.add_request(param="sample_weight", alias=sample_weight)
-        return self
+        return super(LogLossScorer, copy(self) if self is neg_log_loss_scorer else self).set_score_request(**requests)
 
-    def get_metadata_routing(self) -> MetadataRequest:
-        """The requests of this scorer for metadata routing."""
-        return self._request
 
-    def _accept_sample_weight(self) -> bool:
-        # GridSearchCV and cross_validate call this if metadata routing is disabled
-        return True
+def _loss_of_predictions(
+    y_true: Any, y_proba: Any, *, sample_weight: Any = None, eps: float | str = "auto"
+) -> float:
+    """The metric that scikit-learn sees in the scorer. TunedThresholdClassifierCV calls it with labels 0 and 1, as
+    probabilities of the second class."""
+    return log_loss(y_true, y_proba, sample_weight=sample_weight, eps=eps)
+
+
+class _Recorder(ClassifierMixin, BaseEstimator):
+    """A classifier that keeps the probabilities of another: of two columns, scikit-learn's cache has only one."""
+
+    def __init__(self, estimator: Any):
+        self.estimator = estimator
+        self.classes_ = np.asarray(estimator.classes_)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        self.given_ = self.estimator.predict_proba(X)
+        proba = np.asarray(self.given_)
+        return np.column_stack([1.0 - proba, proba]) if proba.ndim == 1 or proba.shape[1] == 1 else proba
+
+
+def _ask_shared(method_caller: Any, eps: float | str, estimator: Any, X: Any) -> Any:
+    """The probabilities of an estimator, which the scorers that scikit-learn evaluates at once share."""
+    classes = getattr(estimator, "classes_", None)
+    if classes is None or len(classes) < 2 or np.ndim(classes[0]) > 0:  # scikit-learn's cache has no such probabilities
+        return estimator.predict_proba(X)
+    recorder = _Recorder(estimator)
+    shared = method_caller(recorder, "predict_proba", X)
+    if hasattr(recorder, "given_"):
+        return recorder.given_
+    if len(classes) == 2 and _check_eps(eps, shared.dtype) < _epsilon(shared.dtype):
+        return estimator.predict_proba(X)  # 1 - p has not the digits of the other column that this clipping asks for
+    return shared
 
 
 def make_log_loss_scorer(*, eps: float | str = "auto") -> LogLossScorer:
@@ -247,6 +272,12 @@ def make_log_loss_scorer(*, eps: float | str = "auto") -> LogLossScorer:
     See Also
     --------
     neg_log_loss_scorer : The scorer with default parameters.
+
+    Notes
+    -----
+    Scorers that are evaluated together, as in ``scoring={"loss": ..., "auc": ...}``, share one call of `predict_proba`.
+    For two classes scikit-learn shares the probability of one class, which is the `pos_label` of the first scorer: give
+    all of them the same, or none.
 
     Examples
     --------
@@ -530,12 +561,17 @@ def _check_comparable(y: Any, target: CodedLabels, classes: np.ndarray) -> None:
         raise ValueError(f"y holds {labels.tolist()[0]!r} (row 0) and the like; the estimator's classes_ are {classes}")
 
 
-def predict_proba(estimator: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The classes of a fitted estimator, and its probabilities, with a column for each class."""
+def predict_proba(
+    estimator: Any, X: Any, ask: Callable[[Any, Any], Any] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The classes of a fitted estimator, and its probabilities, with a column for each class.
+
+    If there is `ask`, it is called with the estimator and X for its probabilities.
+    """
     name = type(estimator).__name__
     if not hasattr(estimator, "predict_proba"):
         raise AttributeError(f"{name} has no predict_proba, which the log loss needs: calibrate it, or score otherwise")
-    predicted = estimator.predict_proba(X)
+    predicted = estimator.predict_proba(X) if ask is None else ask(estimator, X)
     classes = getattr(estimator, "classes_", None)
     if classes is None:
         raise AttributeError(f"{name} has no classes_, which say what the columns of its predict_proba are")
