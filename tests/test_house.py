@@ -57,6 +57,8 @@ PRIVATE_ACCESS = {
         "SoftmaxClassifier._get_param_names": "scikit-learn's list of the parameters of an estimator",
         "SoftmaxClassifier._parameter_constraints": "scikit-learn's table of the valid parameters of an estimator",
         "member._objective": "the search fits SoftmaxClassifiers and shares their objective along a path",
+        "scorer._score_func": "scikit-learn's scorer, whose metric may ask for all classes",
+        "scorer._kwargs": "... and what it passes to the metric",
         "member._fitted_attributes": "the search gives scikit-learn's callbacks the attributes of those classifiers",
     },
 }

@@ -26,7 +26,7 @@ from ._losses import LOSSES, CrossEntropy, Loss, check_loss, refuse_smoothing
 from ._monitor import Monitor
 from ._objective import Objective
 from ._solver import minimise
-from ._targets import Target, is_distribution, learn_target, match_target
+from ._targets import Target, is_distribution, learn_target, match_target, plain_labels
 
 
 class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
@@ -62,9 +62,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Share of each target, in [0, 1], that is spread evenly over the classes.
 
     class_weight : dict, "balanced" or None, default=None
-        Weight of each class, ``{class: weight}``, with 1 for a class that is not named. ``"balanced"`` gives each class
-        the same total weight, as in scikit-learn: ``n / (K * mass of the class)``, where the mass includes
-        `sample_weight`.
+        Weight of each class, ``{class: weight}``, with 1 for a class that is not named. If all classes in `y` are
+        named, other names are ignored, so that a fold may lack a class. ``"balanced"`` gives each class the same total
+        weight, as in scikit-learn: ``n / (K * mass of the class)``, where the mass includes `sample_weight`.
 
     logit_adjustment : float, default=0.0
         Strength tau, 0 or more, of the adjustment for imbalanced classes. The fit adds tau log(prior) to the logits,
@@ -342,13 +342,23 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return X, target, checked_weights(sample_weight, X)
 
     def _objective(
-        self, X: Any, target: Target, sample_weight: np.ndarray | None, loss: Loss, **penalty: float
+        self,
+        X: Any,
+        target: Target,
+        sample_weight: np.ndarray | None,
+        loss: Loss,
+        *,
+        class_mass: np.ndarray | None = None,
+        **penalty: float,
     ) -> Objective:
+        """The objective of these rows. `class_mass` is that of the prior, if it is not theirs."""
+        if class_mass is None:
+            class_mass = target.class_mass(sample_weight)
         row_loss = RowLoss(
             loss,
             class_weight=class_weights(self.class_weight, target, sample_weight),
             label_smoothing=self.label_smoothing,
-            offset=_logit_offset(self.logit_adjustment, target, sample_weight),
+            offset=_logit_offset(self.logit_adjustment, target.classes, class_mass),
         )
         design = Design(
             X, target, row_loss=row_loss, sample_weight=sample_weight, fit_intercept=self.fit_intercept
@@ -473,7 +483,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         float
         """
         if not is_distribution(y):
-            return super().score(X, y, sample_weight)
+            return super().score(X, plain_labels(y), sample_weight)
         top, target = self._predict(X, "classes"), match_target(y, self.classes_)
         check_consistent_length(top, target, sample_weight)
         hit = target.distribution[np.arange(len(top)), top]
@@ -647,29 +657,31 @@ def class_weights(class_weight: Any, target: Target, sample_weight: np.ndarray |
     weights = np.ones(target.n_classes)
     index = {c: k for k, c in enumerate(target.classes.tolist())}
     unknown = [c for c in class_weight if c not in index]
-    if unknown:
+    unnamed = [c for c in index if c not in class_weight]
+    if unknown and unnamed:  # a fold may lack a class, but one that has another name is a mistake
         raise ValueError(
-            f"class_weight names classes that are not in y: {unknown}; y holds {target.classes.tolist()}"
+            f"The classes, {unnamed}, are not in class_weight. It names {unknown} instead, which y does not hold: name "
+            f"each class of y, or only classes of y"
         )
     for c, weight in class_weight.items():
         if not (np.isfinite(weight) and weight >= 0):
             raise ValueError(f"class_weight[{c!r}]={weight!r} must be a finite number, 0 or more")
-        weights[index[c]] = weight
+        if c in index:
+            weights[index[c]] = weight
     if not target.class_mass(sample_weight) @ weights > 0:
         raise ValueError(f"class_weight={class_weight!r} leaves every row of y without weight: there is nothing to fit")
     return weights
 
 
-def _logit_offset(tau: float, target: Target, sample_weight: np.ndarray | None) -> np.ndarray | None:
+def _logit_offset(tau: float, classes: np.ndarray, mass: np.ndarray) -> np.ndarray | None:
     """tau log prior, for the logits of the fit: (K,), or (1,) for the sigmoid form."""
     if tau == 0.0:
         return None
-    mass = target.class_mass(sample_weight)
     if not mass.all():
-        missing = target.classes[mass == 0].tolist()
+        missing = classes[mass == 0].tolist()
         raise ValueError(
             f"logit_adjustment={tau} has no prior for the classes {missing}, whose samples weigh nothing; drop "
             f"them, or set logit_adjustment=0"
         )
     offset = tau * np.log(mass / mass.sum())
-    return offset[1:] - offset[0] if target.n_classes == 2 else offset
+    return offset[1:] - offset[0] if len(classes) == 2 else offset

@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import assert_all_finite, check_array, column_or_1d
+from sklearn.utils._missing import is_pandas_na
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from ._kernels._pointwise import first_bad_distribution
@@ -131,6 +132,11 @@ def learn_classes(labels: Any, *, name: str) -> tuple[np.ndarray, np.ndarray]:
     return classes, coded.indices()
 
 
+def plain_labels(y: Any, *, name: str = "y") -> np.ndarray:
+    """The labels of `y` as one array, checked. Numbers in an array of objects become an array of numbers."""
+    return _label_column(y, name=name, warn=False)
+
+
 def match_target(y: Any, classes: np.ndarray, dtype: Any = np.float64, *, name: str = "y") -> Target:
     """Encode `y` for known `classes`. A label that is not in `classes` becomes -1, which the caller handles."""
     if is_distribution(y):
@@ -241,6 +247,8 @@ def _label_column(y: Any, *, name: str = "y", warn: bool = True) -> np.ndarray:
         y = column_or_1d(y, warn=warn)
         if y.dtype.kind == "O" and len(y):
             y = _plain_objects(y, name)
+        if y.dtype.kind in "mM" and (missing := np.isnat(y)).any():
+            raise ValueError(f"{name} contains NaT in row {missing.argmax()}; drop rows without a label")
         assert_all_finite(y, input_name=name)
     return y
 
@@ -256,13 +264,11 @@ def _plain_objects(y: np.ndarray, name: str) -> np.ndarray:
     """Convert numbers in an object array, and keep strings. A mixture has no order, so it is an error."""
     if all(isinstance(v, Number) for v in y):
         return np.asarray(y.tolist())
-    first = type(y[0])
     for i, v in enumerate(y):
-        if v is None or v is not v or isinstance(v, str) != issubclass(first, str):
-            raise ValueError(
-                f"{name} contains {v!r} in row {i} beside {y[0]!r} in row 0; drop rows without a label, and use "
-                f"labels of one kind"
-            )
+        if v is None or is_pandas_na(v) or v != v:
+            raise ValueError(f"{name} contains {v!s} in row {i}; drop rows without a label")
+        if isinstance(v, str) != isinstance(y[0], str):
+            raise ValueError(f"{name} contains {v!r} in row {i} beside {y[0]!r} in row 0; use labels of one kind")
     return y
 
 
