@@ -130,10 +130,17 @@ def test_a_fold_without_some_class(n_classes, params):
             assert np.isfinite(clf.coefs_paths_).all()
             assert np.isfinite(clf.intercept_).all()
     assert clf.score(X, y) > -0.7
-    weights = np.r_[np.zeros(50), np.ones(100)]  # a class that weighs nothing is not seen either
-    clf = SoftmaxClassifierCV(Cs=[1.0], cv=[(np.arange(0, 150, 2), np.arange(1, 150, 2))], class_weight=None)
-    with_zeros = clf.set_params(refit=False).fit(X, y, weights)
-    assert np.isfinite(with_zeros.scores_).all()
+
+
+def test_a_class_that_weighs_nothing_in_a_fold_is_not_seen_in_it():
+    def probability(clf, X, y, sample_weight):
+        return clf.predict_proba(X)[:, 0].max()
+
+    halves = [(np.arange(0, 150, 2), np.arange(1, 150, 2))]
+    weights = np.where((Y == 0) & (np.arange(150) % 2 == 0), 0.0, 1.0)
+    clf = SoftmaxClassifierCV(Cs=[1.0], cv=halves, scoring=probability)
+    assert clf.fit(X, Y, weights).scores_[0, 0, 0] == 0.0
+    assert clf.fit(X, Y, np.ones(150)).scores_[0, 0, 0] > 0.9
 
 
 def test_a_rare_class_and_one_that_no_row_has():

@@ -307,9 +307,9 @@ def test_every_row_ignored(normalize):
 @pytest.mark.parametrize(
     ("weight", "message"),
     [
-        ([1, 1, -1, 1], r"sample_weight contains -1.0 in row 2"),
-        ([1, np.nan, 1, 1], r"sample_weight contains NaN in row 1"),
-        ([1, 1, 1, np.inf], r"sample_weight contains inf in row 3"),
+        ([1, 1, -1, 1], r"^Negative values in .*`sample_weight`. Row 2 has -1.0"),
+        ([1, np.nan, 1, 1], r"^Input sample_weight contains NaN\. Row 1 "),
+        ([1, 1, 1, np.inf], r"^Input sample_weight contains infinity .*\. Row 3 "),
         ([1, 1, 1], "inconsistent numbers of samples"),
         (np.ones((4, 1)), "1-D"),
         (2.0, "1-D"),
@@ -384,6 +384,35 @@ def test_bad_weights(weight, message):
 def test_refused(y, p, kwargs, message):
     with pytest.raises(ValueError, match=message):
         log_loss(y, p, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("y", "p", "kwargs"),
+    [
+        (Y, P[:3], {}),
+        (Y, P, {"sample_weight": [1.0, 2.0]}),
+        (Y, P, {"sample_weight": [1.0, np.nan, 1.0, 1.0]}),
+        (Y, P, {"sample_weight": [1.0, np.inf, 1.0, 1.0]}),
+        (Y, P, {"sample_weight": np.zeros(4)}),
+        (Y, np.where(P == 0.8, np.nan, P), {}),
+        (Y, np.where(P == 0.8, np.inf, P), {}),
+        (Y, P1, {}),
+        (Y, P1, {"labels": [0, 1, 2]}),
+        (Y, P, {"labels": np.array([0, 1, 3])}),
+        (Y, P * 2, {}),
+        (Y, -P, {}),
+        (Y * 0, P1, {}),
+        (["a", 1, "a", 1], P1, {}),
+    ],
+)
+def test_messages_begin_with_scikit_learns_sentence(y, p, kwargs):
+    def message(function):
+        with pytest.raises(ValueError, match=r".") as raised:
+            function(y, p, **kwargs)
+        return str(raised.value)
+
+    theirs = message(sklearn.metrics.log_loss).replace("np.int64(2)", "2")
+    assert message(log_loss).startswith(theirs)
 
 
 def test_refused_types():

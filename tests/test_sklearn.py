@@ -2,17 +2,21 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from estimator_checks import each_check
 from sklearn import config_context
-from sklearn.base import is_classifier
+from sklearn.base import clone, is_classifier
 from sklearn.datasets import load_iris
+from sklearn.ensemble import StackingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import get_tags
 
-from xentropy import SoftmaxClassifier
+import xentropy as xe
+from xentropy import SoftmaxClassifier, SoftmaxClassifierCV
 
 X, Y = load_iris(return_X_y=True)
 
@@ -75,6 +79,106 @@ def test_onnx_export(two):
     label, proba = session.run(None, {session.get_inputs()[0].name: X.astype(np.float32)})
     np.testing.assert_array_equal(label, clf.predict(X))
     np.testing.assert_allclose(proba, clf.predict_proba(X), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "params", [{}, {"l1_ratio": 0.5}, {"l1_ratio": 1.0}, {"C": np.inf}, {"class_weight": "balanced"}]
+)
+def test_to_sklearn_has_the_same_objective(params):
+    data = StandardScaler().fit_transform(X)
+    y = np.minimum(Y, 1) if np.isinf(params.get("C", 1.0)) else Y
+    y = np.where(np.arange(150) % 7 == 0, 1 - y, y) if np.isinf(params.get("C", 1.0)) else y
+    clf = SoftmaxClassifier(tol=1e-9, max_iter=10_000, **params).fit(data, y)
+    model = clf.to_sklearn()
+    for name in ("class_weight", "C"):
+        assert getattr(model, name) == getattr(clf, name)
+    again = clone(model).set_params(tol=1e-7).fit(data, y)
+    np.testing.assert_allclose(again.coef_, clf.coef_, atol=2e-4)
+    weights = {0: 1.0, 1: 2.0, 2: 3.0}
+    search = SoftmaxClassifierCV(Cs=[0.1, 1.0], l1_ratios=[0.5], cv=3, class_weight=weights).fit(data, Y)
+    model = search.to_sklearn()
+    assert (model.C, model.l1_ratio, model.class_weight) == (search.C_, 0.5, weights)
+
+
+@pytest.mark.parametrize("two", [False, True])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_coefficients_set_by_hand_predict(two, sparse):
+    peer = LogisticRegression(max_iter=1000).fit(X, Y == 1 if two else Y)
+    data = sp.csr_matrix(X) if sparse else X
+    for intercept in (peer.intercept_, 0.0, np.zeros(1)):
+        ours, theirs = SoftmaxClassifier(), LogisticRegression()
+        for model in (ours, theirs):
+            model.coef_, model.intercept_, model.classes_ = peer.coef_, intercept, peer.classes_
+        for method in ("predict", "predict_proba", "predict_log_proba", "decision_function"):
+            expected = getattr(theirs, method)(data)
+            np.testing.assert_allclose(getattr(ours, method)(data), expected, rtol=1e-7, atol=1e-12)
+        assert ours.score(data, peer.predict(X)) == theirs.score(data, peer.predict(X))
+        np.testing.assert_allclose(ours.to_sklearn().predict_proba(data), theirs.predict_proba(data))
+        np.testing.assert_allclose(ours.sparsify().predict_proba(data), theirs.predict_proba(data), atol=1e-12)
+        with pytest.raises(ValueError, match=r"X has 3 features, .* is expecting 4 features as input\."):
+            ours.predict(data[:, :3])
+    ours = SoftmaxClassifier()
+    ours.coef_, ours.intercept_, ours.classes_ = peer.coef_.tolist(), peer.intercept_.tolist(), peer.classes_.tolist()
+    np.testing.assert_array_equal(ours.predict(data), peer.predict(data))
+
+
+def test_coefficients_set_by_hand_are_continued_from():
+    fitted = SoftmaxClassifier(tol=1e-9).fit(X, Y)
+    clf = SoftmaxClassifier(tol=1e-6, warm_start=True)
+    clf.coef_, clf.intercept_, clf.classes_ = fitted.coef_, fitted.intercept_, fitted.classes_
+    assert clf.fit(X, Y).n_iter_[0] < fitted.n_iter_[0]
+    clf = SoftmaxClassifier(warm_start=True)
+    clf.coef_, clf.intercept_, clf.classes_ = fitted.coef_, 0.0, fitted.classes_
+    np.testing.assert_allclose(clf.fit(X, Y).coef_, fitted.coef_, atol=1e-2)
+
+
+def test_stacking_and_iterations_are_as_in_scikit_learn():
+    stack = StackingClassifier([("tree", DecisionTreeClassifier(random_state=0)), ("ours", SoftmaxClassifier())])
+    stack.set_params(final_estimator=SoftmaxClassifier(), cv=3).fit(X, Y)
+    assert stack.score(X, Y) > 0.9
+    ours, theirs = SoftmaxClassifier().fit(X, Y).n_iter_, LogisticRegression(max_iter=1000).fit(X, Y).n_iter_
+    assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype) == ((1,), np.int32)
+    assert SoftmaxClassifierCV(Cs=2, cv=3).fit(X, Y).n_iter_.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        lambda i, f, s: SoftmaxClassifier().fit(X[:3], [i, i, i]),
+        lambda i, f, s: SoftmaxClassifier().fit(X[:3], [s, s, s]),
+        lambda i, f, s: SoftmaxClassifier().fit(X[:2], np.array([s, i], dtype=object)),
+        lambda i, f, s: SoftmaxClassifier().fit(X[:3], [0, 1, 2], X_val=X[:1], y_val=np.array([s], dtype=object)),
+        lambda i, f, s: SoftmaxClassifier().fit(X[:3], [0, 1, 2], X_val=X[:1], y_val=[i]),
+        lambda i, f, s: SoftmaxClassifier(class_weight={i: f}).fit(X, Y),
+        lambda i, f, s: SoftmaxClassifier(class_weight={np.int64(0): -f}).fit(X, Y),
+        lambda i, f, s: SoftmaxClassifier(class_weight={np.int64(k): 0 * f for k in range(3)}).fit(X, Y),
+        lambda i, f, s: SoftmaxClassifierCV(Cs=[-f]).fit(X, Y),
+        lambda i, f, s: SoftmaxClassifierCV(l1_ratios=np.array([f])).fit(X, Y),
+        lambda i, f, s: SoftmaxClassifier(loss=xe.SymmetricCrossEntropy(alpha=f), label_smoothing=0.1).fit(X, Y),
+        lambda i, f, s: xe.log_loss([0, i], [0.5, 0.5], labels=[np.int64(0), np.int64(1)]),
+        lambda i, f, s: xe.log_loss(np.array([s, "b"], dtype=object), [0.5, 0.5], labels=[s, "c"]),
+        lambda i, f, s: xe.log_loss([0, 1], [0.5, 0.5], labels=[i, i, np.int64(0)]),
+        lambda i, f, s: xe.log_loss([0, 1], [0.5, 0.5], eps=f),
+        lambda i, f, s: xe.log_loss([0, 1], [0.5, 0.5], normalize=i),
+        lambda i, f, s: xe.log_loss(i, [0.5, 0.5]),
+        lambda i, f, s: xe.log_loss([0, 1], f),
+        lambda i, f, s: xe.log_loss([0, 1], [0.5, 0.5], labels=i),
+        lambda i, f, s: xe.cross_entropy([0], [[1.0, 2.0]], label_smoothing=f),
+        lambda i, f, s: xe.cross_entropy([0], [[1.0, 2.0]], ignore_index=f),
+        lambda i, f, s: xe.cross_entropy([0], [[1.0, 2.0]], reduction=s),
+        lambda i, f, s: xe.cross_entropy([0], [[1.0, 2.0]], loss=s),
+        lambda i, f, s: xe.cross_entropy([i], [[1.0, 2.0]]),
+        lambda i, f, s: xe.cross_entropy_report([0, 1], [0.5, 0.5], digits=-i),
+        lambda i, f, s: xe.ReliabilityDisplay.from_predictions([0, 1], [0.5, 0.5], n_bins=-i),
+        lambda i, f, s: xe.ReliabilityDisplay.from_predictions([0, 1], [0.5, 0.5], pos_label=i),
+        lambda i, f, s: xe.neg_log_loss_scorer(SoftmaxClassifier().fit(X, Y), X[:2], [s, s]),
+    ],
+)
+def test_messages_hold_no_numpy_types(fail):
+    with pytest.raises((ValueError, TypeError), match=r".") as raised:
+        fail(np.int64(7), np.float64(1.5), np.str_("a"))
+    assert "np." not in str(raised.value)
+    assert "array(" not in str(raised.value)
 
 
 def test_skops_round_trip(tmp_path):

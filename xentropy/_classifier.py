@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from functools import cache
 from numbers import Integral, Real
@@ -9,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+import sklearn
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.fixes import parse_version
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from ._callbacks import CallbackSupportMixin, callbacks_of
@@ -23,6 +26,7 @@ from ._kernels._pointwise import softmax
 from ._kernels._threads import effective_n_threads
 from ._lbfgs import Status
 from ._losses import LOSSES, CrossEntropy, Loss, check_loss, refuse_smoothing
+from ._messages import plain
 from ._monitor import Monitor
 from ._objective import Objective
 from ._solver import minimise
@@ -122,10 +126,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, if all names in X are strings.
 
-    n_iter_ : int
+    n_iter_ : ndarray of shape (1,)
         Number of iterations of L-BFGS on all rows, including those for the start of a loss that is not convex.
 
-    history_ : dict of ndarrays of shape (n_iter_,)
+    history_ : dict of ndarrays of shape (n_iter_[0],)
         For each iteration, the `objective`, the mean training `loss` (weighted, without penalty), the `gradient_norm`
         that is compared with `tol`, the number `n_evaluations` of evaluations of the objective so far, and, if there
         are validation rows, their mean loss `validation_loss`. The iterations for the start of a loss that is not
@@ -310,7 +314,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         theta = monitor.best if self.early_stopping and monitor.best is not None else solution.theta
         for name, value in fitted(theta).items():
             setattr(self, name, value)
-        self.n_iter_ = n_iter + solution.n_iter
+        self.n_iter_ = np.array([n_iter + solution.n_iter], dtype=np.int32)
         self.converged_ = solution.converged
         self.history_ = monitor.close(solution.status)
         is_known = theta is solution.theta and np.isfinite(solution.value)
@@ -333,7 +337,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             check_consistent_length(X, target)  # raises
         if target.n_classes < 2:
             raise ValueError(
-                f"y holds one class, {target.classes[0]!r}, but a classifier needs samples of at least 2 classes"
+                f"This solver needs samples of at least 2 classes in the data, but the data contains only one class: "
+                f"{plain(target.classes[0])!r}"
             )
         loss = check_loss(self.loss)
         refuse_smoothing(loss, self.label_smoothing)
@@ -378,7 +383,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             if seen.labels is not None and (seen.labels < 0).any():
                 row = int(np.argmax(seen.labels < 0))
                 label = np.asarray(y_val, dtype=object).ravel()[row]
-                raise ValueError(f"y_val has label {label!r} (row {row}) that y does not hold; drop such rows")
+                raise ValueError(f"y_val has label {plain(label)!r} (row {row}) that y does not hold; drop such rows")
             weight = checked_weights(sample_weight_val, X_val, "sample_weight_val")
             return X, target, sample_weight, (X_val, seen, weight)
         if sample_weight_val is not None:
@@ -404,10 +409,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if self.coef_.shape != shape or not np.array_equal(self.classes_, target.classes):
             raise ValueError(
                 f"warm_start=True continues from coefficients of shape {self.coef_.shape} for the classes "
-                f"{self.classes_.tolist()}, but these data ask for shape {shape} and the classes "
-                f"{target.classes.tolist()}; set warm_start=False, or fit a clone"
+                f"{plain(self.classes_)}, but these data ask for shape {shape} and the classes "
+                f"{plain(target.classes)}; set warm_start=False, or fit a clone"
             )
-        return objective.pack(self._dense_coef(), self.intercept_)
+        return objective.pack(self._dense_coef(), self._model()[1])
 
     def decision_function(self, X):
         """Compute the logits of each row.
@@ -436,7 +441,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples,)
         """
         top = self._predict(X, "classes")  # which asks whether there are classes
-        return self.classes_[top]
+        return np.asarray(self.classes_)[top]
 
     def predict_proba(self, X):
         """Compute the probability of each class, in the order of `classes_`.
@@ -514,23 +519,31 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def to_sklearn(self):
         """Create an equivalent fitted :class:`~sklearn.linear_model.LogisticRegression`.
 
-        It has the same coefficients and predictions, but no other attributes of this class. Use it for ONNX, skops and
-        other tools that support scikit-learn's estimators.
+        It has the same coefficients, predictions, penalty and class weights, but no other parameters and attributes of
+        this class. Use it for ONNX, skops and other tools that support scikit-learn's estimators.
 
         Returns
         -------
         sklearn.linear_model.LogisticRegression
         """
         check_is_fitted(self)
-        C = self.C_ if hasattr(self, "C_") else self.C
-        model = LogisticRegression(C=C, fit_intercept=self.fit_intercept, tol=self.tol, max_iter=self.max_iter)
-        model.classes_ = self.classes_.copy()
-        model.coef_ = self._dense_coef().copy()
-        model.intercept_ = self.intercept_.copy()
-        model.n_iter_ = np.array([np.max(self.n_iter_)], dtype=np.int32)
-        model.n_features_in_ = self.n_features_in_
-        if hasattr(self, "feature_names_in_"):
-            model.feature_names_in_ = self.feature_names_in_.copy()
+        C, l1_ratio = (self.C_, self.l1_ratio_) if hasattr(self, "C_") else (self.C, self.l1_ratio)
+        model = LogisticRegression(
+            C=C,
+            **_sklearns_penalty(C, l1_ratio),
+            class_weight=self.class_weight,
+            fit_intercept=self.fit_intercept,
+            tol=self.tol,
+            max_iter=self.max_iter,
+        )
+        coef, intercept = self._model()
+        model.classes_ = np.array(self.classes_)
+        model.coef_ = coef.toarray() if sp.issparse(coef) else np.array(coef)
+        model.intercept_ = np.array(intercept)
+        model.n_iter_ = np.array([np.max(getattr(self, "n_iter_", 0))], dtype=np.int32)
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(self, name):
+                setattr(model, name, copy(getattr(self, name)))
         return model
 
     def _rows(self, X: Any, *, reset: bool) -> Any:
@@ -558,8 +571,20 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             and X.shape[1] > 0
             and X.flags.c_contiguous
             and X.flags.aligned
-            and (reset or (X.shape[1] == self.n_features_in_ and not hasattr(self, "feature_names_in_")))
+            and (reset or (X.shape[1] == self._n_features() and not hasattr(self, "feature_names_in_")))
         )
+
+    def _n_features(self) -> int:
+        """The number of features, which of coefficients that were set by hand is their number of columns."""
+        return self.n_features_in_ if hasattr(self, "n_features_in_") else np.shape(self.coef_)[-1]
+
+    def _model(self) -> tuple[Any, np.ndarray]:
+        """W (R, d), which may be sparse, and b (R,). Set by hand, they may be a vector and a number."""
+        coef = self.coef_ if sp.issparse(self.coef_) else np.atleast_2d(self.coef_)
+        intercept = np.asarray(self.intercept_)
+        if intercept.shape != coef.shape[:1]:
+            intercept = np.broadcast_to(intercept, (1, coef.shape[0]))[0]
+        return coef, intercept
 
     def _dense_coef(self) -> np.ndarray:
         return self.coef_.toarray() if hasattr(self.coef_, "toarray") else self.coef_
@@ -569,23 +594,28 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         row."""
         check_is_fitted(self)
         n_classes, n_threads = len(self.classes_), effective_n_threads()
-        if isinstance(self.coef_, np.ndarray):
-            is_plain = self._is_plain(X)
-            X = X if is_plain else self._rows(X, reset=False)
+        coef, intercept = self._model()
+        is_plain = self._is_plain(X)
+        X = X if is_plain else self._rows(X, reset=False)
+        if X.shape[1] != coef.shape[1]:  # only if the coefficients were set by hand
+            raise ValueError(
+                f"X has {X.shape[1]} features, but {type(self).__name__} is expecting {coef.shape[1]} features as "
+                f"input."
+            )
+        if isinstance(coef, np.ndarray):
             out, finite = linear_predict(
                 X,
-                np.ascontiguousarray(self.coef_.T, dtype=np.float64),
-                np.asarray(self.intercept_, dtype=np.float64),
+                np.ascontiguousarray(coef.T, dtype=np.float64),
+                np.ascontiguousarray(intercept, dtype=np.float64),
                 n_classes=n_classes,
                 kind=kind,
-                compute=np.result_type(X.dtype, self.coef_.dtype).name,
+                compute="float32" if X.dtype == coef.dtype == np.float32 else "float64",
                 n_threads=n_threads,
             )
             if is_plain and not finite:
                 self._rows(X, reset=False)  # raises where it is X that is not, and not the coefficients that are large
             return out
-        X = self._rows(X, reset=False)
-        z = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
+        z = safe_sparse_dot(X, coef.T, dense_output=True) + intercept
         if kind == "logits":
             return z
         if kind == "classes":
@@ -613,6 +643,16 @@ def _parameter_names(cls: type[SoftmaxClassifier]) -> tuple[str, ...]:
     return tuple(super(SoftmaxClassifier, cls)._get_param_names())  # type: ignore[misc]
 
 
+def _sklearns_penalty(C: float, l1_ratio: float) -> dict[str, Any]:
+    """The parameters of LogisticRegression that say the same penalty, and a solver for it."""
+    solver = {"solver": "saga"} if l1_ratio > 0.0 else {}
+    if parse_version(sklearn.__version__) >= parse_version("1.8"):
+        return {"l1_ratio": l1_ratio, **solver}
+    if np.isinf(C):
+        return {"penalty": None}
+    return {"penalty": "elasticnet", "l1_ratio": l1_ratio, **solver} if solver else {}
+
+
 def _hold_out(target: Target, fraction: float, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
     """Rows to fit and rows to validate on: about that fraction of each class (for distributions: of the most probable
     class), one of each class to fit, and at least one to validate on."""
@@ -637,7 +677,10 @@ def checked_weights(sample_weight: Any, X: Any, name: str = "sample_weight") -> 
         return None
     weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     if not weights.any():
-        raise ValueError(f"{name} is zero for every row: there is nothing to fit")
+        raise ValueError(
+            f"Sample weights must contain at least one non-zero number. {name} is zero for every row: there is nothing "
+            f"to fit"
+        )
     return np.ascontiguousarray(weights)
 
 
@@ -648,7 +691,7 @@ def class_weights(class_weight: Any, target: Target, sample_weight: np.ndarray |
     if isinstance(class_weight, str):  # "balanced"
         mass = target.class_mass(sample_weight)
         if not mass.all():
-            missing = target.classes[mass == 0].tolist()
+            missing = plain(target.classes[mass == 0])
             raise ValueError(
                 f"class_weight='balanced' has no weight for the classes {missing}, whose samples weigh nothing; drop "
                 f"them, or pass class_weight as a dict"
@@ -656,7 +699,7 @@ def class_weights(class_weight: Any, target: Target, sample_weight: np.ndarray |
         return mass.sum() / (target.n_classes * mass)
     weights = np.ones(target.n_classes)
     index = {c: k for k, c in enumerate(target.classes.tolist())}
-    unknown = [c for c in class_weight if c not in index]
+    unknown = plain([c for c in class_weight if c not in index])
     unnamed = [c for c in index if c not in class_weight]
     if unknown and unnamed:  # a fold may lack a class, but one that has another name is a mistake
         raise ValueError(
@@ -665,11 +708,13 @@ def class_weights(class_weight: Any, target: Target, sample_weight: np.ndarray |
         )
     for c, weight in class_weight.items():
         if not (np.isfinite(weight) and weight >= 0):
-            raise ValueError(f"class_weight[{c!r}]={weight!r} must be a finite number, 0 or more")
+            raise ValueError(f"class_weight[{plain(c)!r}]={plain(weight)!r} must be a finite number, 0 or more")
         if c in index:
             weights[index[c]] = weight
     if not target.class_mass(sample_weight) @ weights > 0:
-        raise ValueError(f"class_weight={class_weight!r} leaves every row of y without weight: there is nothing to fit")
+        raise ValueError(
+            f"class_weight={plain(class_weight)} leaves every row of y without weight: there is nothing to fit"
+        )
     return weights
 
 
@@ -678,7 +723,7 @@ def _logit_offset(tau: float, classes: np.ndarray, mass: np.ndarray) -> np.ndarr
     if tau == 0.0:
         return None
     if not mass.all():
-        missing = classes[mass == 0].tolist()
+        missing = plain(classes[mass == 0])
         raise ValueError(
             f"logit_adjustment={tau} has no prior for the classes {missing}, whose samples weigh nothing; drop "
             f"them, or set logit_adjustment=0"

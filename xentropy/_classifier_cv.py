@@ -33,6 +33,7 @@ from ._callbacks import FoldTasks, SearchTasks
 from ._classifier import SoftmaxClassifier, class_weights
 from ._lbfgs import Status
 from ._losses import check_loss
+from ._messages import plain
 from ._metrics import make_log_loss_scorer
 from ._preconditioning import Preconditioning
 from ._solver import minimise
@@ -225,7 +226,7 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         self.classes_, self.Cs_, self.l1_ratios_ = target.classes, Cs, l1_ratios
         self.coefs_paths_ = np.array([r.coefs for r in results])
         self.scores_ = np.array([r.scores for r in results])
-        self.n_iter_ = np.array([r.n_iter for r in results])
+        self.n_iter_ = np.array([r.n_iter for r in results], dtype=np.int32)
         self._warn_of_unfinished(sum(r.n_unfinished for r in results))
 
         if self.refit:
@@ -453,5 +454,5 @@ def _values(name: str, values: Any) -> np.ndarray:
     right = (grid > 0.0) if name == "Cs" else (grid >= 0.0) & (grid <= 1.0)
     if grid.ndim != 1 or not len(grid) or not right.all():
         meant = "numbers above 0" if name == "Cs" else "numbers in [0, 1]"
-        raise ValueError(f"{name}={values!r} must be one or more {meant}")
+        raise ValueError(f"{name}={plain(values)!r} must be one or more {meant}")
     return grid

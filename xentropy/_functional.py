@@ -13,6 +13,7 @@ from ._kernels import _pointwise as kernels
 from ._kernels._linear import LinearPass
 from ._kernels._threads import effective_n_threads
 from ._losses import Loss, check_loss, refuse_smoothing
+from ._messages import plain
 from ._targets import SUM_RTOL, bad_distribution
 
 Reduction = Literal["mean", "sum", "none"]
@@ -530,9 +531,9 @@ def _float_array(a: Any, name: str, *, dtype: Any = None) -> np.ndarray:
 
 def _check_options(loss: str | Loss, label_smoothing: float, reduction: str) -> Loss:
     if not 0.0 <= label_smoothing <= 1.0:
-        raise ValueError(f"label_smoothing={label_smoothing!r} is not in [0, 1]")
+        raise ValueError(f"label_smoothing={plain(label_smoothing)!r} is not in [0, 1]")
     if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"reduction={reduction!r} is none of 'mean', 'sum' and 'none'")
+        raise ValueError(f"reduction={plain(reduction)!r} is none of 'mean', 'sum' and 'none'")
     checked = check_loss(loss)
     refuse_smoothing(checked, label_smoothing)
     return checked
@@ -565,7 +566,7 @@ def _target(
     if y.shape == lead:
         if ignore_index is not None:
             if not isinstance(ignore_index, Integral):
-                raise TypeError(f"ignore_index={ignore_index!r} must be an integer or None")
+                raise TypeError(f"ignore_index={plain(ignore_index)!r} must be an integer or None")
             s = np.ones(n) if s is None else s.copy()
         labels, mass, bad = kernels.encode_labels(_integers(y, s), n_classes, ignore_index, s, w)
         if bad >= 0:

@@ -14,10 +14,11 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics._scorer import _BaseScorer
-from sklearn.utils import check_array
+from sklearn.utils import check_array, check_consistent_length
 
 from ._kernels._proba import mark_labels, proba_rows
 from ._kernels._threads import effective_n_threads
+from ._messages import plain
 from ._targets import (
     CodedLabels,
     check_distribution,
@@ -107,7 +108,7 @@ def log_loss(
     0.6626
     """
     if not isinstance(normalize, (bool, np.bool_)):
-        raise ValueError(f"normalize={normalize!r} is neither True nor False")
+        raise ValueError(f"normalize={plain(normalize)!r} is neither True nor False")
     result = evaluate(y_true, y_proba, labels=labels, eps=eps, sample_weight=sample_weight)
     return result.total / result.mass if normalize else result.total
 
@@ -180,20 +181,20 @@ class LogLossScorer(_BaseScorer):
             Weights of the rows.
         """
         classes, proba = predict_proba(estimator, X, ask=partial(_ask_shared, method_caller, self.eps))
+        _check_lengths(proba, y_true, sample_weight)
         weights, mass = _check_weights(sample_weight, len(proba))
         target: CodedLabels | np.ndarray
         if is_distribution(y_true):
             target = match_columns(check_distribution(y_true, dtype=None), column_names(y_true), classes, name="y")
         else:
             target = match_labels(y_true, classes)
-        _check_lengths(proba, target)
         total, unknown, _ = _total_loss(proba, len(classes), target, weights, _check_eps(self.eps, proba.dtype))
         if isinstance(target, CodedLabels) and unknown >= 0:
             _check_comparable(y_true, target, classes)
         return -total / mass
 
     def __repr__(self) -> str:
-        return f"make_log_loss_scorer({'' if self.eps == 'auto' else f'eps={self.eps!r}'})"
+        return f"make_log_loss_scorer({'' if self.eps == 'auto' else f'eps={plain(self.eps)!r}'})"
 
     def set_score_request(self, **requests: bool | str | None) -> LogLossScorer:
         """Request `sample_weight`, if metadata routing is enabled.
@@ -327,9 +328,10 @@ def evaluate(
 ) -> Evaluation:
     """Check the arguments, and compute the log loss."""
     if y_true is None or np.ndim(y_true) == 0:
-        raise ValueError(f"y_true must hold a label or a distribution for each row; it is {y_true!r}")
+        raise ValueError(f"y_true must hold a label or a distribution for each row; it is {plain(y_true)!r}")
     proba = _check_proba(y_proba)
     clip = _check_eps(eps, proba.dtype)
+    _check_lengths(proba, y_true, sample_weight)
     weights, mass = _check_weights(sample_weight, len(proba))
     declared = None if labels is None else _check_classes(labels)
     n_columns = 2 if proba.shape[1] == 1 else proba.shape[1]
@@ -350,8 +352,7 @@ def evaluate(
     else:
         classes, target = declared, match_labels(y_true, declared, name="y_true")
     if isinstance(y_true, list) and classes.dtype.kind == "U" and len({isinstance(v, str) for v in y_true}) > 1:
-        raise ValueError("Mix of label input types (string and number): y_true has both")
-    _check_lengths(proba, target)
+        raise ValueError(f"Mix of label input types (string and number); Got {classes}. y_true has both")
     if len(classes) != n_columns:
         _raise_class_count(classes, n_columns, declared)
     total, unknown, losses = _total_loss(proba, n_columns, target, weights, clip, per_row=per_row)
@@ -359,10 +360,10 @@ def evaluate(
         assert isinstance(target, CodedLabels)
         if declared is None:
             _raise_class_count(learn_labels(y_true)[0], n_columns, declared)
-        values = np.unique(np.asarray(y_true).ravel()[target.indices() < 0]).tolist()
+        values = set(plain(np.unique(np.asarray(y_true).ravel()[target.indices() < 0])))
         raise ValueError(
-            f"y_true contains values {set(values)} not belonging to the passed labels {labels}: the first is in row "
-            f"{unknown}"
+            f"y_true contains values {values} not belonging to the passed labels {_shown(labels)}. The first is in row "
+            f"{unknown}."
         )
     return Evaluation(classes, proba, target, weights, clip, total, mass, losses)
 
@@ -458,7 +459,7 @@ def _check_eps(eps: float | str, dtype: Any = np.float64) -> float:
     if isinstance(eps, str) and eps == "auto":
         return _epsilon(np.dtype(dtype))
     if not isinstance(eps, Real) or isinstance(eps, bool) or not 0.0 <= eps < 0.5:
-        raise ValueError(f"eps={eps!r} is neither 'auto' nor a number in [0, 0.5)")
+        raise ValueError(f"eps={plain(eps)!r} is neither 'auto' nor a number in [0, 0.5)")
     return float(eps)
 
 
@@ -466,7 +467,9 @@ def _check_proba(y_proba: Any) -> np.ndarray:
     """`y_proba` as a matrix (n, K), or (n, 1) for the second of two classes. Its values are not checked."""
     if type(y_proba) is not np.ndarray or y_proba.dtype.kind not in "fiub" or not y_proba.size or y_proba.ndim > 2:
         if y_proba is None or isinstance(y_proba, str) or sp.issparse(y_proba) or np.ndim(y_proba) == 0:
-            raise ValueError(f"y_proba must be an array of probabilities, a row for each of y_true; it is {y_proba!r}")
+            raise ValueError(
+                f"y_proba must be an array of probabilities, a row for each of y_true; it is {plain(y_proba)!r}"
+            )
         y_proba = check_array(
             y_proba,
             dtype=[np.float64, np.float32, np.float16],
@@ -486,25 +489,26 @@ def _check_weights(sample_weight: Any, n: int) -> tuple[np.ndarray | None, float
     weights = check_array(
         sample_weight, dtype=np.float64, ensure_2d=False, ensure_all_finite=False, input_name="sample_weight"
     )
-    if len(weights) != n:
-        raise ValueError(
-            f"Found input variables with inconsistent numbers of samples: sample_weight has {len(weights)}, y_proba {n}"
-        )
     weights = np.require(weights, dtype=np.float64, requirements=["C", "A"])
     mass = float(weights.sum())
     if not (weights.min() >= 0.0 and np.isfinite(mass)):
         bad = int(np.argmin((weights >= 0.0) & np.isfinite(weights)))
-        what = "NaN" if np.isnan(weights[bad]) else f"{weights[bad]!s}"
-        raise ValueError(f"Input sample_weight contains {what} in row {bad}; weights are finite numbers, 0 or more")
+        if np.isnan(weights[bad]):
+            problem = "Input sample_weight contains NaN."
+        elif np.isinf(weights[bad]):
+            problem = "Input sample_weight contains infinity or a value too large for dtype('float64')."
+        else:
+            problem = "Negative values in data passed to `sample_weight`."
+        raise ValueError(f"{problem} Row {bad} has {weights[bad]}; weights are finite numbers, 0 or more")
     if mass == 0.0:
-        raise ValueError("Sample weights must contain at least one non-zero number: every row is ignored")
+        raise ValueError("Sample weights must contain at least one non-zero number. Here every row is ignored")
     return weights, mass
 
 
 def _check_classes(labels: Any) -> np.ndarray:
     """The classes that `labels` declares, sorted."""
     if isinstance(labels, (str, set, frozenset, dict)) or np.ndim(labels) != 1:
-        raise ValueError(f"labels must be a list or a 1-D array of all the classes; it is {labels!r}")
+        raise ValueError(f"labels must be a list or a 1-D array of all the classes; it is {plain(labels)!r}")
     if len(labels) == 0:
         raise ValueError("labels is empty; pass all the classes")
     classes, order = learn_classes(labels, name="labels")
@@ -512,11 +516,12 @@ def _check_classes(labels: Any) -> np.ndarray:
         raise ValueError(f"The labels array needs to contain at least two labels, got {classes}.")
     if len(order) != len(classes):
         seen = np.bincount(order)
-        raise ValueError(f"labels holds {classes.tolist()[seen.argmax()]!r} {seen.max()} times; pass each class once")
+        raise ValueError(f"labels holds {plain(classes)[seen.argmax()]!r} {seen.max()} times; pass each class once")
     if np.any(order[1:] < order[:-1]):
         warnings.warn(
-            f"Labels passed were {labels}. But this function assumes labels are ordered lexicographically. Pass the "
-            f"ordered labels={classes.tolist()} and ensure that the columns of y_prob correspond to this ordering.",
+            f"Labels passed were {_shown(labels)}. But this function assumes labels are ordered lexicographically. "
+            f"Pass the ordered labels={plain(classes)} and ensure that the columns of y_prob correspond to this "
+            "ordering.",
             UserWarning,
             stacklevel=4,
         )
@@ -532,12 +537,17 @@ def _check_rows(y_true: Any) -> np.ndarray:
     return check_distribution(y_true, dtype=None, name="y_true")
 
 
-def _check_lengths(proba: np.ndarray, target: CodedLabels | np.ndarray) -> None:
-    if len(proba) != len(target):
-        raise ValueError(
-            f"Found input variables with inconsistent numbers of samples: y_true has {len(target)}, "
-            f"y_proba {len(proba)}"
-        )
+def _check_lengths(proba: np.ndarray, y_true: Any, sample_weight: Any) -> None:
+    """Raise if the lengths differ, which are listed in scikit-learn's order."""
+    try:
+        check_consistent_length(proba, y_true, sample_weight if np.ndim(sample_weight) else None)
+    except ValueError as error:
+        raise ValueError(f"{error}. These are y_proba, y_true and the weights, if there are any") from None
+
+
+def _shown(labels: Any) -> Any:
+    """The labels that a message lists: an array as scikit-learn writes it, and a list without NumPy's types."""
+    return labels if isinstance(labels, np.ndarray) else plain(labels)
 
 
 def _raise_outside(proba: np.ndarray, weights: np.ndarray | None) -> None:
@@ -545,10 +555,11 @@ def _raise_outside(proba: np.ndarray, weights: np.ndarray | None) -> None:
     rows = np.arange(len(proba))[counted]
     with np.errstate(invalid="ignore"):
         most, least = proba.max(axis=1)[counted], proba.min(axis=1)[counted]  # NaN if the row holds NaN
-    for what, bad in (("NaN", np.isnan(most)), ("infinity", np.isinf(most) | np.isinf(least))):
+    infinity = f"infinity or a value too large for {proba.dtype!r}"
+    for what, bad in (("NaN", np.isnan(most)), (infinity, np.isinf(most) | np.isinf(least))):
         if bad.any():
             row = rows[bad.argmax()]
-            raise ValueError(f"Input contains {what}: y_proba in row {row}; drop it, or give it sample_weight 0")
+            raise ValueError(f"Input contains {what}. Drop row {row} of y_proba, or give it sample_weight 0")
     if most.max() > 1:
         raise ValueError(f"y_prob contains values greater than 1: {most.max()} (row {rows[most.argmax()]})")
     raise ValueError(f"y_prob contains values lower than 0: {least.min()} (row {rows[least.argmin()]})")
@@ -558,7 +569,7 @@ def _check_comparable(y: Any, target: CodedLabels, classes: np.ndarray) -> None:
     """Raise if `y` holds strings and the classes are numbers, or the reverse. A fold may lack all classes otherwise."""
     labels = np.asarray(y).ravel()
     if (labels.dtype.kind in "biuf") != (classes.dtype.kind in "biuf") and np.all(target.indices() < 0):
-        raise ValueError(f"y holds {labels.tolist()[0]!r} (row 0) and the like; the estimator's classes_ are {classes}")
+        raise ValueError(f"y holds {plain(labels)[0]!r} (row 0) and the like; the estimator's classes_ are {classes}")
 
 
 def predict_proba(

@@ -19,6 +19,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 
 from ._kernels._pointwise import first_bad_distribution
 from ._kernels._proba import encode_labels, mark_labels, number_records
+from ._messages import plain
 
 # The largest distance from 1 of the sum of a row, by the dtype of the input.
 SUM_RTOL = {"float64": 1e-6, "float32": 1e-3, "float16": 1e-2}
@@ -268,7 +269,9 @@ def _plain_objects(y: np.ndarray, name: str) -> np.ndarray:
         if v is None or is_pandas_na(v) or v != v:
             raise ValueError(f"{name} contains {v!s} in row {i}; drop rows without a label")
         if isinstance(v, str) != isinstance(y[0], str):
-            raise ValueError(f"{name} contains {v!r} in row {i} beside {y[0]!r} in row 0; use labels of one kind")
+            raise ValueError(
+                f"{name} contains {plain(v)!r} in row {i} beside {plain(y[0])!r} in row 0; use labels of one kind"
+            )
     return y
 
 
@@ -331,5 +334,5 @@ def _plain_labels(target: Target) -> Target:
 
 
 def _brief(classes: np.ndarray, most: int = 10) -> str:
-    shown = ", ".join(repr(c) for c in classes[:most].tolist())
+    shown = ", ".join(repr(c) for c in plain(classes[:most]))
     return f"[{shown}{', ...' if len(classes) > most else ''}]"
