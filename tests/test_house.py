@@ -34,7 +34,7 @@ FLOORS = [
     {"_solver"},
     {"_classifier", "_functional", "_metrics"},
     {"_classifier_cv", "_diagnostics.scored"},
-    {"_diagnostics.drawing", "_diagnostics.findings"},
+    {"_onnx", "_diagnostics.drawing", "_diagnostics.findings"},
     {f"_diagnostics.{name}" for name in ("loss_by_class", "loss_curve", "reliability", "report")},
     {"__init__"},
     {"__main__"},

@@ -1,5 +1,8 @@
 """Check what scikit-learn, and tools that support it, expect of an estimator."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -79,6 +82,56 @@ def test_onnx_export(two):
     label, proba = session.run(None, {session.get_inputs()[0].name: X.astype(np.float32)})
     np.testing.assert_array_equal(label, clf.predict(X))
     np.testing.assert_allclose(proba, clf.predict_proba(X), atol=1e-5)
+
+
+def run_onnx(model, X, **options):
+    skl2onnx = pytest.importorskip("skl2onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    exported = skl2onnx.to_onnx(model, X[:1], **options)
+    session = onnxruntime.InferenceSession(exported.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: X})
+
+
+@pytest.mark.parametrize("two", [False, True])
+@pytest.mark.parametrize("estimator", [SoftmaxClassifier(), SoftmaxClassifierCV(Cs=2, cv=3)])
+def test_onnx_export_of_the_classifier_itself(estimator, two):
+    data = X.astype(np.float32)
+    names = np.where(Y == 1, "b", "a") if two else np.array(["a", "b", "c"])[Y]
+    pipe = make_pipeline(StandardScaler(), estimator).fit(data, names)
+    bare = clone(estimator).fit(data, names)
+    search = GridSearchCV(clone(estimator), {"tol": [1e-5]}, cv=2).fit(data, names)
+    for model in (pipe, bare, search):
+        label, proba = run_onnx(model, data)
+        np.testing.assert_array_equal(label, model.predict(data))
+        assert sorted(proba[0]) == np.unique(names).tolist()
+        expected = model.predict_proba(data)
+        np.testing.assert_allclose([list(row.values()) for row in proba], expected, atol=2e-6)
+    _, proba = run_onnx(pipe, data.astype(np.float64), options={"zipmap": False})
+    np.testing.assert_allclose(proba, pipe.predict_proba(data.astype(np.float64)), atol=1e-12)
+    _, logits = run_onnx(bare, data, options={id(bare): {"zipmap": False, "raw_scores": True}})
+    np.testing.assert_allclose(logits[:, 1] if two else logits, bare.decision_function(data), rtol=1e-4, atol=1e-5)
+
+
+LOOK = "assert importlib.util.find_spec('skl2onnx')"  # which finds it without importing it
+
+
+@pytest.mark.parametrize("order", ["import skl2onnx, xentropy", f"import xentropy\n{LOOK}\nimport skl2onnx"])
+def test_onnx_converters_are_registered_whichever_is_imported_first(order):
+    pytest.importorskip("skl2onnx")
+    code = (
+        f"import importlib.util\n{order}\n"
+        "from skl2onnx._supported_operators import sklearn_operator_name_map as names\n"
+        "assert names[xentropy.SoftmaxClassifier] == 'XentropySoftmaxClassifier', names\n"
+        "assert names[xentropy.SoftmaxClassifierCV] == 'XentropySoftmaxClassifierCV', names\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_loads_no_optional_package():
+    code = "import sys, xentropy\nassert not {'skl2onnx', 'onnx', 'matplotlib'} & sys.modules.keys()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -520,7 +520,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         """Create an equivalent fitted :class:`~sklearn.linear_model.LogisticRegression`.
 
         It has the same coefficients, predictions, penalty and class weights, but no other parameters and attributes of
-        this class. Use it for ONNX, skops and other tools that support scikit-learn's estimators.
+        this class. Use it for skops and other tools that support scikit-learn's estimators. skl2onnx converts this
+        class itself.
 
         Returns
         -------
