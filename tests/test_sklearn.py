@@ -170,6 +170,8 @@ def test_coefficients_set_by_hand_predict(two, sparse):
         np.testing.assert_allclose(ours.sparsify().predict_proba(data), theirs.predict_proba(data), atol=1e-12)
         with pytest.raises(ValueError, match=r"X has 3 features, .* is expecting 4 features as input\."):
             ours.predict(data[:, :3])
+        with pytest.raises(ValueError, match="NaN"):
+            ours.predict(np.full((2, 4), np.nan))
     ours = SoftmaxClassifier()
     ours.coef_, ours.intercept_, ours.classes_ = peer.coef_.tolist(), peer.intercept_.tolist(), peer.classes_.tolist()
     np.testing.assert_array_equal(ours.predict(data), peer.predict(data))

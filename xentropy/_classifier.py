@@ -596,7 +596,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         n_classes, n_threads = len(self.classes_), effective_n_threads()
         coef, intercept = self._model()
-        is_plain = self._is_plain(X)
+        is_plain = isinstance(coef, np.ndarray) and self._is_plain(X)  # the kernel reports numbers that are not finite
         X = X if is_plain else self._rows(X, reset=False)
         if X.shape[1] != coef.shape[1]:  # only if the coefficients were set by hand
             raise ValueError(
