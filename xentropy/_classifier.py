@@ -531,7 +531,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         C, l1_ratio = (self.C_, self.l1_ratio_) if hasattr(self, "C_") else (self.C, self.l1_ratio)
         model = LogisticRegression(
             C=C,
-            **_sklearns_penalty(C, l1_ratio),
+            **_sklearns_penalty(l1_ratio),
             class_weight=self.class_weight,
             fit_intercept=self.fit_intercept,
             tol=self.tol,
@@ -644,14 +644,12 @@ def _parameter_names(cls: type[SoftmaxClassifier]) -> tuple[str, ...]:
     return tuple(super(SoftmaxClassifier, cls)._get_param_names())  # type: ignore[misc]
 
 
-def _sklearns_penalty(C: float, l1_ratio: float) -> dict[str, Any]:
-    """The parameters of LogisticRegression that say the same penalty, and a solver for it."""
-    solver = {"solver": "saga"} if l1_ratio > 0.0 else {}
-    if parse_version(sklearn.__version__) >= parse_version("1.8"):
-        return {"l1_ratio": l1_ratio, **solver}
-    if np.isinf(C):
-        return {"penalty": None}
-    return {"penalty": "elasticnet", "l1_ratio": l1_ratio, **solver} if solver else {}
+def _sklearns_penalty(l1_ratio: float) -> dict[str, Any]:
+    """The parameters of LogisticRegression for this share of the L1 penalty, with a solver that knows it."""
+    if l1_ratio == 0.0:
+        return {}
+    before_1_8 = parse_version(sklearn.__version__) < parse_version("1.8")
+    return {"l1_ratio": l1_ratio, "solver": "saga", **({"penalty": "elasticnet"} if before_1_8 else {})}
 
 
 def _hold_out(target: Target, fraction: float, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics._scorer import _BaseScorer
 from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils.metadata_routing import MetadataRequest
 
 from ._kernels._proba import mark_labels, proba_rows
 from ._kernels._threads import effective_n_threads
@@ -162,6 +163,8 @@ class LogLossScorer(_BaseScorer):
         _check_eps(eps)
         super().__init__(_loss_of_predictions, -1, {} if eps == "auto" else {"eps": eps}, "predict_proba")
         self.eps = eps
+        self._metadata_request = MetadataRequest(owner=self)  # weights that are routed have to be asked for, or refused
+        self._metadata_request.score.add_request(param="sample_weight", alias=None)
 
     def _score(self, method_caller: Any, estimator: Any, X: Any, y_true: Any, sample_weight: Any = None) -> float:
         """Minus the weighted mean loss of a fitted estimator: what the call of a scorer returns.
