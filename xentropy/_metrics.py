@@ -270,7 +270,7 @@ def make_log_loss_scorer(*, eps: float | str = "auto") -> LogLossScorer:
     Returns
     -------
     LogLossScorer
-        A callable ``scorer(estimator, X, y, sample_weight=None)``, for which higher is better. `y` can hold
+        A callable ``scorer(estimator, X, y, *, sample_weight=None)``, for which higher is better. `y` can hold
         distributions too. If metadata routing is enabled, ``set_score_request`` controls `sample_weight`.
 
     See Also

@@ -250,14 +250,21 @@ def _label_column(y: Any, *, name: str = "y", warn: bool = True) -> np.ndarray:
             y = _plain_objects(y, name)
         if y.dtype.kind in "mM" and (missing := np.isnat(y)).any():
             raise ValueError(f"{name} contains NaT in row {missing.argmax()}; drop rows without a label")
-        assert_all_finite(y, input_name=name)
+        try:
+            assert_all_finite(y, input_name=name)
+        except ValueError as error:
+            row = int(np.argmin(np.isfinite(y)))
+            raise ValueError(f"{error} Row {row} has {y[row]}; drop rows without a label") from None
     return y
 
 
 def _check_labels(y: Any, name: str) -> np.ndarray:
     y = _label_column(y, name=name, warn=False)
     if y.dtype.kind not in "biuU" and (kind := type_of_target(y, input_name=name)) not in ("binary", "multiclass"):
-        raise ValueError(f"Unknown label type: {name} is {kind}; pass class labels, or a distribution in each row")
+        raise ValueError(
+            f"Unknown label type: {kind}. Maybe you are trying to fit a classifier, which expects discrete classes on "
+            f"a regression target with continuous values. {name} must hold class labels, or a distribution in each row"
+        )
     return y
 
 
