@@ -16,6 +16,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.metrics import check_scoring, get_scorer_names, make_scorer
 from sklearn.model_selection import (
+    FixedThresholdClassifier,
     GridSearchCV,
     KFold,
     RandomizedSearchCV,
@@ -635,6 +636,21 @@ def test_several_scorers_share_predict_proba(n_classes, first):
     np.testing.assert_allclose(result["test_ours"], result["test_theirs"], rtol=1e-13)
     alone = cross_val_score(Counted(max_iter=500), X, names, scoring=make_log_loss_scorer(eps=0.01))
     np.testing.assert_allclose(result["test_clipped"], alone, rtol=1e-13)
+
+
+def test_shared_probabilities_may_be_those_of_another_class():
+    """scikit-learn's cache then gives neg_log_loss the loss of the wrong class."""
+    X, y = load_iris(return_X_y=True)
+    names = np.where(y == 1, "good", "bad")
+    brier = make_scorer(
+        sklearn.metrics.brier_score_loss, response_method="predict_proba", greater_is_better=False, pos_label="bad"
+    )
+    moved = FixedThresholdClassifier(LogisticRegression(), threshold=0.99)
+    for clf in (LogisticRegression(), DummyClassifier(), moved):
+        expected = cross_val_score(clf, X, names, scoring=neg_log_loss_scorer, cv=3)
+        for scoring in ({"brier": brier, "ours": neg_log_loss_scorer}, {"ours": neg_log_loss_scorer, "brier": brier}):
+            result = cross_validate(clf, X, names, scoring=scoring, cv=3)
+            np.testing.assert_allclose(result["test_ours"], expected, rtol=1e-13)
 
 
 def test_scorers_of_shared_probabilities_keep_what_they_need():

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics._scorer import _BaseScorer
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from ._kernels._proba import mark_labels, proba_rows
@@ -246,9 +246,20 @@ def _ask_shared(method_caller: Any, eps: float | str, estimator: Any, X: Any) ->
     shared = method_caller(recorder, "predict_proba", X)
     if hasattr(recorder, "given_"):
         return recorder.given_
-    if len(classes) == 2 and _check_eps(eps, shared.dtype) < _epsilon(shared.dtype):
-        return estimator.predict_proba(X)  # 1 - p has not the digits of the other column that this clipping asks for
+    if np.ndim(shared) == 1:  # one column of two, without the digits of the other that a small eps asks for
+        enough_digits = _check_eps(eps, shared.dtype) >= _epsilon(shared.dtype)
+        if not (enough_digits and _is_of_second_class(shared, estimator, X)):
+            return estimator.predict_proba(X)
     return shared
+
+
+def _is_of_second_class(column: np.ndarray, estimator: Any, X: Any) -> bool:
+    """Whether a shared column is seen to be the probability of the second class. It is that of the first if another
+    scorer, whose `pos_label` that is, asked before. The predictions for the largest and the least tell."""
+    if not hasattr(estimator, "predict"):
+        return False
+    ends = [int(np.argmax(column)), int(np.argmin(column))]
+    return np.array_equal(estimator.predict(_safe_indexing(X, ends)), np.asarray(estimator.classes_)[[1, 0]])
 
 
 def make_log_loss_scorer(*, eps: float | str = "auto") -> LogLossScorer:
@@ -276,12 +287,6 @@ def make_log_loss_scorer(*, eps: float | str = "auto") -> LogLossScorer:
     See Also
     --------
     neg_log_loss_scorer : The scorer with default parameters.
-
-    Notes
-    -----
-    Scorers that are evaluated together, as in ``scoring={"loss": ..., "auc": ...}``, share one call of `predict_proba`.
-    For two classes scikit-learn shares the probability of one class, which is the `pos_label` of the first scorer: give
-    all of them the same, or none.
 
     Examples
     --------
