@@ -166,13 +166,11 @@ class LogLossScorer(_BaseScorer):
         self._metadata_request = MetadataRequest(owner=self)  # weights that are routed have to be asked for, or refused
         self._metadata_request.score.add_request(param="sample_weight", alias=None)
 
-    def _score(self, method_caller: Any, estimator: Any, X: Any, y_true: Any, sample_weight: Any = None) -> float:
-        """Minus the weighted mean loss of a fitted estimator: what the call of a scorer returns.
+    def __call__(self, estimator: Any, X: Any, y_true: Any, sample_weight: Any = None) -> float:
+        """Score a fitted estimator.
 
         Parameters
         ----------
-        method_caller : callable
-            Calls a method of an estimator, or finds in scikit-learn's cache what it gave another scorer.
         estimator : object
             A fitted estimator with `predict_proba` and `classes_`.
         X : array-like
@@ -182,8 +180,18 @@ class LogLossScorer(_BaseScorer):
             the classes are sorted into their order.
         sample_weight : array-like of shape (n,), default=None
             Weights of the rows.
+
+        Returns
+        -------
+        float
+            Minus the weighted mean loss. Higher is better, and the score is never NaN.
         """
-        classes, proba = predict_proba(estimator, X, ask=partial(_ask_shared, method_caller, self.eps))
+        return self._score(None, estimator, X, y_true, sample_weight)
+
+    def _score(self, method_caller: Any, estimator: Any, X: Any, y_true: Any, sample_weight: Any = None) -> float:
+        """The score. `method_caller` is None, or finds in scikit-learn's cache what a method gave another scorer."""
+        ask = None if method_caller is None else partial(_ask_shared, method_caller, self.eps)
+        classes, proba = predict_proba(estimator, X, ask)
         _check_lengths(proba, y_true, sample_weight)
         weights, mass = _check_weights(sample_weight, len(proba))
         target: CodedLabels | np.ndarray
@@ -281,7 +289,7 @@ def make_log_loss_scorer(*, eps: float | str = "auto") -> LogLossScorer:
     Returns
     -------
     LogLossScorer
-        A callable ``scorer(estimator, X, y, *, sample_weight=None)``, for which higher is better. `y` can hold
+        A callable ``scorer(estimator, X, y, sample_weight=None)``, for which higher is better. `y` can hold
         distributions too. If metadata routing is enabled, ``set_score_request`` controls `sample_weight`.
 
     See Also
