@@ -357,13 +357,11 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         **penalty: float,
     ) -> Objective:
         """The objective of these rows. `class_mass` is that of the prior, if it is not theirs."""
-        if class_mass is None:
-            class_mass = target.class_mass(sample_weight)
         row_loss = RowLoss(
             loss,
             class_weight=class_weights(self.class_weight, target, sample_weight),
             label_smoothing=self.label_smoothing,
-            offset=_logit_offset(self.logit_adjustment, target.classes, class_mass),
+            offset=_logit_offset(self.logit_adjustment, target, sample_weight, class_mass),
         )
         design = Design(
             X, target, row_loss=row_loss, sample_weight=sample_weight, fit_intercept=self.fit_intercept
@@ -406,13 +404,14 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if not (self.warm_start and hasattr(self, "coef_")):
             return objective.start()
         shape = (objective.design.n_outputs, objective.design.n_columns)
-        if self.coef_.shape != shape or not np.array_equal(self.classes_, target.classes):
+        coef, intercept = self._model()
+        if coef.shape != shape or not np.array_equal(self.classes_, target.classes):
             raise ValueError(
-                f"warm_start=True continues from coefficients of shape {self.coef_.shape} for the classes "
+                f"warm_start=True continues from coefficients of shape {coef.shape} for the classes "
                 f"{plain(self.classes_)}, but these data ask for shape {shape} and the classes "
                 f"{plain(target.classes)}; set warm_start=False, or fit a clone"
             )
-        return objective.pack(self._dense_coef(), self._model()[1])
+        return objective.pack(coef.toarray() if sp.issparse(coef) else coef, intercept)
 
     def decision_function(self, X):
         """Compute the logits of each row.
@@ -717,15 +716,20 @@ def class_weights(class_weight: Any, target: Target, sample_weight: np.ndarray |
     return weights
 
 
-def _logit_offset(tau: float, classes: np.ndarray, mass: np.ndarray) -> np.ndarray | None:
-    """tau log prior, for the logits of the fit: (K,), or (1,) for the sigmoid form."""
+def _logit_offset(
+    tau: float, target: Target, sample_weight: np.ndarray | None, mass: np.ndarray | None
+) -> np.ndarray | None:
+    """tau log prior, for the logits of the fit: (K,), or (1,) for the sigmoid form. `mass` is that of the prior, if it is
+    not that of the target."""
     if tau == 0.0:
         return None
+    if mass is None:
+        mass = target.class_mass(sample_weight)
     if not mass.all():
-        missing = plain(classes[mass == 0])
+        missing = plain(target.classes[mass == 0])
         raise ValueError(
             f"logit_adjustment={tau} has no prior for the classes {missing}, whose samples weigh nothing; drop "
             f"them, or set logit_adjustment=0"
         )
     offset = tau * np.log(mass / mass.sum())
-    return offset[1:] - offset[0] if len(classes) == 2 else offset
+    return offset[1:] - offset[0] if target.n_classes == 2 else offset
