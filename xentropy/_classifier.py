@@ -411,7 +411,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 f"{plain(self.classes_)}, but these data ask for shape {shape} and the classes "
                 f"{plain(target.classes)}; set warm_start=False, or fit a clone"
             )
-        return objective.pack(coef.toarray() if sp.issparse(coef) else coef, intercept)
+        return objective.pack(self._dense_coef(), intercept)
 
     def decision_function(self, X):
         """Compute the logits of each row.
@@ -536,10 +536,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             tol=self.tol,
             max_iter=self.max_iter,
         )
-        coef, intercept = self._model()
         model.classes_ = np.array(self.classes_)
-        model.coef_ = coef.toarray() if sp.issparse(coef) else np.array(coef)
-        model.intercept_ = np.array(intercept)
+        model.coef_ = np.array(self._dense_coef())
+        model.intercept_ = np.array(self._model()[1])
         model.n_iter_ = np.array([np.max(getattr(self, "n_iter_", 0))], dtype=np.int32)
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(self, name):
@@ -587,7 +586,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return coef, intercept
 
     def _dense_coef(self) -> np.ndarray:
-        return self.coef_.toarray() if hasattr(self.coef_, "toarray") else self.coef_
+        coef, _ = self._model()
+        return coef.toarray() if sp.issparse(coef) else coef
 
     def _predict(self, X: Any, kind: str) -> np.ndarray:
         """Logits (n, R), probabilities or their logarithms (n, K), or the index of the most probable class (n,) of each
@@ -719,8 +719,8 @@ def class_weights(class_weight: Any, target: Target, sample_weight: np.ndarray |
 def _logit_offset(
     tau: float, target: Target, sample_weight: np.ndarray | None, mass: np.ndarray | None
 ) -> np.ndarray | None:
-    """tau log prior, for the logits of the fit: (K,), or (1,) for the sigmoid form. `mass` is that of the prior, if it is
-    not that of the target."""
+    """tau log prior, for the logits of the fit: (K,), or (1,) for the sigmoid form. `mass` is that of the prior, if it
+    is not that of the target."""
     if tau == 0.0:
         return None
     if mass is None:
