@@ -368,7 +368,7 @@ def evaluate(
     else:
         classes, target = declared, match_labels(y_true, declared, name="y_true")
     if isinstance(y_true, list) and classes.dtype.kind == "U" and len({isinstance(v, str) for v in y_true}) > 1:
-        raise ValueError(f"Mix of label input types (string and number); Got {classes}. y_true has both")
+        raise ValueError(f"Mix of label input types (string and number); Got {_shown(classes)}. y_true has both")
     if len(classes) != n_columns:
         _raise_class_count(classes, n_columns, declared)
     total, unknown, losses = _total_loss(proba, n_columns, target, weights, clip, per_row=per_row)
@@ -398,11 +398,11 @@ def _raise_class_count(classes: np.ndarray, n_columns: int, declared: np.ndarray
     if declared is None:
         raise ValueError(
             f"y_true and y_prob contain different number of classes: {len(classes)} vs {n_columns}. Please provide the "
-            f"true labels explicitly through the labels argument. Classes found in y_true: {classes}"
+            f"true labels explicitly through the labels argument. Classes found in y_true: {_shown(classes)}"
         )
     raise ValueError(
-        f"The number of classes in labels is different from that in y_prob. Classes found in labels: {classes}; "
-        f"y_proba has {n_columns} columns"
+        f"The number of classes in labels is different from that in y_prob. Classes found in labels: "
+        f"{_shown(classes)}; y_proba has {n_columns} columns"
     )
 
 
@@ -529,7 +529,7 @@ def _check_classes(labels: Any) -> np.ndarray:
         raise ValueError("labels is empty; pass all the classes")
     classes, order = learn_classes(labels, name="labels")
     if len(classes) == 1:
-        raise ValueError(f"The labels array needs to contain at least two labels, got {classes}.")
+        raise ValueError(f"The labels array needs to contain at least two labels, got {_shown(classes)}.")
     if len(order) != len(classes):
         seen = np.bincount(order)
         raise ValueError(f"labels holds {plain(classes)[seen.argmax()]!r} {seen.max()} times; pass each class once")
@@ -563,7 +563,9 @@ def _check_lengths(proba: np.ndarray, y_true: Any, sample_weight: Any) -> None:
 
 def _shown(labels: Any) -> Any:
     """The labels that a message lists: an array as scikit-learn writes it, and a list without NumPy's types."""
-    return labels if isinstance(labels, np.ndarray) else plain(labels)
+    if not isinstance(labels, np.ndarray):
+        return plain(labels)
+    return labels if labels.dtype != object else f"[{' '.join(map(repr, plain(labels)))}]"
 
 
 def _raise_outside(proba: np.ndarray, weights: np.ndarray | None) -> None:
@@ -585,7 +587,9 @@ def _check_comparable(y: Any, target: CodedLabels, classes: np.ndarray) -> None:
     """Raise if `y` holds strings and the classes are numbers, or the reverse. A fold may lack all classes otherwise."""
     labels = np.asarray(y).ravel()
     if (labels.dtype.kind in "biuf") != (classes.dtype.kind in "biuf") and np.all(target.indices() < 0):
-        raise ValueError(f"y holds {plain(labels)[0]!r} (row 0) and the like; the estimator's classes_ are {classes}")
+        raise ValueError(
+            f"y holds {plain(labels)[0]!r} (row 0) and the like; the estimator's classes_ are {_shown(classes)}"
+        )
 
 
 def predict_proba(
@@ -607,7 +611,9 @@ def predict_proba(
     classes = np.asarray(classes)
     proba = _check_proba(predicted)
     if proba.shape[1] != len(classes) and not (proba.shape[1] == 1 and len(classes) == 2):
-        raise ValueError(f"{name}.predict_proba gave {proba.shape[1]} columns for the {len(classes)} classes {classes}")
+        raise ValueError(
+            f"{name}.predict_proba gave {proba.shape[1]} columns for the {len(classes)} classes {_shown(classes)}"
+        )
     return classes, proba
 
 
