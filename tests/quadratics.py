@@ -60,6 +60,8 @@ class Factored:
 class Renewing:
     """A preconditioning that knows the matrix of a quadratic, at a cost of so many evaluations."""
 
+    n_outputs = 1
+
     def __init__(self, problem, *, first=None, cost=inf):
         self.A, self.cost, self.current = problem.A, cost, None
         self.first = np.ones(len(problem.best)) if first is None else first
@@ -83,12 +85,12 @@ class Renewing:
         self.current = Factored(self.A)
         return self.current
 
-    def face_cost(self, n_free):
+    def hessian_cost(self, n_entries):
         return self.cost
 
-    def on_face(self, theta, free):
+    def hessian_of(self, theta, entries):
         self.n_renewed += 1
-        return Factored(self.A[np.ix_(free, free)])
+        return self.A[np.ix_(entries, entries)]
 
 
 def turned(curvatures, seed=0):

@@ -434,6 +434,14 @@ def test_labels_in_an_array_of_objects(values):
         ({}, [[1.0], [2.0]], [0, 1], [1.0], "sample_weight.shape"),
         ({"class_weight": {2: 1.0}}, [[1.0], [2.0]], [0, 1], None, r"^The classes, \[0, 1\], are not in"),
         ({"class_weight": {1: -1.0}}, [[1.0], [2.0]], [0, 1], None, r"class_weight\[1\]"),
+        ({"class_weight": {1: "2"}}, [[1.0], [2.0]], [0, 1], None, r"class_weight\[1\]='2' must be a finite number"),
+        ({"class_weight": {1: 10**400}}, [[1.0], [2.0]], [0, 1], None, r"class_weight\[1\]"),
+        ({"class_weight": {0: 1e308, 1: 1e308}}, [[1.0], [2.0]], [0, 1], None, "sums to inf: divide .* multiply C"),
+        ({"class_weight": "balanced"}, [[1.0], [2.0]], [0, 1], [1e308, 1e308], "sample_weight sums to inf: divide"),
+        ({"C": 1e-300}, [[1.0], [2.0]], [0, 1], [1e-10, 1e-10], "C=1e-300 times .* use a larger C"),
+        ({"C": 1e-300}, [[1.0], [2.0]], [0, 1], [1e-100, 1e-100], "use a larger C"),  # the product is 0
+        ({"C": 5e-324}, [[1.0], [2.0]], [0, 1], None, "C=5e-324 times the sum of the weights of the rows, 2.0"),
+        ({"C": 10**400}, [[1.0], [2.0]], [0, 1], None, "use C=inf"),
         ({"class_weight": {0: 0, 1: 0}}, [[1.0], [2.0]], [0, 1], None, "without weight"),
         ({"class_weight": "balanced"}, [[1.0], [2.0]], [0, 1], [1.0, 0.0], "weigh nothing"),
         ({"C": 0}, [[1.0], [2.0]], [0, 1], None, "'C' parameter"),
@@ -447,6 +455,81 @@ def test_labels_in_an_array_of_objects(values):
 def test_wrong_input_is_named(params, X, y, sample_weight, message):
     with pytest.raises(ValueError, match=message):
         SoftmaxClassifier(**params).fit(X, y, sample_weight)
+
+
+def test_masks_are_refused(iris):
+    X, y = iris
+    mask = np.arange(len(y)) == 7
+    hides, weight = np.ma.array(X, mask=np.repeat(mask[:, None], 4, axis=1)), np.ma.array(np.ones(len(y)), mask=mask)
+    labels, soft = np.ma.array(y, mask=mask), np.ma.array(np.eye(3)[y], mask=np.repeat(mask[:, None], 3, axis=1))
+    clf = SoftmaxClassifier().fit(np.ma.array(X), np.ma.array(y))  # which hide nothing
+    np.testing.assert_array_equal(clf.coef_, SoftmaxClassifier().fit(X, y).coef_)
+    for name, call in {
+        "X": lambda: clf.fit(hides, y),
+        "y": lambda: clf.fit(X, labels),
+        "sample_weight": lambda: clf.fit(X, y, weight),
+        "y_val": lambda: clf.fit(X, y, X_val=X, y_val=labels),
+        "sample_weight_val": lambda: clf.fit(X, y, X_val=X, y_val=y, sample_weight_val=weight),
+    }.items():
+        with pytest.raises(ValueError, match=f"^{name} is a masked array that hides entries, the first in row 7"):
+            call()
+    for call in (lambda: clf.predict(hides), lambda: clf.score(X, labels), lambda: clf.score(X, y, weight)):
+        with pytest.raises(ValueError, match="is a masked array"):
+            call()
+    with pytest.raises(ValueError, match="y is a masked array"):
+        clf.fit(X, soft)
+    with pytest.raises(ValueError, match="X is a masked array"):
+        SoftmaxClassifierCV().fit(hides, y)
+
+
+def test_large_integers_are_numbers(iris):
+    X, y = iris
+    for number in (10**30, 1e30):
+        clf = SoftmaxClassifier(C=number, class_weight=dict.fromkeys(range(3), number)).fit(X, np.roll(y, 7))
+        assert clf.objective_ == pytest.approx(1e60 * SoftmaxClassifier(C=np.inf).fit(X, np.roll(y, 7)).objective_)
+    with pytest.warns(ConvergenceWarning, match="max_iter=0"):
+        SoftmaxClassifier(logit_adjustment=10**20, max_iter=0).fit(X, y)
+
+
+@pytest.mark.parametrize("storage", [np.asarray, sp.csr_matrix])
+def test_features_whose_squares_or_coefficients_no_float_can_hold(storage, iris):
+    X, y = iris
+    X, y = X * np.array([1.0, 1.0, 1.0, 1e-170]), np.roll(y, 7)
+    with pytest.raises(ValueError, match="squares of column 3 of X underflow"):
+        SoftmaxClassifier(C=np.inf).fit(storage(X), y)
+    with pytest.raises(ValueError, match="squares of column 3 of X underflow"):
+        SoftmaxClassifierCV(Cs=[1.0, np.inf]).fit(storage(X), y)
+    np.testing.assert_allclose(
+        SoftmaxClassifier(C=1e6).fit(storage(X), y).coef_[:, :3],
+        SoftmaxClassifier(C=1e6).fit(storage(X[:, :3]), y).coef_,
+        rtol=1e-6,
+    )
+    small = (X * np.array([1.0, 1.0, 1e-40, 0.0])).astype(np.float32)
+    with pytest.raises(ValueError, match=r"coefficient of column 2 of X is .*e\+40, which float32.*as float64"):
+        SoftmaxClassifier(C=np.inf).fit(storage(small), y)
+    with pytest.raises(ValueError, match="coefficient of column 2 of X is"):
+        SoftmaxClassifierCV(Cs=[np.inf]).fit(storage(small), y)
+    assert SoftmaxClassifier(C=np.inf).fit(storage(small.astype(float)), y).converged_
+
+
+def test_coefficients_of_any_layout_predict(iris):
+    X, y = iris
+    clf = SoftmaxClassifier().fit(X, y)
+    expected = clf.predict_proba(X)
+    stacked = np.column_stack([clf.coef_, clf.intercept_])
+    clf.coef_, clf.intercept_ = stacked[:, :-1], stacked[:, -1]
+    np.testing.assert_array_equal(clf.predict_proba(X), expected)
+    np.testing.assert_array_equal(clf.sparsify().predict(X), expected.argmax(axis=1))
+    clf.densify().set_params(warm_start=True).fit(X, y)
+    assert clf.n_iter_[0] <= 1
+
+
+def test_sparse_indices_that_are_no_integers():
+    for name in ("indices", "indptr"):
+        X = sp.csr_matrix(np.eye(3))
+        setattr(X, name, getattr(X, name).astype(float))
+        with pytest.raises(ValueError, match=f"X.{name} of the CSR matrix holds float64, not integers"):
+            SoftmaxClassifier().fit(X, [0, 1, 0])
 
 
 def test_sparse_indices_out_of_range_are_never_read():

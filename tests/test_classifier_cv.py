@@ -25,7 +25,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from xentropy import SoftmaxClassifier, SoftmaxClassifierCV, log_loss, make_log_loss_scorer
-from xentropy._classifier_cv import _Walk
+from xentropy._path import _Walk
 
 X, Y = load_iris(return_X_y=True)
 CS = [0.01, 1.0, 100.0]

@@ -8,7 +8,7 @@ from problems import independent
 from reference import many_rows, problem
 from threadpoolctl import threadpool_limits
 
-from xentropy import _design
+from xentropy import _design, softmax
 from xentropy._design import Design, RowLoss
 from xentropy._targets import learn_target
 
@@ -37,7 +37,9 @@ def test_moments_are_those_of_extended_precision(dtype, weighted, offset):
     exact = X.astype(np.longdouble)
     mean = np.average(exact, axis=0, weights=weight)
     variance = np.average((exact - mean) ** 2, axis=0, weights=weight)
-    for stored in (X, sp.csr_array(X), with_wide_indices(X)):
+    mixed = sp.csr_array(X)
+    mixed.indptr = mixed.indptr.astype(np.int64)
+    for stored in (X, sp.csr_array(X), with_wide_indices(X), mixed):
         designs = []
         for n_threads in (1, 2):
             with threadpool_limits(limits=n_threads, user_api="openmp"):
@@ -273,6 +275,55 @@ def test_a_column_whose_squares_overflow_is_named_as_in_the_given_matrix():
     X[5, 4] = 1e200
     with pytest.raises(ValueError, match="squares of column 4 of X overflow"):
         Design(sp.csr_array(X), two_labels(30)).check_variances()
+
+
+@pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("unit", [1e-20, 1e20])
+@pytest.mark.parametrize("scale", [1e-300, 1e-310, 1e300, 2e305])
+def test_the_scale_of_all_weights_changes_no_moment(storage, unit, scale):
+    rng = np.random.default_rng(0)
+    X, weight = storage(rng.standard_normal((300, 5)) * unit), rng.uniform(1.0, 2.0, 300)
+    usual, scaled = (Design(X, two_labels(300), sample_weight=weight * s) for s in (1.0, scale))
+    np.testing.assert_allclose(scaled.mean, usual.mean, rtol=1e-9)
+    np.testing.assert_allclose(scaled.variance, usual.variance, rtol=1e-9)
+
+
+@pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_a_column_whose_squares_underflow_is_named(storage, fit_intercept):
+    X = np.random.default_rng(0).standard_normal((30, 7)) * (np.arange(7) != 2)
+    X[:, 1], X[3, 1] = 0.0, 1e-200  # the weight of this row is zero
+    weight = (np.arange(30) != 3).astype(float)
+    design = Design(storage(X), two_labels(30), sample_weight=weight, fit_intercept=fit_intercept)
+    design.check_small_columns()
+    X[:, 4] *= 1e-170
+    design = Design(storage(X), two_labels(30), sample_weight=weight, fit_intercept=fit_intercept)
+    with pytest.raises(ValueError, match=r"squares of column 4 of X underflow.*set a finite C"):
+        design.check_small_columns()
+    X[:, 4] = 1e-170
+    design = Design(storage(X), two_labels(30), sample_weight=weight, fit_intercept=fit_intercept)
+    if fit_intercept:  # it is constant
+        design.check_small_columns()
+    else:
+        with pytest.raises(ValueError, match="squares of column 4"):
+            design.check_small_columns()
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("scale", [1e-80, 1e80])
+def test_class_weights_beyond_the_range_of_float32(soft, scale):
+    rng = np.random.default_rng(0)
+    X, theta = rng.standard_normal((60, 4)).astype(np.float32), rng.standard_normal(15)
+    y = softmax(rng.standard_normal((60, 3))) if soft else np.arange(60) % 3
+    found = []
+    for s in (1.0, scale):
+        row_loss = RowLoss(class_weight=np.array([1.0, 0.25, 3.0]) * s, label_smoothing=0.1)
+        found.append(Design(X, learn_target(y), row_loss=row_loss).loss_gradient(theta, "float64"))
+        if not soft:
+            found.append(Design(X, learn_target(y), row_loss=row_loss).loss_gradient(theta, "float32"))
+    for value, grad in found[1:]:
+        assert value == pytest.approx(found[0][0], rel=1e-6)
+        np.testing.assert_allclose(grad, found[0][1], rtol=1e-4, atol=1e-7)
 
 
 # views, blocks and rows

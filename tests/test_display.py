@@ -121,6 +121,9 @@ def test_reliability_is_what_the_report_says():
     report = cross_entropy_report(y, proba, output_dict=True)
     assert len(display.prob_pred) == report["n_bins"] == 10
     assert display.calibration_error == pytest.approx(report["calibration_error"])
+    assert display.calibration_noise == pytest.approx(report["calibration_noise"])
+    label = display.ax_.get_legend().get_texts()[0].get_text()
+    assert label.endswith(f"error {report['calibration_error']:.3f}, noise {report['calibration_noise']:.3f}")
     confidence, hit = proba.max(axis=1), proba.argmax(axis=1) == y
     for rows, p, rate in zip(
         np.split(np.argsort(confidence), 10), display.prob_pred, display.prob_true, strict=True
@@ -254,13 +257,23 @@ def test_displays_align_columns_with_classes_in_any_order():
         def predict_proba(self, X):
             return np.column_stack([X, 1 - X])
 
+    class Framed(Backwards):
+        def predict_proba(self, X):
+            return pandas.DataFrame({"a": 1 - X, "b": X})
+
+    pandas = pytest.importorskip("pandas")
     p_b = np.random.default_rng(0).random(400)
     y = np.where(np.random.default_rng(1).random(400) < p_b, "b", "a")
-    display = ReliabilityDisplay.from_estimator(Backwards(), p_b, y, pos_label="b")
     straight = ReliabilityDisplay.from_predictions(y, p_b, pos_label="b")
+    shares = LossByClassDisplay.from_predictions(y, p_b).loss_share
+    for clf in (Backwards(), Framed()):
+        display = ReliabilityDisplay.from_estimator(clf, p_b, y, pos_label="b")
+        np.testing.assert_array_equal(display.prob_true, straight.prob_true)
+        np.testing.assert_array_equal(LossByClassDisplay.from_estimator(clf, p_b, y).loss_share, shares)
+    frame = pandas.DataFrame({"b": p_b, "a": 1 - p_b})
+    np.testing.assert_array_equal(LossByClassDisplay.from_predictions(y, frame).loss_share, shares)
+    display = ReliabilityDisplay.from_predictions(y, frame, pos_label="b")
     np.testing.assert_array_equal(display.prob_true, straight.prob_true)
-    shares = LossByClassDisplay.from_estimator(Backwards(), p_b, y).loss_share
-    np.testing.assert_array_equal(shares, LossByClassDisplay.from_predictions(y, p_b).loss_share)
 
 
 def test_an_estimator_without_probabilities_is_an_error(iris):

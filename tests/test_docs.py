@@ -24,7 +24,11 @@ SAID = {
     "plot_1_weather": [r"dry after .*: 0\.357", r"Worse than guessing", r"Overconfident"],
     "plot_2_cat_dog_bird": [r"p\(cat\) = 0\.33, loss 1\.11", r"= 0\.70, loss 0\.36", r"= 0\.95, loss 0\.05"],
     "plot_3_spam": [r"1\. Neglected class\n     The class 'spam'"],
-    "plot_4_noisy_labels": [r"1\. Confidently wrong", r"among the 10 rows that cost most, (9|10) are mislabelled"],
+    "plot_4_noisy_labels": [
+        r"1\. Confidently wrong",
+        r"2\. Underconfident",
+        r"among the 10 rows that cost most, (9|10) are mislabelled",
+    ],
     "plot_5_soft_labels": [r"floor +0\.5\d\d +mean entropy", r"Overconfident"],
     "plot_8_calibration": [r"Saturated", r"Overconfident"],
 }

@@ -60,7 +60,7 @@ PROBLEMS = {
     "large classes": (lambda: embeddings(3000, 300, 60, 6.0), {"C": 300.0}, 56, 77),
     "large classes, steep": (lambda: separable_by_planes(3000, 300, 60), {"C": 10.0}, 78, 76),
     "text": (text, {}, 23, 50),
-    "L1: digits": (standardised_digits, {"C": 0.3, "l1_ratio": 1.0}, 64, 67),
+    "L1: digits": (standardised_digits, {"C": 0.3, "l1_ratio": 1.0}, 96, 96),
     "L1: breast cancer": (standardised_cancer, {"l1_ratio": 1.0}, 46, 50),
     "L1: mixed": (lambda: mixed(3000, 40, 2), {"l1_ratio": 0.7}, 111, 112),
     "L1: many entries": (lambda: text(n_classes=3), {"l1_ratio": 0.9}, 51, 74),

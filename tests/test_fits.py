@@ -198,7 +198,7 @@ def test_weights_that_repeat_rows_are_those_rows(make, options):
     np.testing.assert_allclose(weighted.coef_, repeated.coef_, atol=1e-6 * np.abs(repeated.coef_).max())
 
 
-@pytest.mark.parametrize("scale", [1e-200, 1e300])
+@pytest.mark.parametrize("scale", [1e-308, 1e-200, 1e300])
 @pytest.mark.parametrize(
     ("make", "options"),
     [
@@ -217,6 +217,22 @@ def test_the_scale_of_all_weights_changes_nothing(make, options, scale):
     np.testing.assert_allclose(scaled.history_["loss"][:4], usual.history_["loss"][:4], rtol=1e-6)
     assert scaled.history_["loss"][-1] == pytest.approx(usual.history_["loss"][-1], rel=1e-12)
     np.testing.assert_allclose(scaled.coef_, usual.coef_, atol=1e-5 * np.abs(usual.coef_).max())
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("shape", [(40, 60), (60, 300)])
+@pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+def test_without_a_penalty_and_with_few_rows_the_shortest_coefficients_are_found(storage, shape, n_classes):
+    n, d = shape
+    X = np.random.default_rng(0).standard_normal(shape) * np.logspace(-2, 2, d)
+    y = np.arange(n) % n_classes
+    clf = SoftmaxClassifier(C=np.inf, label_smoothing=0.1, tol=1e-8).fit(storage(X), y)
+    assert clf.converged_
+    logits = np.log(0.9 * np.eye(n_classes)[y] + 0.1 / n_classes)  # of the targets, which some coefficients reach
+    logits = logits[:, 1:] - logits[:, :1] if n_classes == 2 else logits - logits.mean(axis=1, keepdims=True)
+    features = (X - X.mean(axis=0)) / X.std(axis=0)
+    shortest = (np.linalg.pinv(features) @ (logits - logits.mean(axis=0))).T
+    assert np.linalg.norm(clf.coef_ * X.std(axis=0) - shortest) < 1e-2 * np.linalg.norm(shortest)
 
 
 @pytest.mark.parametrize("C", [1.0, np.inf])

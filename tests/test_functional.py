@@ -1,5 +1,6 @@
 import inspect
 import tracemalloc
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -290,7 +291,7 @@ def test_integer_labels_of_any_type(dtype, integer):
     y = rng.integers(0, 2, len(z))
     expected = xe.cross_entropy(y, z)
     typed = y.astype(integer)
-    for labels in (typed, np.repeat(typed, 2)[::2], typed.tolist(), typed.astype(object)):
+    for labels in (typed, np.repeat(typed, 2)[::2], typed.tolist(), typed.astype(object), typed.astype(np.float16)):
         assert xe.cross_entropy(labels, z) == expected
     if integer is not np.bool_:
         assert xe.cross_entropy(typed.astype(typed.dtype.newbyteorder()), z) == expected
@@ -351,6 +352,7 @@ def test_empty_batch(dtype, lead):
         assert xe.cross_entropy(y, z, reduction="none").shape == lead
     assert xe.binary_cross_entropy(z, z) == 0.0
     assert xe.binary_cross_entropy(z, z, sample_weight=np.ones(lead), pos_weight=np.ones(4), reduction="sum") == 0.0
+    assert xe.binary_cross_entropy(z.T, z.T, pos_weight=np.ones(lead[::-1])) == 0.0
     assert xe.linear_cross_entropy(np.empty((*lead, 3), dtype), np.empty(lead, int), np.ones((4, 3))) == 0.0
     assert xe.softmax(z).shape == z.shape
 
@@ -430,10 +432,46 @@ def test_integer_logits_are_computed_in_float64():
     assert grad.dtype == np.float64
 
 
-@pytest.mark.parametrize("logits", [[["a", "b"]], [[1j, 0]], [[{}, 0]]])
+NO_NUMBERS = [["a", "b"], [1j, 0], [{}, 0], [None, 0], ["1", 0], [np.complex64(1), 0]]
+
+
+@pytest.mark.parametrize("logits", NO_NUMBERS)
 def test_logits_of_no_numbers(logits):
-    with pytest.raises(ValueError, match="logits must hold real numbers"):
-        xe.cross_entropy([0], logits)
+    for given in ([logits], np.array([logits], dtype=object)):
+        with pytest.raises(ValueError, match="logits must hold real numbers"):
+            xe.cross_entropy([0], given)
+        with pytest.raises(ValueError, match="logits must hold real numbers"):
+            xe.softmax(given)
+
+
+def test_objects_that_are_numbers_are_logits():
+    logits = np.array([[1, Fraction(5, 2), np.float32(0.5), True]], dtype=object)
+    assert xe.cross_entropy([1], logits) == xe.cross_entropy([1], [[1.0, 2.5, 0.5, 1.0]])
+
+
+def test_complex_rows():
+    with pytest.raises(ValueError, match="X must hold real numbers, not complex128"):
+        xe.linear_cross_entropy(sp.csr_array(np.array([[1j, 2.0]])), [0], np.ones((3, 2)))
+
+
+def test_masks_are_refused():
+    z, y = np.array([[1.0, 2.0], [0.5, 0.0]]), np.array([0, 1])
+    hides, shows = np.ma.array(z, mask=[[0, 0], [0, 1]]), np.ma.array(z)
+    part = np.ma.array(y, mask=[0, 1])
+    for name, call in {
+        "logits": lambda: xe.cross_entropy(y, hides),
+        "y_true": lambda: xe.cross_entropy(part, z),
+        "sample_weight": lambda: xe.cross_entropy(y, z, sample_weight=part),
+        "class_weight": lambda: xe.cross_entropy(y, z, class_weight=part),
+        "pos_weight": lambda: xe.binary_cross_entropy(z > 0, z, pos_weight=part),
+        "X": lambda: xe.linear_cross_entropy(hides, y, z),
+        "coef": lambda: xe.linear_cross_entropy(z, y, hides),
+    }.items():
+        with pytest.raises(ValueError, match=rf"{name} is a masked array.* in row 1.*pass {name}.filled\(value\)"):
+            call()
+    with pytest.raises(ValueError, match="y_true is a masked array"):
+        xe.binary_cross_entropy(np.ma.array(z > 0, mask=hides.mask), z)
+    assert xe.cross_entropy(np.ma.array(y), shows) == xe.cross_entropy(y, z)
 
 
 def test_sparse_logits():
@@ -499,8 +537,12 @@ def test_shape_errors_name_the_way_out():
         xe.softmax(1.0)
     with pytest.raises(ValueError, match=r"class_weight has shape \(4,\); it must be \(5,\)"):
         xe.cross_entropy([0], np.zeros((1, 5)), class_weight=np.ones(4))
-    with pytest.raises(ValueError, match="class_weight must hold real numbers"):
-        xe.cross_entropy([0], np.zeros((1, 5)), class_weight="balanced")
+    for weights in ("balanced", {0: 2.0}):
+        with pytest.raises(ValueError, match=r"class_weight=.* must be an array of shape \(5,\)"):
+            xe.cross_entropy([0], np.zeros((1, 5)), class_weight=weights)
+    for y, axis in ((np.zeros((2, 5), int), 1), (np.zeros((3, 5), int), 0)):
+        with pytest.raises(ValueError, match=rf"classes of logits go last: pass np.moveaxis\(logits, {axis}, -1\)"):
+            xe.cross_entropy(y, np.zeros((2, 3, 5)))
     with pytest.raises(ValueError, match="does not broadcast"):
         xe.binary_cross_entropy(np.zeros((3, 2)), np.zeros((3, 2)), pos_weight=np.ones(3))
     with pytest.raises(ValueError, match="does not broadcast"):
@@ -511,8 +553,8 @@ def test_shape_errors_name_the_way_out():
 def test_option_errors(name):
     function, y, z = getattr(xe, name), np.zeros((2, 2)), np.zeros((2, 2))
     y[:, 0] = 1
-    for eps in (-0.1, 1.1, np.nan):
-        with pytest.raises(ValueError, match="label_smoothing="):
+    for eps in (-0.1, 1.1, np.nan, "0.1", None, [0.1, 0.1]):
+        with pytest.raises(ValueError, match=r"label_smoothing=.* is not a number in \[0, 1\]"):
             function(y, z, label_smoothing=eps)
     with pytest.raises(ValueError, match="reduction='average' is none of 'mean', 'sum' and 'none'"):
         function(y, z, reduction="average")
@@ -674,15 +716,70 @@ def test_class_of_weight_zero():
 
 @both
 @pytest.mark.parametrize("loss", ["cross_entropy", "focal"])
-def test_nan_shows_where_only_the_class_has_no_weight(loss, dtype):
-    options = {"class_weight": [0.0, 1.0, 1.0], "reduction": "none", "loss": loss}
-    for row in ([np.nan, 0, 0], [0, np.nan, 0], [0, 0, np.nan], [1, np.nan, 0]):
+def test_a_row_whose_classes_weigh_nothing_is_ignored(loss, dtype):
+    options = {"class_weight": [0.0, 1.0, 0.0], "loss": loss, "return_grad": True}
+    for row in ([np.nan, 0, 0], [0, np.nan, 0], [0, 0, np.inf], [-np.inf] * 3):
         z = np.array([row, [1, 2, 3]], dtype=dtype)
-        for y in ([0, 1], one_hot([0, 1], 3)):
-            value = xe.cross_entropy(y, z, **options)
-            assert np.isnan(value[0])
-            assert np.isfinite(value[1])
-            assert xe.cross_entropy(y, z, **options, sample_weight=[0.0, 1.0])[0] == 0.0
+        for y in ([0, 1], one_hot([0, 1], 3), np.array([[0.5, 0.0, 0.5], [0.0, 1.0, 0.0]])):
+            for reduction in ("none", "sum", "mean"):
+                value, grad = xe.cross_entropy(y, z, **options, reduction=reduction)
+                expected, kept = xe.cross_entropy(y[1:], z[1:], **options, reduction=reduction)
+                np.testing.assert_array_equal(value, [0.0, *expected] if reduction == "none" else expected)
+                np.testing.assert_array_equal(grad, [[0, 0, 0], *kept])
+            value, grads = xe.linear_cross_entropy(z, y, np.eye(3, dtype=dtype), **options, return_input_grad=True)
+            assert value == pytest.approx(expected, rel=1e-6)
+            np.testing.assert_allclose(grads[2], grad, rtol=1e-6)
+        smoothed_value = xe.cross_entropy([0, 1], z, class_weight=[0.0, 1.0, 0.0], label_smoothing=0.1, loss="focal")
+        assert np.isnan(smoothed_value)  # a share of class 1 weighs something
+
+
+@both
+def test_a_binary_target_that_weighs_nothing_is_ignored(dtype):
+    z = np.array([[np.nan, 1.0], [np.inf, np.nan], [2.0, 3.0]], dtype=dtype)
+    y = np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    options = {"reduction": "none", "return_grad": True}
+    value, grad = xe.binary_cross_entropy(y, z, pos_weight=[0.0, 0.0], **options)
+    assert np.all(value[y == 1] == 0)
+    assert np.all(grad[y == 1] == 0)
+    expected, kept = xe.binary_cross_entropy(y[y == 0], z[y == 0], **options)
+    np.testing.assert_array_equal(value[y == 0], expected)
+    np.testing.assert_array_equal(grad[y == 0], kept)
+    mean = xe.binary_cross_entropy(y, z, pos_weight=0.0, sample_weight=[1.0, 2.0, 1.0])
+    assert mean == pytest.approx(expected.sum() / 8, rel=1e-6)  # it is part of the loss, not of the divisor
+    assert np.isnan(xe.binary_cross_entropy(y, z, pos_weight=[1.0, 0.0]))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("kind", ["labels", "soft", "smoothed", "binary", "focal"])
+@pytest.mark.parametrize("scale", [1e-80, 1e80, 1e131])
+def test_weights_beyond_the_range_of_float32(scale, kind, reduction):
+    y, z, rng = problem(n=7, n_classes=3, dtype=np.float32)
+    options = {"sample_weight": rng.random(7) + 0.5, "class_weight": rng.random(3) + 0.5, "reduction": reduction}
+    options["return_grad"] = True
+    function, by_class = xe.cross_entropy, "class_weight"
+    if kind == "soft":
+        y = xe.softmax(rng.standard_normal((7, 3)))
+    elif kind == "smoothed":
+        options["label_smoothing"] = 0.1
+    elif kind == "focal":
+        options["loss"] = "focal"
+    elif kind == "binary":
+        function, by_class, y = xe.binary_cross_entropy, "pos_weight", (z > rng.random((7, 3))).astype(float)
+        options["pos_weight"] = options.pop("class_weight")
+    for name in ("sample_weight", by_class):
+        extreme = {**options, name: options[name] * scale}
+        value, grad = function(y, z, **extreme)
+        expected, exact = function(y, z.astype(float), **extreme)
+        np.testing.assert_allclose(value, expected, rtol=1e-6)
+        assert grad.dtype == z.dtype
+        with np.errstate(over="ignore"):  # where float32 cannot hold it, it is infinite, with the right sign
+            np.testing.assert_allclose(grad, exact.astype(np.float32), rtol=1e-5, atol=1e-7)
+        if kind != "binary" and reduction != "none":
+            coef = np.eye(3, dtype=z.dtype)
+            linear, grads = xe.linear_cross_entropy(z, y, coef, **extreme, return_input_grad=True)
+            np.testing.assert_allclose(linear, value, rtol=1e-6)
+            assert all(g.dtype == z.dtype for g in grads)
+            np.testing.assert_allclose(grads[2], grad, rtol=1e-5, atol=1e-7)
 
 
 @both
@@ -814,6 +911,11 @@ def test_linear_errors():
         xe.linear_cross_entropy(X, y, W, np.ones(3))
     with pytest.raises(ValueError, match=r"outside of \[0, 2\)"):
         xe.linear_cross_entropy(X, y + 2, W[:1])
+    for name in ("indices", "indptr"):
+        rows = sp.csr_matrix(X)
+        setattr(rows, name, getattr(rows, name).astype(float))
+        with pytest.raises(ValueError, match=f"X.{name} of the CSR matrix holds float64, not integers"):
+            xe.linear_cross_entropy(rows, y, W)
 
 
 def test_linear_takes_any_sparse_format():

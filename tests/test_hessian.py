@@ -90,8 +90,8 @@ def test_hessians_are_those_of_central_differences(n_classes, case, storage):
     np.testing.assert_allclose(full_hessian(design, theta, some), want[np.ix_(some, some)], **near)
     blocks = [want[k::R, k::R] for k in range(R)]
     np.testing.assert_allclose(of_classes(design, theta), blocks, rtol=2e-3, atol=2e-3 * np.abs(blocks).max())
-    if R > 1:
-        np.testing.assert_allclose(each_class(design, theta), blocks, **near)
+    if R > 1:  # from curvatures in float32
+        np.testing.assert_allclose(each_class(design, theta), blocks, rtol=1e-6, atol=1e-7 * np.abs(blocks).max())
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])

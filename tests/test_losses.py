@@ -285,6 +285,27 @@ def test_linear_takes_the_loss(loss):
     np.testing.assert_allclose(grad, G[:, 1:].T @ X, atol=1e-14)
 
 
+@pytest.mark.parametrize(
+    ("loss", "least"),
+    [
+        (xe.CrossEntropy(), 0.80),
+        (xe.FocalLoss(gamma=2.0), 0.63),
+        (xe.PolyLoss(epsilon=1.0), 0.87),
+        (xe.GeneralizedCrossEntropy(q=0.7), 0.99),
+        (xe.SymmetricCrossEntropy(alpha=0.1, beta=1.0), 0.99),
+    ],
+    ids=repr,
+)
+def test_where_the_expected_loss_is_least(loss, least):
+    """docs/losses.md: only the cross-entropy is proper, with its least expected loss at the true probability."""
+    p = np.arange(0.5, 1.0, 0.0005)
+    logits = np.column_stack([np.log(p), np.log1p(-p)])
+    of_class = [
+        xe.cross_entropy(np.full(len(p), k), logits, loss=loss, reduction="none") for k in (0, 1)
+    ]
+    assert p[np.argmin(0.8 * of_class[0] + 0.2 * of_class[1])] == pytest.approx(least, abs=0.005)
+
+
 def test_symmetric_needs_one_hot_targets():
     loss, z = xe.SymmetricCrossEntropy(), np.zeros((3, 2))
     soft = np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])

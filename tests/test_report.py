@@ -2,6 +2,7 @@
 
 import doctest
 import json
+import re
 import warnings
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.tree import DecisionTreeClassifier
 
-from xentropy import SoftmaxClassifier, cross_entropy_report
+from xentropy import SoftmaxClassifier, cross_entropy_report, log_loss_samples
 from xentropy._diagnostics import calibration
 from xentropy._diagnostics import report as report_module
 
@@ -173,28 +174,47 @@ def test_calibration_error_of_planted_bias():
 def test_temperature_is_the_minimum(sharpen, soft):
     rng = np.random.default_rng(0)
     y, proba = right_rows(n=900)
-    log_p = sharpen * np.log(proba)
-    log_p -= np.log(np.exp(log_p).sum(axis=1, keepdims=True))
+    proba = proba**sharpen / (proba**sharpen).sum(axis=1, keepdims=True)
     weight = rng.random(900)
     target = 0.8 * np.eye(4)[y] + 0.05 if soft else y
     distribution = target if soft else np.eye(4)[y]
 
     def loss(temperature):
-        z = log_p / temperature
+        z = np.log(proba) / temperature
         return np.average(np.log(np.exp(z).sum(axis=1)) - (distribution * z).sum(axis=1), weights=weight)
 
     best = minimize_scalar(loss, bounds=(0.05, 20), method="bounded", options={"xatol": 1e-8})
-    found = calibration.best_temperature(log_p, target, weight)
+    found = calibration.best_temperature(proba, target, weight)
     assert found.value == pytest.approx(best.x, rel=1e-3)
-    assert found.log_loss_before == pytest.approx(loss(1.0), abs=1e-12)
-    assert found.log_loss_after == pytest.approx(best.fun, abs=1e-7)
+    assert found.saving == pytest.approx(loss(1.0) - best.fun, abs=1e-7)
 
 
 def test_temperature_of_separated_rows_stays_finite():
-    found = calibration.best_temperature(np.log([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1]), None)
-    assert found.value == pytest.approx(1 / 32)
-    turned = calibration.best_temperature(np.log([[0.9, 0.1], [0.2, 0.8]]), np.array([1, 0]), None)
-    assert turned.value == pytest.approx(32)
+    p = np.array([[0.9, 0.1], [0.2, 0.8]] * 4)
+    assert calibration.best_temperature(p, np.array([0, 1] * 4), None).value == pytest.approx(1 / 32)
+    assert calibration.best_temperature(p, np.array([1, 0] * 4), None).value == pytest.approx(32)
+
+
+@pytest.mark.parametrize("p", [np.full((50, 3), 1 / 3), np.eye(3)[np.arange(50) % 3], np.full((1, 3), 1 / 3)])
+def test_no_temperature_where_any_fits_as_well(p):
+    y = np.arange(len(p)) % 3
+    assert calibration.best_temperature(p, y, None) is None
+    report = cross_entropy_report(y, p, labels=[0, 1, 2], output_dict=True)
+    assert report["temperature"] == {"value": None, "log_loss": None}
+    assert "temperature - any fits about as well" in " ".join(cross_entropy_report(y, p, labels=[0, 1, 2]).split())
+
+
+def test_temperature_is_that_of_the_rows_it_can_change():
+    y, proba = right_rows(n=3000)
+    right = cross_entropy_report(y, proba, output_dict=True)
+    proba = np.vstack([proba, np.tile([0.0, 0.1, 0.3, 0.6], (60, 1))])
+    report = cross_entropy_report(np.append(y, np.zeros(60, int)), proba, output_dict=True)
+    assert report["temperature"]["value"] == right["temperature"]["value"] == pytest.approx(1, abs=0.05)
+    saving = right["log_loss"] - right["temperature"]["log_loss"]
+    assert report["log_loss"] - report["temperature"]["log_loss"] == pytest.approx(saving * 3000 / 3060, rel=1e-9)
+    names = {f["name"] for f in report["findings"]}
+    assert "confidently wrong" in names
+    assert not names & {"overconfident", "underconfident"}
 
 
 # Findings -------------------------------------------------------------------------------------------------------------
@@ -229,6 +249,146 @@ def test_no_finding_in_soft_targets_that_are_met(n):
     assert found(target, target) == set()
 
 
+# Names of the tests' weights: none; of features; of classes, which sampled rows for their class; and of both.
+WEIGHTS = ["none", "features", "classes", "both"]
+
+
+def right_weighted_rows(kind, seed, n, n_classes):
+    """Rows of right probabilities, and the weights that undo how they were sampled."""
+    rng = np.random.default_rng(seed)
+    proba = rng.dirichlet(np.full(n_classes, 0.5), size=10 * n)
+    y = draw(rng, proba)
+    kept = np.ones(len(y))
+    if kind in ("features", "both"):
+        kept *= np.exp(-proba[:, 0])
+    if kind in ("classes", "both"):
+        kept *= np.where(y == 0, 0.15, 1.0)
+    rows = np.flatnonzero(rng.random(len(y)) < kept)[:n]
+    return y[rows], proba[rows], None if kind == "none" else 1 / kept[rows]
+
+
+@pytest.mark.parametrize("kind", WEIGHTS)
+@pytest.mark.parametrize("n_classes", [2, 5])
+@pytest.mark.parametrize("n", [100, 3000])
+def test_no_finding_where_weights_undo_sampling(n, n_classes, kind):
+    for seed in range(10):
+        y, proba, weight = right_weighted_rows(kind, seed, n, n_classes)
+        assert found(y, proba, labels=range(n_classes), sample_weight=weight) == set(), seed
+
+
+def test_findings_count_weights():
+    """Rows of a rare class that was sampled twenty times as often are as rare as they should be."""
+    rng = np.random.default_rng(0)
+    p = rng.beta(0.05, 5, size=60_000)
+    y = (rng.random(60_000) < p).astype(int)
+    kept = np.flatnonzero((y == 1) | (rng.random(60_000) < 0.05))
+    y, p, weight = y[kept], p[kept], np.where(y[kept] == 1, 1.0, 20.0)
+    assert {"confidently wrong", "miscalibrated"} <= found(y, p)
+    assert found(y, p, sample_weight=weight) <= {"neglected class"}
+    wrong = np.where(p < 0.05, p / 50, p)
+    report = cross_entropy_report(y, wrong, sample_weight=weight, output_dict=True)
+    message = next(f["message"] for f in report["findings"] if f["name"] == "confidently wrong")
+    times, q = weight[(y == 1) & (wrong <= 0.001)].sum() / weight.sum(), 0.001
+    assert f"Rows with {100 * times:.2g}% of the weight have a true class with p <= {q:g}" in message
+
+
+def tilted(proba, factors):
+    tilted = proba * factors
+    return tilted / tilted.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_miscalibration_that_no_temperature_mends_is_found(n_classes, weighted):
+    y, proba = right_rows(n=4000, n_classes=n_classes, concentration=1.0)
+    weight = np.random.default_rng(0).uniform(0.5, 1, 4000) if weighted else None
+    wrong = tilted(proba, np.where(np.arange(n_classes) == 1, 2.0, 1.0))
+    report = cross_entropy_report(y, wrong, sample_weight=weight, output_dict=True)
+    assert [f["name"] for f in report["findings"]] == ["miscalibrated"]
+    message = report["findings"][0]["message"]
+    assert "the class '1'" in message
+    assert f"{np.average(wrong[:, 1], weights=weight):.1%}" in message
+    assert f"{np.average(y == 1, weights=weight):.1%} of the rows" in message
+
+
+def test_miscalibration_of_the_top_label_beside_its_noise():
+    """As of a linear model of prices: the calibration error is 0.085 where right probabilities give 0.015."""
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.4, 0.9, size=10_000)
+    frequency = confidence + np.where((10 * confidence).astype(int) % 2, 0.075, -0.075)
+    proba = np.column_stack([confidence, *[(1 - confidence) / 4] * 4])
+    y = np.where(rng.random(10_000) < frequency, 0, rng.integers(1, 5, size=10_000))
+    report = cross_entropy_report(y, proba, output_dict=True)
+    assert report["calibration_error"] == pytest.approx(0.085, abs=0.01)
+    assert report["calibration_noise"] == pytest.approx(0.015, abs=0.003)
+    assert [f["name"] for f in report["findings"]] == ["miscalibrated"]
+    assert "calibration error of the top label is 0.08" in report["findings"][0]["message"]
+    assert f"about {report['calibration_noise']:.4f} if p is right" in cross_entropy_report(y, proba)
+
+
+def test_a_temperature_that_saves_little_is_found_where_it_mends_a_miscalibration():
+    y, proba = right_rows(n=20_000, concentration=5.0)
+    timid = tilted(proba**0.8, 1)
+    report = cross_entropy_report(y, timid, output_dict=True)
+    assert report["temperature"]["log_loss"] > 0.98 * report["log_loss"]
+    assert report["calibration_error"] > 0.02
+    assert [f["name"] for f in report["findings"]] == ["underconfident"]
+
+
+def test_what_a_temperature_mends_is_one_finding():
+    y, proba = right_rows(n=20_000)
+    assert found(y, tilted(proba**2, 1)) == {"confidently wrong", "overconfident"}
+    both = tilted(proba**2, [1, 3, 0.3, 1])
+    report = cross_entropy_report(y, both, output_dict=True)
+    message = next(f["message"] for f in report["findings"] if f["name"] == "miscalibrated")
+    assert message.startswith(f"At the temperature of {report['temperature']['value']:.3g}, too, ")
+
+
+@pytest.mark.parametrize("n", [20, 200, 2000])
+@pytest.mark.parametrize("a", [0.05, 0.5, 5.0])
+def test_calibration_noise_and_limit_are_those_of_simulated_hits(n, a):
+    rng = np.random.default_rng(0)
+    p = rng.beta(a, a, size=n)
+    bins = [calibration.equal_mass_bins(p, rng.random(n) < p, None, calibration.auto_bins(n)) for _ in range(2000)]
+    errors = [b.calibration_error for b in bins]
+    # a bin is computed as if its rows had one probability, which is exact for narrow bins
+    assert np.mean(errors) <= 1.05 * bins[0].calibration_noise
+    assert np.mean(errors) >= (0.7 if n > 20 else 0.5) * bins[0].calibration_noise
+    assert np.mean(np.array(errors) > bins[0].calibration_limit(n, -np.log(0.05))) <= 0.05
+    assert bins[0].calibration_limit(n, 0.0) >= np.mean(errors)
+
+
+def test_a_class_that_the_model_does_not_know_comes_first():
+    y, proba = right_rows(n=2000)
+    proba = np.column_stack([proba, np.zeros(2000)])
+    y[:100] = 4
+    report = cross_entropy_report(y, proba, target_names=[*NAMES, "fox"], output_dict=True)
+    assert [f["name"] for f in report["findings"]] == ["unknown class"]
+    assert "The class 'fox' has 5.00% of the rows, and p = 0 in every row" in report["findings"][0]["message"]
+    soft = np.eye(5)[y] * 0.9 + 0.02
+    assert cross_entropy_report(soft, proba, output_dict=True)["findings"][0]["name"] == "unknown class"
+    assert found([1, 1], [[1.0, 0.0], [1.0, 0.0]], labels=[0, 1]) == {"unknown class"}
+
+
+@pytest.mark.parametrize(
+    ("loss", "C", "name", "advice"),
+    [
+        ("cross_entropy", 1e-4, "underconfident", r"a larger C"),
+        ("focal", 1e3, "underconfident", r"loss='focal', which is not proper"),
+        ("generalized", 1e3, "overconfident", r"not proper \(loss='generalized'"),
+    ],
+)
+def test_advice_of_confidence_names_the_penalty_and_the_loss(loss, C, name, advice):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(6000, 4))
+    logits = X @ rng.normal(size=(4, 3))
+    y = draw(rng, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))
+    clf = SoftmaxClassifier(C=C, loss=loss).fit(X[:3000], y[:3000])
+    report = cross_entropy_report(y[3000:], clf.predict_proba(X[3000:]), output_dict=True)
+    finding = next(f for f in report["findings"] if f["name"] == name)
+    assert re.search(advice, finding["advice"])
+
+
 def test_mislabelled_rows_are_found():
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, size=2000)
@@ -253,17 +413,18 @@ def test_probability_zero_of_the_true_class_is_always_reported():
     proba[7, (y[7] + 1) % 4] = 1.0
     report = cross_entropy_report(y, proba, output_dict=True)
     message = report["findings"][0]["message"]
-    assert "1 row has p = 0 there: an infinite loss, counted as -log(2.2e-16) = 36.04" in message
+    assert "1 row has p = 0 for the true class. An infinite loss is counted as -log(2.2e-16) = 36.04" in message
     assert report["costliest_rows"][0]["row"] == 7
 
 
-def test_an_overgrown_tree_is_saturated_and_overconfident():
+def test_an_overgrown_tree_is_saturated():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(1200, 3))
     y = (X[:, 0] + rng.normal(size=1200) > 0).astype(int)
     tree = DecisionTreeClassifier(random_state=0).fit(X[:600], y[:600])
     names = found(y[600:], tree.predict_proba(X[600:]))
-    assert {"saturated", "overconfident", "worse than guessing", "confidently wrong"} <= names
+    assert {"saturated", "worse than guessing", "confidently wrong"} <= names
+    assert "overconfident" not in names  # its probabilities are 0 and 1, and stay so at any temperature
 
 
 def test_guessing_the_frequencies_is_not_worse_than_guessing():
@@ -303,6 +464,78 @@ def test_each_finding_has_its_rule_and_a_way_out_in_the_text():
     assert len(report["findings"]) >= 3
     for finding in report["findings"]:
         assert all(" ".join(finding[part].split()) in text for part in ("message", "rule", "advice"))
+
+
+def test_costliest_rows_are_those_of_the_largest_weighted_loss():
+    y, proba = right_rows(n=300)
+    weight = np.random.default_rng(1).lognormal(size=300) * (np.arange(300) % 3 > 0)
+    cost = weight * log_loss_samples(y, proba)
+    rows = cross_entropy_report(y, proba, sample_weight=weight, output_dict=True)["costliest_rows"]
+    assert [r["row"] for r in rows] == np.argsort(-cost)[:5].tolist()
+    for r in rows:
+        assert r["cost"] == pytest.approx(cost[r["row"]])
+        assert r["weight"] == weight[r["row"]]
+        assert r["index"] is None
+    text = cross_entropy_report(y, proba, sample_weight=weight)
+    assert re.search(rf"\n +{rows[0]['row']} +{rows[0]['weight']:.4g} +{rows[0]['cost']:.4f} ", text)
+    assert "weight" not in cross_entropy_report(y, proba)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("soft", [False, True])
+def test_labels_of_rows_are_shown(soft, weighted):
+    y, proba = right_rows(n=50)
+    weight = np.arange(50) % 2 + 0.0 if weighted else None
+    index = pd.Index([f"id {k}" for k in np.random.default_rng(0).permutation(50)])
+    named = pd.DataFrame(np.eye(4)[y], index=index) if soft else pd.Series(y, index=index)
+    report = cross_entropy_report(named, proba, sample_weight=weight, output_dict=True)
+    for r in report["costliest_rows"]:
+        assert r["index"] == index[r["row"]]
+        assert re.search(rf"\n +{r['row']} +{r['index']} ", cross_entropy_report(named, proba, sample_weight=weight))
+    json.dumps(report, allow_nan=False)
+    split = pd.Series(y, index=pd.date_range("2026-01-01", periods=50))
+    first = cross_entropy_report(split, proba, output_dict=True)["costliest_rows"][0]
+    assert first["index"] == str(split.index[first["row"]])
+    for unlabelled in (y, y.tolist(), pd.Series(y)):
+        assert "index" not in cross_entropy_report(unlabelled, proba)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("soft", [False, True])
+def test_recall_precision_and_confusions(soft, weighted):
+    rng = np.random.default_rng(0)
+    y, proba = right_rows(n=400)
+    weight = rng.random(400) if weighted else None
+    target = rng.dirichlet(np.ones(4), size=400) if soft else np.eye(4)[y]
+    w = np.ones(400) if weight is None else weight
+    confusion = np.zeros((4, 4))
+    for t, k, s in zip(target, proba.argmax(axis=1), w, strict=True):
+        confusion[:, k] += s * t
+    given = target if soft else y
+    report = cross_entropy_report(given, proba, sample_weight=weight, target_names=NAMES, output_dict=True)
+    for k, name in enumerate(NAMES):
+        assert report["classes"][name]["recall"] == pytest.approx(confusion[k, k] / confusion[k].sum())
+        assert report["classes"][name]["precision"] == pytest.approx(confusion[k, k] / confusion[:, k].sum())
+    wrong = [(confusion[a, b], a, b) for a in range(4) for b in range(4) if a != b]
+    for c, (mass, a, b) in zip(report["confusions"], sorted(wrong, key=lambda c: (-c[0], *c[1:]))[:3], strict=True):
+        assert (c["true_class"], c["predicted_class"]) == (NAMES[a], NAMES[b])
+        assert c["support"] == pytest.approx(mass)
+        assert c["share"] == pytest.approx(mass / confusion[a].sum())
+    text = cross_entropy_report(given, proba, sample_weight=weight, target_names=NAMES)
+    assert text.index("Largest confusions") < text.index("Rows that cost most")
+
+
+def test_no_confusions_where_all_is_right():
+    y, _ = right_rows(n=50)
+    assert cross_entropy_report(y, np.eye(4)[y], output_dict=True)["confusions"] == []
+    assert "confusions" not in cross_entropy_report(y, np.eye(4)[y])
+
+
+def test_small_numbers_are_not_shown_as_zero():
+    text = cross_entropy_report([0, 1, 1, 0], [3e-5, 1.0, 0.9, 0.2])
+    assert re.search(r" 0 +3e-05 +0 +1\.0000 ", text)  # a loss
+    text = cross_entropy_report([1, 1, 1, 0], [3e-5, 1.0, 0.9, 0.2])
+    assert re.search(r" 0 +10\.4143 +1 +3e-05 ", text)  # a probability
 
 
 # Inputs ---------------------------------------------------------------------------------------------------------------
@@ -349,7 +582,10 @@ def test_strings_frames_and_one_column():
     plain = cross_entropy_report(y, proba, target_names=NAMES)
     labels = np.array(NAMES)[y]
     assert cross_entropy_report(labels, proba) == plain
-    assert cross_entropy_report(pd.Series(labels), pd.DataFrame(proba, columns=NAMES)) == plain
+    named = pd.DataFrame(proba, columns=NAMES)
+    assert cross_entropy_report(pd.Series(labels), named) == plain
+    assert cross_entropy_report(pd.Series(labels), named[["eel", "bird", "dog", "cat"]]) == plain
+    assert cross_entropy_report(pd.Series(labels), pd.DataFrame(proba)) == plain
     assert cross_entropy_report(pd.Series(labels, dtype="category"), proba) == plain
     assert cross_entropy_report(labels.tolist(), proba.tolist()) == plain
     binary = cross_entropy_report(y > 1, proba[:, 2:].sum(axis=1), output_dict=True)
@@ -368,6 +604,15 @@ def test_soft_targets_name_their_floor():
     assert "floor" not in cross_entropy_report(target.argmax(axis=1), target)
 
 
+def test_columns_of_soft_targets_name_the_classes():
+    target, proba = (np.random.default_rng(seed).dirichlet(np.ones(3), size=50) for seed in (0, 1))
+    plain = cross_entropy_report(target, proba, target_names=["dog", "cat", "eel"])
+    named = pd.DataFrame(target, columns=["dog", "cat", "eel"])
+    assert cross_entropy_report(named, proba) == plain
+    assert cross_entropy_report(named, pd.DataFrame(proba, columns=named.columns)[["eel", "dog", "cat"]]) == plain
+    assert cross_entropy_report(target, pd.DataFrame(proba, columns=named.columns)) == plain
+
+
 def test_a_class_without_rows_has_a_dash_and_warns_of_nothing():
     y, proba = right_rows(n=100)
     y = y % 3
@@ -376,7 +621,7 @@ def test_a_class_without_rows_has_a_dash_and_warns_of_nothing():
         text = cross_entropy_report(y, proba, labels=range(4), target_names=NAMES)
         report = cross_entropy_report(y, proba, labels=range(4), target_names=NAMES, output_dict=True)
     eel = next(line for line in text.splitlines() if line.split()[:1] == ["eel"])
-    assert eel.split() == ["eel", "0", "-", "0.0000", "-"]
+    assert eel.split() == ["eel", "0", "-", "0.0000", "-", "-", "0.0000"]
     assert report["classes"]["eel"]["mean_loss"] is None
     json.dumps(report, allow_nan=False)
 
@@ -437,9 +682,9 @@ def test_text_is_aligned_and_short(n_classes):
     assert len(lines) < 60
     if n_classes > 20:
         assert f"{n_classes - 20} other classes" in text
-        shares = [float(line.split()[-2]) for line in table[2:22]]
+        shares = [float(line.split()[-4]) for line in table[2:22]]
         assert shares == sorted(shares, reverse=True)
-        assert float(table[22].split()[-2]) == pytest.approx(1 - sum(shares), abs=0.003)
+        assert float(table[22].split()[-4]) == pytest.approx(1 - sum(shares), abs=0.003)
     for k in range(min(n_classes, 20)):
         if n_classes <= 20:
             assert f"number is {k}" in text

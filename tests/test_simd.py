@@ -153,3 +153,18 @@ def test_the_pattern_tells_scalar_code_from_vectors():
     assert PACKED.search("  1: mulps  %xmm1,%xmm0")
     assert SCALAR.search("  1: vfmadd231sd %xmm4,%xmm1,%xmm7")
     assert not PACKED.search("  1: vfmadd231sd %xmm4,%xmm1,%xmm7")
+
+
+def stack_bytes(code):
+    """What a function takes of the stack, by its machine code."""
+    taken = [int(n, 16) for n in re.findall(r"\bsub +\$0x([0-9a-f]{1,7}),%rsp", code)]  # more digits are negative
+    probed = [int(n, 16) for n in re.findall(r"\blea +-0x([0-9a-f]+)\(%rsp\),%r11", code)]  # page by page, in a loop
+    return max([sum(taken), *probed])
+
+
+def test_no_kernel_takes_much_of_the_stack(functions):
+    """A user may have made it small for every thread, 32 KiB at the least: see threading.stack_size."""
+    found = {name: stack_bytes(code) for name, code in functions.items()}
+    assert len(found) > 100
+    assert max(found.values()) > 1000  # or else the pattern finds nothing
+    assert {name: n for name, n in found.items() if n > 16384} == {}

@@ -196,6 +196,21 @@ def test_stacking_and_iterations_are_as_in_scikit_learn():
     assert SoftmaxClassifierCV(Cs=2, cv=3).fit(X, Y).n_iter_.dtype == np.int32
 
 
+class Columns:
+    """Two rows of probabilities with names of their columns."""
+
+    shape = (2, 2)
+
+    def __init__(self, columns):
+        self.columns = columns
+
+    def __len__(self):
+        return 2
+
+    def __array__(self, dtype=None, copy=None):
+        return np.full((2, 2), 0.5, dtype=dtype)
+
+
 @pytest.mark.parametrize(
     "fail",
     [
@@ -207,6 +222,9 @@ def test_stacking_and_iterations_are_as_in_scikit_learn():
         lambda i, f, s: SoftmaxClassifier(class_weight={i: f}).fit(X, Y),
         lambda i, f, s: SoftmaxClassifier(class_weight={np.int64(0): -f}).fit(X, Y),
         lambda i, f, s: SoftmaxClassifier(class_weight={np.int64(k): 0 * f for k in range(3)}).fit(X, Y),
+        lambda i, f, s: SoftmaxClassifier(class_weight={np.int64(0): 0 * f}).fit(X, Y, X_val=X[:5], y_val=Y[:5]),
+        lambda i, f, s: SoftmaxClassifier(C=f * 1e-323).fit(X, Y),
+        lambda i, f, s: SoftmaxClassifierCV(Cs=np.array([f * 1e-323])).fit(X, Y),
         lambda i, f, s: SoftmaxClassifierCV(Cs=[-f]).fit(X, Y),
         lambda i, f, s: SoftmaxClassifierCV(l1_ratios=np.array([f])).fit(X, Y),
         lambda i, f, s: SoftmaxClassifier(loss=xe.SymmetricCrossEntropy(alpha=f), label_smoothing=0.1).fit(X, Y),
@@ -227,6 +245,10 @@ def test_stacking_and_iterations_are_as_in_scikit_learn():
         lambda i, f, s: xe.cross_entropy([0], [[1.0, 2.0]], reduction=s),
         lambda i, f, s: xe.cross_entropy([0], [[1.0, 2.0]], loss=s),
         lambda i, f, s: xe.cross_entropy([i], [[1.0, 2.0]]),
+        lambda i, f, s: xe.cross_entropy([0], np.array([[1.0, s]], dtype=object)),
+        lambda i, f, s: xe.cross_entropy([0], [[1.0, 2.0]], class_weight={i: f}),
+        lambda i, f, s: xe.log_loss(["b", "c"], Columns([i, i])),
+        lambda i, f, s: xe.log_loss(["b", "c"], Columns([(i, s), (s, i)])),
         lambda i, f, s: xe.cross_entropy_report([0, 1], [0.5, 0.5], digits=-i),
         lambda i, f, s: xe.ReliabilityDisplay.from_predictions([0, 1], [0.5, 0.5], n_bins=-i),
         lambda i, f, s: xe.ReliabilityDisplay.from_predictions([0, 1], [0.5, 0.5], pos_label=i),

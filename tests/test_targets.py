@@ -7,6 +7,7 @@ import scipy.sparse as sp
 from xentropy._targets import (
     check_distribution,
     code_labels,
+    column_names,
     is_distribution,
     learn_labels,
     learn_target,
@@ -17,7 +18,7 @@ from xentropy._targets import (
 INTEGER_DTYPES = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 
 
-@pytest.mark.parametrize("dtype", [*INTEGER_DTYPES, "float64", "object", "str", ">i4"])
+@pytest.mark.parametrize("dtype", [*INTEGER_DTYPES, "float64", "float16", "object", "str", ">i4"])
 def test_labels_of_any_dtype(dtype):
     y = np.array([5, 3, 5, 9]).astype(dtype)
     target = learn_target(y)
@@ -72,6 +73,29 @@ def test_columns_of_a_dataframe_name_the_classes():
     assert target.classes.tolist() == ["sun", "rain"]
     # columns in another order are sorted into the order of the classes
     np.testing.assert_allclose(match_target(y[["rain", "sun"]], target.classes).distribution, target.distribution)
+    assert learn_target(y.set_axis([0, 1], axis=1)).classes.tolist() == [0, 1]
+
+
+def test_columns_of_other_names_than_the_classes_are_refused():
+    pd = pytest.importorskip("pandas")
+    y = pd.DataFrame([[0.5, 0.5]], columns=["sun", "hail"])
+    with pytest.raises(ValueError, match=r"y_val has columns \['sun', 'hail'\].*\['sun', 'rain'\].*'hail' is none"):
+        match_target(y, np.array(["sun", "rain"]), name="y_val")
+    with pytest.raises(ValueError, match="y_val has two columns named 'sun'"):
+        match_target(y.set_axis(["sun", "sun"], axis=1), np.array(["sun", "rain"]), name="y_val")
+    with pytest.raises(ValueError, match="y has two columns named 'sun'"):
+        learn_target(y.set_axis(["sun", "sun"], axis=1))
+    several_levels = y.set_axis(pd.MultiIndex.from_product([["sky"], ["sun", "rain"]]), axis=1)
+    with pytest.raises(ValueError, match=r"\('sky', 'sun'\) is none of them"):
+        match_target(several_levels, np.array(["sun", "rain"]))
+
+
+def test_columns_of_a_table_whose_columns_are_values():
+    class Table:  # as pyarrow's
+        column_names = ("sun", "rain")
+        columns = [[0.5, 0.1], [0.5, 0.9]]  # noqa: RUF012
+
+    assert column_names(Table()).tolist() == ["sun", "rain"]
 
 
 @pytest.mark.parametrize(
@@ -92,6 +116,16 @@ def test_what_is_no_distribution_is_named(row, message, dtype):
         learn_target(y)
 
 
+@pytest.mark.parametrize("row", [[1, 1, 0], [0, 0, 0]])
+@pytest.mark.parametrize("dtype", [int, float])
+def test_rows_of_several_labels_name_what_takes_them(row, dtype):
+    with pytest.raises(ValueError, match=r"several labels.*MultiOutputClassifier.*binary_cross_entropy"):
+        learn_target(np.array([[0, 1, 0], row], dtype=dtype))
+    with pytest.raises(ValueError, match="divide the row by its sum") as error:
+        learn_target(np.array([[0, 1, 0], [0.5, 0.6, 0]]))
+    assert "several labels" not in str(error.value)
+
+
 def test_rounding_of_the_type_is_allowed_and_no_more():
     third = np.full((1, 3), 1 / 3)
     check_distribution(third.astype(np.float32))
@@ -107,8 +141,19 @@ def test_rounding_of_the_type_is_allowed_and_no_more():
 def test_words_or_sparse_matrices_are_no_distribution():
     with pytest.raises(ValueError, match="must hold numbers"):
         learn_target([["a", "b"], ["c", "d"]])
-    with pytest.raises(ValueError, match="sparse"):
+    with pytest.raises(ValueError, match=r"sparse matrix.*pass y.toarray\(\)"):
         learn_target(sp.csr_array(np.eye(3)))
+
+
+def test_a_sparse_data_frame_has_its_own_way_out():
+    pd = pytest.importorskip("pandas")
+    y = pd.DataFrame.sparse.from_spmatrix(sp.csr_matrix(np.eye(3)))
+    with pytest.raises(ValueError, match=r"sparse DataFrame.*pass y.sparse.to_dense\(\)"):
+        learn_target(y)
+    np.testing.assert_array_equal(learn_target(y.sparse.to_dense()).labels, [0, 1, 2])
+    with pytest.raises(ValueError, match=r"sparse DataFrame.*pass y.sparse.to_dense\(\)"):
+        learn_target(y[[0]])
+    np.testing.assert_array_equal(learn_target(y[0]).labels, [1, 0, 0])
 
 
 def test_regression_targets_are_refused():

@@ -1,16 +1,20 @@
 """How many threads the kernels take: as many as OMP_NUM_THREADS, threadpoolctl, affinity and quotas allow."""
 
+import contextlib
+import itertools
 import multiprocessing
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import joblib
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from xentropy import SoftmaxClassifier
+from xentropy._blas import one_blas_thread
 from xentropy._kernels._threads import effective_n_threads, has_openmp
 
 needs_openmp = pytest.mark.skipif(not has_openmp(), reason="the kernels were compiled without OpenMP")
@@ -30,6 +34,13 @@ ASK = "from xentropy._kernels._threads import effective_n_threads; print(effecti
 def test_no_more_than_the_cores():
     expected = joblib.cpu_count(only_physical_cores=True) if has_openmp() else 1
     assert int(in_a_new_process(ASK)) == expected
+
+
+@needs_openmp
+def test_the_environment_limits_all_threads_of_openmp():
+    assert in_a_new_process(ASK, OMP_THREAD_LIMIT="1") == "1"
+    assert in_a_new_process(ASK, OMP_THREAD_LIMIT="3", OMP_NUM_THREADS="7") == "3"
+    assert in_a_new_process(ASK, OMP_THREAD_LIMIT="7", OMP_NUM_THREADS="3") == "3"
 
 
 @needs_openmp
@@ -132,3 +143,150 @@ for _ in range(2): threading.Thread(target=work, daemon=True).start()
 begun.wait()
 print("ends")
 """) == "ends"  # fmt: skip
+
+
+# the threads of the BLAS
+
+
+@pytest.fixture
+def blas():
+    """Each library, limited to three threads."""
+    libraries = [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
+    with threadpool_limits(limits=3, user_api="blas"):
+        if not libraries or any(library.num_threads != 3 for library in libraries):
+            pytest.skip("needs a BLAS whose threads can be limited")
+        yield lambda: {library.num_threads for library in libraries}
+
+
+def test_the_last_of_several_users_restores_the_threads_of_the_blas(blas):
+    first, second = one_blas_thread(), one_blas_thread()
+    first.__enter__()
+    second.__enter__()
+    assert blas() == {1}
+    first.__exit__(None, None, None)
+    assert blas() == {1}
+    second.__exit__(None, None, None)
+    assert blas() == {3}
+
+
+def test_fits_in_threads_restore_the_threads_of_the_blas(blas):
+    X, y = np.random.default_rng(0).normal(size=(200, 5)), np.arange(200) % 3
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda C: SoftmaxClassifier(C=C).fit(X, y), np.logspace(-2, 2, 40)))
+    assert blas() == {3}
+
+
+@pytest.mark.parametrize("method", ["get_num_threads", "set_num_threads"])
+@pytest.mark.parametrize("at", range(6))
+def test_an_interrupt_at_any_time_restores_the_threads_of_the_blas(blas, monkeypatch, method, at):
+    calls = itertools.count()
+
+    def interrupting(real):
+        def call(*args):
+            if next(calls) == at:
+                raise KeyboardInterrupt
+            return real(*args)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for kind in {type(c) for c in ThreadpoolController().lib_controllers if c.user_api == "blas"}:
+            patch.setattr(kind, method, interrupting(getattr(kind, method)))
+        with contextlib.suppress(KeyboardInterrupt), one_blas_thread():
+            pass
+    assert blas() == {3}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_child_forked_in_a_fit_restores_the_threads_of_the_blas():
+    assert in_a_new_process("""
+import os, warnings
+from threadpoolctl import ThreadpoolController, threadpool_limits
+from xentropy._blas import one_blas_thread
+
+warnings.simplefilter("ignore", DeprecationWarning)  # of a fork with several threads
+libraries = [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
+with threadpool_limits(limits=3, user_api="blas"):
+    before = [library.num_threads for library in libraries]
+    with one_blas_thread():
+        pid = os.fork()
+        if pid == 0:
+            with one_blas_thread(): pass
+            os._exit(0 if [library.num_threads for library in libraries] == before else 1)
+        print(os.waitpid(pid, 0)[1])
+""") == "0"  # fmt: skip
+
+
+SMALL_STACKS = """
+import threading
+threading.stack_size(32768)  # the least that CPython allows: of the threads that start from now on
+import numpy as np, scipy.sparse as sp
+from xentropy._kernels._dispatch import available_isas, choose_isa
+from xentropy._kernels._gram import add_grams
+from xentropy._kernels._linear import LinearPass, linear_predict
+from xentropy._kernels._moments import moments
+from xentropy._kernels._pointwise import binary_loss, softmax, softmax_loss
+from xentropy._kernels._proba import proba_rows
+
+rng = np.random.default_rng(0)
+n, d = 50_000, 40
+X, values = rng.normal(size=(n, d)), rng.normal(size=(n, 30))
+sparse = sp.csr_matrix(X * (rng.random((n, d)) < 0.3))
+
+def bits(*arrays):
+    return [np.asarray(array).tobytes() for array in arrays]
+
+def of_logits(real, K, n_threads):
+    z = values[:20_000, :K].astype(real)
+    y, q = (np.arange(len(z)) % K).astype(np.int32), softmax(z, n_threads=n_threads)
+    yield bits(q, softmax(z, log=True, n_threads=n_threads))
+    focal = ("focal", (2.0,))
+    targets = dict(labels=y), dict(distribution=q), dict(labels=y, label_smoothing=0.1), dict(labels=y, loss=focal)
+    for target in targets:
+        grad = np.empty_like(z)
+        yield bits(softmax_loss(z, grad=grad, n_threads=n_threads, **target), grad)
+    yield bits(binary_loss(z.ravel(), q.ravel(), n_threads=n_threads))
+    table = np.arange(K, dtype=np.int32)
+    yield bits(*proba_rows(q, K, labels=y, table=table, eps=1e-9, sum_tolerance=1e-3, n_threads=n_threads))
+
+def of_a_model(X, K, compute, n_threads, **options):
+    R = 1 if K == 2 else K
+    coef, intercept, y = values[:X.shape[1], :R].copy(), values[0, :R].copy(), (np.arange(n) % K).astype(np.int32)
+    rows = LinearPass(X, K, sigmoid=K == 2, labels=y, compute=compute, **options)
+    grad = np.empty_like(coef), np.empty_like(intercept)
+    yield bits(rows.loss_gradient(coef, intercept, *grad, n_threads), *grad)
+    yield bits(linear_predict(X, coef, intercept, n_classes=K, compute=compute, n_threads=n_threads)[0])
+
+def numbers(n_threads):
+    for real in ("float32", "float64"):
+        for K in (2, 3, 10, 30):
+            yield from of_logits(real, K, n_threads)
+            yield from of_a_model(X, K, real, n_threads)
+            yield from of_a_model(sparse, K, real, n_threads, tile_rows=2000 if K == 10 else None)
+        grams = np.zeros((8, d, d))
+        add_grams(X, np.abs(values[:, :8]), grams, compute=real, n_threads=n_threads)
+        yield bits(grams, *moments(X.astype(real), n_threads=n_threads))
+
+for isa in available_isas():
+    choose_isa(isa)
+    assert list(numbers(4)) == list(numbers(1)), isa
+print("equal")
+"""
+
+
+def test_threads_may_have_small_stacks():
+    assert in_a_new_process(SMALL_STACKS) == "equal"
+
+
+def test_a_fit_on_threads_with_small_stacks():
+    assert in_a_new_process("""
+import threading
+threading.stack_size(32768)
+import numpy as np
+from xentropy import SoftmaxClassifier
+rng = np.random.default_rng(0)
+X = rng.normal(size=(30_000, 20))
+y = (X @ rng.normal(size=(20, 30)) + rng.gumbel(size=(30_000, 30))).argmax(axis=1)
+model = SoftmaxClassifier().fit(X, y)
+print(model.converged_, model.predict_proba(X).shape)
+""", OMP_NUM_THREADS="4") == "True (30000, 30)"  # fmt: skip

@@ -16,20 +16,27 @@ except ImportError:
 
 
 def callbacks_of(
-    estimator: Any, X: Any, y: Any, sample_weight: Any, max_iter: int, fitted: Callable[[np.ndarray], dict[str, Any]]
+    estimator: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    n_tasks: int | None,
+    fitted: Callable[[np.ndarray], dict[str, Any]],
 ) -> tuple[Callable[[np.ndarray], bool] | None, Callable[[np.ndarray], None]]:
     """scikit-learn's callbacks of an estimator: what to call after an iteration (theta -> whether to stop; None where
     there are no callbacks), and at the end of the fit.
 
     Parameters
     ----------
+    n_tasks : int or None
+        The most iterations, if there is a limit.
     fitted : callable
         theta -> the fitted attributes that predictions need.
     """
     if not _has_callbacks(estimator):
         return None, lambda theta: None
     about = _about(X, y, sample_weight)
-    context = estimator._init_callback_context(max_subtasks=max_iter)
+    context = estimator._init_callback_context(max_subtasks=n_tasks)
     context.call_on_fit_task_begin(estimator=estimator, **about)
 
     def iteration(theta: np.ndarray) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from copy import copy
 from dataclasses import replace
 from functools import cache
@@ -12,6 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 import sklearn
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -19,6 +22,7 @@ from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.fixes import parse_version
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from ._arrays import refuse_masked
 from ._callbacks import CallbackSupportMixin, callbacks_of
 from ._design import Design, RowLoss
 from ._kernels._linear import linear_predict
@@ -29,8 +33,13 @@ from ._losses import LOSSES, CrossEntropy, Loss, check_loss, refuse_smoothing
 from ._messages import plain
 from ._monitor import Monitor
 from ._objective import Objective
+from ._path import stop_early
+from ._separation import find_separation
 from ._solver import minimise
 from ._targets import Target, is_distribution, learn_target, match_target, plain_labels
+
+# The logits of a block of rows, where the coefficients are sparse: 8 MB.
+_BLOCK_LOGITS = 1 << 20
 
 
 class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
@@ -51,7 +60,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     C : float, default=1.0
-        Inverse of the strength of the penalty. Smaller values regularise more, and ``inf`` means no penalty.
+        Inverse of the strength of the penalty. Smaller values regularise more, and ``inf`` means no penalty. Without a
+        penalty and with rows that are separated from those of other classes there is no minimum: a `ConvergenceWarning`
+        names the classes and the direction.
 
     l1_ratio : float, default=0.0
         Share of the L1 penalty, in [0, 1]. If it is above 0, some coefficients can be exactly zero.
@@ -59,8 +70,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     loss : str or loss object, default="cross_entropy"
         One of the names "cross_entropy", "focal", "generalized", "poly", "symmetric", or an object that holds
         parameters, such as ``FocalLoss(gamma=2.0)``, which a search can vary as ``loss__gamma``. If the loss is not
-        convex, the objective may have several minima. The fit then starts from the solution for the cross-entropy and
-        descends to a local minimum.
+        convex, the objective may have several minima. The fit then starts from the solution for the cross-entropy, or
+        with `early_stopping` from the previous step of the path, and descends to a local minimum.
 
     label_smoothing : float, default=0.0
         Share of each target, in [0, 1], that is spread evenly over the classes.
@@ -85,22 +96,29 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         with a relative error of about 1e-7, and 1e-9 gives coefficients to about nine digits.
 
     max_iter : int, default=1000
-        The largest number of iterations of L-BFGS on all rows. A `ConvergenceWarning` reports that it was reached.
+        The largest number of iterations of L-BFGS on all rows, in all steps of `early_stopping` together. A
+        `ConvergenceWarning` reports that it was reached.
 
     warm_start : bool, default=False
         Whether `fit` starts from the solution of the previous fit. Otherwise the coefficients start at zero and the
-        intercepts at those of the class frequencies.
+        intercepts at those of the class frequencies. With `early_stopping` the previous solution is kept unless a step
+        of the path has a lower validation loss.
 
     early_stopping : bool, default=False
-        Whether to stop when the validation loss no longer improves, and to keep the coefficients with the least
-        validation loss. The validation rows are those passed to `fit`, or else held-out training rows.
+        Whether to follow a path of penalties to `C`, to stop when the validation loss no longer improves, and to keep
+        the coefficients with the least validation loss. The path begins with a penalty so strong that the features
+        hardly matter, and each of its steps increases C by a factor of about 3. `C` is therefore the weakest penalty
+        that is tried, and may be infinite. As for every penalty, the units of the features matter: standardise them if
+        they differ. The validation rows are those passed to `fit`, or else held-out training rows. If the kept
+        coefficients are no better for them than the class frequencies, a warning says so.
 
     validation_fraction : float, default=0.1
-        Share of the rows that `early_stopping` holds out if no validation rows are passed. The rows are stratified by
-        class if possible. A row of weight 2 is held out as a whole, but one of two equal rows can be held out.
+        Share of the rows with weight that `early_stopping` holds out if no validation rows are passed. The rows are
+        stratified by class if possible. A row of weight 2 is held out as a whole, but one of two equal rows can be held
+        out.
 
     n_iter_no_change : int, default=5
-        `early_stopping` ends the fit after this number of iterations without a better validation loss.
+        `early_stopping` ends the fit after this number of steps of the path without a better validation loss.
 
     random_state : int, RandomState instance or None, default=None
         Determines which rows `early_stopping` holds out. Nothing else is random.
@@ -129,16 +147,21 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     n_iter_ : ndarray of shape (1,)
         Number of iterations of L-BFGS on all rows, including those for the start of a loss that is not convex.
 
-    history_ : dict of ndarrays of shape (n_iter_[0],)
+    history_ : dict of ndarrays of shape (n_iter_[0],), or (n_steps + 1,) with `early_stopping`
         For each iteration, the `objective`, the mean training `loss` (weighted, without penalty), the `gradient_norm`
         that is compared with `tol`, the number `n_evaluations` of evaluations of the objective so far, and, if there
         are validation rows, their mean loss `validation_loss`. The iterations for the start of a loss that is not
         convex are left out, because their objective is the cross-entropy. Early iterations on a large problem use low
-        precision (float32), with a relative error of about 1e-7. The last values are exact if `tol` ended the fit.
+        precision (float32), with a relative error of about 1e-7. The last values are exact if `tol` ended the fit. With
+        `early_stopping` there is an entry for the start, which is iteration 0, and one for each step of the path, and
+        `C` holds the value of each step. It is 0 for coefficients of zero, and NaN for a warm start. The gradient norm
+        is that of the step, and NaN for the start.
+        Losses are computed from logits and are not clipped. `log_loss` clips probabilities, so it is smaller where a
+        row costs more than 36.04 (float64) or 15.94 (float32).
 
     converged_ : bool
-        Whether the gradient norm reached `tol`, or the limit of float64 if `tol` is below it. It is False after early
-        stopping.
+        Whether the gradient norm reached `tol`, or the limit of float64 if `tol` is below it. With `early_stopping` it
+        is True only if the kept coefficients are those of `C` itself. It is False if there is no minimum.
 
     objective_ : float
         The objective above at the solution, or the sum of the losses if C is infinite.
@@ -157,6 +180,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     these iterations. The subsample is not used with an L1 penalty, with `early_stopping`, when `warm_start` continues
     from a previous fit, or if a class or a feature occurs in few rows. Fits are deterministic: any number of threads
     gives the same bits.
+
+    With an infinite `C` and more features than rows, many coefficients have the least objective, if any have. A fit
+    that starts from zero gives, to about a percent, those with the least sum of squares in units of the features'
+    standard deviations.
 
     References
     ----------
@@ -244,17 +271,18 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training rows. C-ordered float32 or float64 arrays and CSR matrices are not copied.
+            Training rows. C-ordered float32 or float64 arrays and CSR matrices are not copied, and must not change
+            during `fit`.
 
         y : array-like of shape (n_samples,) or (n_samples, n_classes)
             Class labels of any kind, or a distribution over the classes in each row, one-hot or soft. The columns of a
             DataFrame name the classes.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each row, 0 or more. A row of weight 0 is ignored.
+            Weight of each row, 0 or more, which multiplies `C`. A row of weight 0 is ignored.
 
         X_val, y_val : like X and y, default=None
-            Validation rows. `history_` records their loss after each iteration, and `early_stopping` uses it.
+            Validation rows. `history_` records their loss after each iteration or step, and `early_stopping` uses it.
 
         sample_weight_val : array-like, default=None
             Weight of each validation row.
@@ -280,49 +308,59 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         def fitted(theta: np.ndarray) -> dict[str, Any]:
             coef, intercept = objective.unpack(theta)
-            dtype = X.dtype
             return {
                 "classes_": target.classes,
-                "coef_": coef.astype(dtype, copy=False),
-                "intercept_": intercept.astype(dtype, copy=False),
+                "coef_": as_stored(coef, X.dtype),
+                "intercept_": as_stored(intercept, X.dtype),
             }
 
-        callbacks, end_callbacks = callbacks_of(self, X, y, sample_weight, self.max_iter, fitted)
+        n_tasks = None if self.early_stopping else self.max_iter
+        callbacks, end_callbacks = callbacks_of(self, X, y, sample_weight, n_tasks, fitted)
+        validation_loss = validation and objective.loss_on(*validation)
         monitor = Monitor(
             objective,
             tol=self.tol,
             verbose=self.verbose,
-            validation=validation and objective.loss_on(*validation),
+            validation=validation_loss,
             n_iter_no_change=self.n_iter_no_change if self.early_stopping else None,
             callbacks=callbacks,
         )
         theta, n_iter, surrogate = self._start(objective, target), 0, None
         goes_on = self.warm_start and hasattr(self, "coef_")
-        from_subsample = not (goes_on or self.early_stopping)  # which starts without information on the features
-        if not (loss.convex or goes_on):
+        limits = {"tol": self.tol, "max_iter": self.max_iter}
+        if not (loss.convex or goes_on or self.early_stopping):
             cross_entropy = self._objective(X, target, sample_weight, CrossEntropy(), C=self.C, l1_ratio=self.l1_ratio)
-            surrogate = minimise(
-                cross_entropy, theta, tol=self.tol, max_iter=self.max_iter, from_subsample=from_subsample
-            )
+            surrogate = minimise(cross_entropy, theta, **limits, from_subsample=True)
             theta, n_iter = surrogate.theta, surrogate.n_iter
         if surrogate is not None and surrogate.status is Status.INTERRUPTED:
             solution = replace(surrogate, value=objective.value(theta), n_iter=0)
+        elif self.early_stopping:
+            solution = stop_early(objective, theta, self.l1_ratio, **limits, monitor=monitor)
         else:
-            solution = minimise(
-                objective, theta, tol=self.tol, max_iter=self.max_iter, monitor=monitor, from_subsample=from_subsample
-            )
+            solution = minimise(objective, theta, **limits, monitor=monitor, from_subsample=not goes_on)
         theta = monitor.best if self.early_stopping and monitor.best is not None else solution.theta
-        for name, value in fitted(theta).items():
-            setattr(self, name, value)
         self.n_iter_ = np.array([n_iter + solution.n_iter], dtype=np.int32)
-        self.converged_ = solution.converged
+        self.converged_ = solution.converged and theta is solution.theta
         self.history_ = monitor.close(solution.status)
         is_known = theta is solution.theta and np.isfinite(solution.value)
         self.objective_ = objective.unscaled(solution.value if is_known else objective.value(theta))
+        if monitor.best_C > 0.0:  # the penalty that has left zeros, which stay zeros
+            objective.penalise(monitor.best_C, self.l1_ratio)
+        for name, value in fitted(theta).items():
+            setattr(self, name, value)
         end_callbacks(theta)
         if solution.status is Status.INTERRUPTED:
             raise KeyboardInterrupt
-        solution.warn(self.tol, self.max_iter)
+        if theta is solution.theta or solution.status is Status.MAX_ITER:
+            separation = find_separation(objective.design, target, theta) if np.isinf(float(self.C)) else None
+            if separation is not None:
+                names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(self.n_features_in_)])
+                self.converged_ = False
+                warnings.warn(separation.message(self.classes_, names), ConvergenceWarning, stacklevel=3)
+            else:
+                solution.warn(self.tol, self.max_iter)
+        if self.early_stopping:
+            _warn_if_no_better(monitor.best_loss, validation_loss(objective.start()))
         return self
 
     def _training_data(self, X: Any, y: Any, sample_weight: Any) -> tuple[Any, Target, np.ndarray | None]:
@@ -366,7 +404,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         design = Design(
             X, target, row_loss=row_loss, sample_weight=sample_weight, fit_intercept=self.fit_intercept
         )
-        return Objective(design, **penalty)
+        objective = Objective(design, **penalty)
+        if np.isinf(objective.C):
+            design.check_small_columns()
+        return objective
 
     def _split(
         self, X: Any, target: Target, sample_weight: Any, X_val: Any, y_val: Any, sample_weight_val: Any
@@ -374,6 +415,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         """What is fitted, and the validation rows, which are passed, or held out for early stopping, or None."""
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val go together: pass both, or neither")
+        class_weight = class_weights(self.class_weight, target, sample_weight)
         if X_val is not None:
             X_val = self._rows(X_val, reset=False)
             seen = match_target(y_val, target.classes, name="y_val")
@@ -383,21 +425,22 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 label = np.asarray(y_val, dtype=object).ravel()[row]
                 raise ValueError(f"y_val has label {plain(label)!r} (row {row}) that y does not hold; drop such rows")
             weight = checked_weights(sample_weight_val, X_val, "sample_weight_val")
+            mass = seen.row_mass(weight, class_weight, self.label_smoothing)
+            if mass is not None and not mass.any():
+                raise ValueError(
+                    f"class_weight={plain(self.class_weight)} leaves every row of y_val without weight: there is "
+                    "nothing to validate on"
+                )
             return X, target, sample_weight, (X_val, seen, weight)
         if sample_weight_val is not None:
             raise ValueError("sample_weight_val weighs the rows of X_val: pass X_val and y_val as well")
         if not self.early_stopping:
             return X, target, sample_weight, None
-        train, held_out = _hold_out(target, self.validation_fraction, check_random_state(self.random_state))
-        parts = []
-        for rows in (train, held_out):
-            weight = None if sample_weight is None else sample_weight[rows]
-            if weight is not None and not weight.any():
-                raise ValueError(
-                    "sample_weight is zero for every row of a part of the early_stopping split; drop the rows of "
-                    "weight zero, or pass X_val and y_val"
-                )
-            parts.append((X[rows], target[rows], weight))
+        mass = target.row_mass(sample_weight, class_weight, self.label_smoothing)
+        parts = [
+            (X[rows], target[rows], None if sample_weight is None else sample_weight[rows])
+            for rows in _hold_out(target, mass, self.validation_fraction, check_random_state(self.random_state))
+        ]
         return *parts[0], parts[1]
 
     def _start(self, objective: Objective, target: Target) -> np.ndarray:
@@ -486,6 +529,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         -------
         float
         """
+        refuse_masked(y, "y")
+        refuse_masked(sample_weight, "sample_weight")
         if not is_distribution(y):
             return super().score(X, plain_labels(y), sample_weight)
         top, target = self._predict(X, "classes"), match_target(y, self.classes_)
@@ -555,6 +600,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                         if hasattr(self, "feature_names_in_"):
                             del self.feature_names_in_
                     return X
+        refuse_masked(X, "X")
         if isinstance(X, np.ndarray) and X.dtype.kind == "f" and X.dtype.itemsize <= 4:
             X = X.astype(np.float32, copy=False)  # float16, and the other byte order, would become float64
         return validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=reset)
@@ -593,7 +639,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         """Logits (n, R), probabilities or their logarithms (n, K), or the index of the most probable class (n,) of each
         row."""
         check_is_fitted(self)
-        n_classes, n_threads = len(self.classes_), effective_n_threads()
+        n_classes = len(self.classes_)
         coef, intercept = self._model()
         is_plain = isinstance(coef, np.ndarray) and self._is_plain(X)  # the kernel reports numbers that are not finite
         X = X if is_plain else self._rows(X, reset=False)
@@ -610,19 +656,30 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 n_classes=n_classes,
                 kind=kind,
                 compute="float32" if X.dtype == coef.dtype == np.float32 else "float64",
-                n_threads=n_threads,
+                n_threads=effective_n_threads(),
             )
             if is_plain and not finite:
                 self._rows(X, reset=False)  # raises where it is X that is not, and not the coefficients that are large
             return out
-        z = safe_sparse_dot(X, coef.T, dense_output=True) + intercept
+        step = max(1, _BLOCK_LOGITS // n_classes)
+        head = self._predict_by_sparse_coef(X[:step], kind)
+        out = np.empty((X.shape[0], *head.shape[1:]), dtype=head.dtype)
+        out[:step] = head
+        for start in range(step, len(out), step):
+            out[start : start + step] = self._predict_by_sparse_coef(X[start : start + step], kind)
+        return out
+
+    def _predict_by_sparse_coef(self, X: Any, kind: str) -> np.ndarray:
+        coef, intercept = self._model()
+        z = safe_sparse_dot(X, coef.T, dense_output=True)
+        z += intercept
         if kind == "logits":
             return z
         if kind == "classes":
             return (z[:, 0] > 0).astype(np.intp) if z.shape[1] == 1 else z.argmax(axis=1)
-        if z.shape[1] < n_classes:  # the first of two classes has the logit 0
+        if z.shape[1] < len(self.classes_):  # the first of two classes has the logit 0
             z = np.hstack([np.zeros_like(z), z])
-        return softmax(np.ascontiguousarray(z), log=kind == "log_probabilities", n_threads=n_threads)
+        return softmax(np.ascontiguousarray(z), log=kind == "log_probabilities", n_threads=effective_n_threads())
 
     def _fitted_attributes(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name.endswith("_") and not name.startswith("_")}
@@ -651,34 +708,69 @@ def _sklearns_penalty(l1_ratio: float) -> dict[str, Any]:
     return {"l1_ratio": l1_ratio, "solver": "saga", **({"penalty": "elasticnet"} if before_1_8 else {})}
 
 
-def _hold_out(target: Target, fraction: float, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+def _hold_out(
+    target: Target, mass: np.ndarray | None, fraction: float, random: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
     """Rows to fit and rows to validate on: about that fraction of each class (for distributions: of the most probable
-    class), one of each class to fit, and at least one to validate on."""
+    class), one of each class to fit, and at least one to validate on. Rows without mass are no rows to validate on, nor
+    are they that one of their class."""
     labels = target.labels if target.labels is not None else target.distribution.argmax(axis=1)  # type: ignore[union-attr]
-    order = random.permutation(len(labels))
+    counted = np.arange(len(labels)) if mass is None else np.flatnonzero(mass)
+    order = counted[random.permutation(len(counted))]
     held = np.zeros(len(labels), dtype=bool)
     # the first of each class stay; of the others, spread over the classes, every so many is held out
     by_class = order[np.argsort(labels[order], kind="stable")]
     first = np.r_[True, labels[by_class][1:] != labels[by_class][:-1]]
     spare = by_class[~first]
-    n_held = min(max(1, round(fraction * len(labels))), len(spare))
+    n_held = min(max(1, round(fraction * len(counted))), len(spare))
     if n_held == 0:
         raise ValueError(
-            f"early_stopping has no row to hold out of {len(labels)}, one of each class: pass X_val and y_val"
+            f"early_stopping has no row to hold out: each of the {len(counted)} rows with weight is the only one of "
+            "its class; pass X_val and y_val"
         )
     held[spare[((np.arange(n_held) + random.uniform()) * len(spare) / n_held).astype(np.intp)]] = True
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
+def as_stored(coef: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Coefficients or intercepts in the dtype of X."""
+    with np.errstate(over="ignore"):
+        stored = coef.astype(dtype, copy=False)
+    if not np.isfinite(stored).all():
+        at = np.argwhere(~np.isfinite(stored))[0]
+        what = f"the coefficient of column {at[-1]} of X" if coef.ndim == 2 else "an intercept"
+        raise ValueError(
+            f"{what} is {coef[tuple(at)]:.4g}, which {dtype}, the dtype of X, cannot hold: pass X as float64, or in "
+            f"units that give larger numbers"
+        )
+    return stored
+
+
+def _warn_if_no_better(loss: float, of_prior: float) -> None:
+    if loss >= of_prior:
+        warnings.warn(
+            f"The coefficients that early_stopping has kept predict the validation rows no better than the shares of "
+            f"the classes do: their mean losses are {loss:.6g} and {of_prior:.6g}. The features tell nothing about "
+            "these rows, or the rows are too few or not like those that were fitted. Pass other validation rows, or "
+            "raise validation_fraction.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
 def checked_weights(sample_weight: Any, X: Any, name: str = "sample_weight") -> np.ndarray | None:
     if sample_weight is None:
         return None
+    refuse_masked(sample_weight, name)
     weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     if not weights.any():
         raise ValueError(
             f"Sample weights must contain at least one non-zero number. {name} is zero for every row: there is nothing "
             f"to fit"
         )
+    with np.errstate(over="ignore"):
+        if not np.isfinite(weights.sum()):
+            raise ValueError(f"{name} sums to inf: divide it by its largest entry, and multiply C by that")
     return np.ascontiguousarray(weights)
 
 
@@ -705,11 +797,11 @@ def class_weights(class_weight: Any, target: Target, sample_weight: np.ndarray |
             f"each class of y, or only classes of y"
         )
     for c, weight in class_weight.items():
-        if not (np.isfinite(weight) and weight >= 0):
+        if not (isinstance(weight, Real) and 0 <= weight <= sys.float_info.max):  # type: ignore[operator]
             raise ValueError(f"class_weight[{plain(c)!r}]={plain(weight)!r} must be a finite number, 0 or more")
         if c in index:
             weights[index[c]] = weight
-    if not target.class_mass(sample_weight) @ weights > 0:
+    if not weights[target.class_mass(sample_weight) > 0.0].any():
         raise ValueError(
             f"class_weight={plain(class_weight)} leaves every row of y without weight: there is nothing to fit"
         )
@@ -731,5 +823,5 @@ def _logit_offset(
             f"logit_adjustment={tau} has no prior for the classes {missing}, whose samples weigh nothing; drop "
             f"them, or set logit_adjustment=0"
         )
-    offset = tau * np.log(mass / mass.sum())
+    offset = float(tau) * np.log(mass / mass.sum())
     return offset[1:] - offset[0] if target.n_classes == 2 else offset

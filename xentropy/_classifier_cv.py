@@ -30,23 +30,17 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params, check_is_fitted
 
 from ._callbacks import FoldTasks, SearchTasks
-from ._classifier import SoftmaxClassifier, class_weights
+from ._classifier import SoftmaxClassifier, as_stored, class_weights
 from ._lbfgs import Status
 from ._losses import check_loss
 from ._messages import plain
 from ._metrics import make_log_loss_scorer
-from ._preconditioning import Preconditioning
-from ._solver import minimise
+from ._path import Path
 from ._targets import Target, is_distribution, plain_labels
 
 # The default score; where metadata is routed it takes the weights as well
 with config_context(enable_metadata_routing=True):
     _LOG_LOSS = make_log_loss_scorer().set_score_request(sample_weight=True)
-# The fits of the folds are only compared, so each may end where its gradient is this share of what it was where the fit
-# for the C before had ended, within so many times `tol`: a percent of the scores, where those of folds differ by tens.
-# With an L1 penalty a gradient says less of what is left, as entries are still to come or to go: at 100 times `tol`
-# scores were off by up to 70 %
-_SHARE, _LOOSEST, _LOOSEST_L1 = 0.1, 100.0, 3.0
 # Parameters of SoftmaxClassifier that the search sets, or that make no sense in it
 _NOT_SHARED = (
     "C", "l1_ratio", "warm_start", "early_stopping", "validation_fraction", "n_iter_no_change", "random_state",
@@ -185,7 +179,7 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training rows.
+            Training rows, which must not change during `fit`.
 
         y : array-like of shape (n_samples,) or (n_samples, n_classes)
             Class labels or distributions, as in `SoftmaxClassifier.fit`.
@@ -244,7 +238,7 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
             at_l1, at_C = np.unravel_index(best, self.scores_.shape[1:])
             self.C_, self.l1_ratio_ = float(Cs[at_C].mean()), float(l1_ratios[at_l1].mean())
             coef, intercept = self._unstack(self.coefs_paths_[np.arange(len(folds)), at_l1, at_C].mean(axis=0))
-            self.coef_, self.intercept_ = coef.astype(rows.dtype), intercept.astype(rows.dtype)
+            self.coef_, self.intercept_ = as_stored(coef, rows.dtype), as_stored(intercept, rows.dtype)
         tasks.end()
         return self
 
@@ -358,8 +352,10 @@ def _follow_path(
     if weight is not None and not weight.any():
         raise ValueError("sample_weight is zero for every training row of a fold; drop the rows of weight zero")
     seen = target[train].class_mass(weight) > 0.0
-    objective = member._objective(X[train], target[train], weight, check_loss(member.loss), class_mass=class_mass)
-    preconditioning = Preconditioning(objective)
+    objective = member._objective(
+        X[train], target[train], weight, check_loss(member.loss), class_mass=class_mass, C=Cs.max()
+    )
+    path = Path(objective, member.tol)
     X_test, y_test = X[test], _safe_indexing(y, test)
     if tasks is not None:
         tasks.begin(X[train], _safe_indexing(y, train), weight)
@@ -367,26 +363,19 @@ def _follow_path(
     scores, n_iter, n_unfinished = np.empty(shape), np.empty(shape, dtype=np.int64), 0
     coefs = np.empty((*shape, objective.design.n_outputs, objective.design.n_columns + objective.design.fit_intercept))
     for i, l1_ratio in enumerate(l1_ratios):
-        walk = _Walk(objective.start())
+        path.begin(objective.start())
         for j in np.argsort(Cs, kind="stable"):
             if tasks is not None:
                 tasks.begin_fit()
-            objective.penalise(Cs[j], l1_ratio)
-            theta, guess = walk.starts(Cs[j])
-            solution = minimise(
-                objective, theta, tol=member.tol, max_iter=member.max_iter, preconditioning=preconditioning,
-                guess=guess, share=_SHARE,
-                loosest=(_LOOSEST if objective.l1_weights() is None else _LOOSEST_L1) * member.tol,
-            )  # fmt: skip
+            solution = path.minimise(Cs[j], l1_ratio, member.max_iter)
             if solution.status is Status.INTERRUPTED:
                 raise KeyboardInterrupt
-            walk.went_to(Cs[j], solution.theta)
             coef, intercept = objective.unpack(solution.theta)
             coefs[i, j] = np.column_stack([coef, intercept]) if objective.design.fit_intercept else coef
             n_iter[i, j], n_unfinished = solution.n_iter, n_unfinished + (not solution.converged)
             member.classes_, member.n_features_in_ = target.classes, X.shape[1]
-            member.coef_ = coef.astype(X.dtype, copy=False)
-            member.intercept_ = _excluding(intercept.astype(X.dtype, copy=False), seen)
+            member.coef_ = as_stored(coef, X.dtype)
+            member.intercept_ = _excluding(as_stored(intercept, X.dtype), seen)
             scores[i, j] = scorer(member, X_test, y_test, **score_params)
             if tasks is not None:
                 tasks.end_fit(member._fitted_attributes())
@@ -420,32 +409,6 @@ def _excluding(intercept: np.ndarray, seen: np.ndarray) -> np.ndarray:
     if len(intercept) == 1:
         return np.full_like(intercept, -least if seen[1] else least)
     return np.where(seen, intercept, least)
-
-
-class _Walk:
-    """Where to start for the next C: where the last one ended, or further on as the logarithm of C goes, halfway
-    between the line through the last two and the parabola through the last three. With features that separate the
-    classes the coefficients follow it on and on. (Digits, 10 values of C, 5 folds: 804 iterations on the line, 846 on
-    the parabola, 706 halfway; standardised 810, 740 and 653.)"""
-
-    def __init__(self, start: np.ndarray) -> None:
-        self._thetas = [start]
-        self._logs: list[float] = []
-
-    def starts(self, C: float) -> tuple[np.ndarray, np.ndarray | None]:
-        thetas, logs, log_C = self._thetas, self._logs, float(np.log(C))
-        if len(logs) < 2 or np.isinf(C) or not np.all(np.diff([*logs, log_C]) > 0.0):
-            return thetas[-1], None
-        slopes = [(thetas[i + 1] - thetas[i]) / (logs[i + 1] - logs[i]) for i in range(len(logs) - 1)]
-        guess = thetas[-1] + (log_C - logs[-1]) * slopes[-1]
-        if len(slopes) > 1:
-            bend = (slopes[1] - slopes[0]) / (logs[2] - logs[0])
-            guess += 0.5 * (log_C - logs[2]) * (log_C - logs[1]) * bend
-        return thetas[-1], guess
-
-    def went_to(self, C: float, theta: np.ndarray) -> None:
-        kept = self._thetas[-2:] if self._logs else []
-        self._thetas, self._logs = [*kept, theta], [*self._logs[-2:], float(np.log(C))]
 
 
 def _values(name: str, values: Any) -> np.ndarray:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import frexp, ldexp
+from math import frexp, isfinite, ldexp
 from typing import Any
 
 import numpy as np
@@ -31,9 +31,12 @@ _LARGE_OFFSET = 1e3
 _MIN_FLOAT32_WORK, _MIN_FLOAT32_OUTPUTS = 1 << 21, 8
 # CSR columns without any stored value are dropped if they are this share of all. (text.)
 _MANY_EMPTY = 0.1
+# The squares of smaller numbers underflow, even where there are many of them.
+_SMALLEST_SQUARED = 2.0**-500
 # Multiples of the golden ratio modulo one are spread evenly and have no period that the rows could share.
 _GOLDEN = 0.6180339887498949
-# A block of rows takes half a megabyte, or four times its Gram matrix if that is more, but at most 8 MB.
+# A block of rows takes half a megabyte, or four times its Gram matrix if that is more, but at most 8 MB. So does what
+# else is worked on at once, such as the probabilities of the rows. (tests/test_memory.py)
 _BLOCK_VALUES, _MAX_BLOCK_VALUES = 1 << 16, 1 << 20
 
 
@@ -119,9 +122,17 @@ class Design:
         self._target, self._sample_weight = target, sample_weight
         class_weight, smoothing = row_loss.class_weight, row_loss.label_smoothing
         mass = target.class_mass(sample_weight)
-        self.weight_sum = float(mass.sum() if class_weight is None else mass @ class_weight)
-        # The kernels drop gradients of next to no weight. A power of two changes no other digit.
-        self._scale = ldexp(1.0, -frexp(self.weight_sum / len(target))[1])
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.weight_sum = float(mass.sum() if class_weight is None else mass @ class_weight)
+        if not isfinite(self.weight_sum):
+            raise ValueError(
+                f"sample_weight times class_weight sums to {self.weight_sum}: divide the weights by a number, and "
+                f"multiply C by it"
+            )
+        # The kernels drop gradients of next to no weight, and float32 cannot hold each weight of a class. Powers of two
+        # change no other digit.
+        self._scale = ldexp(1.0, min(1023, -frexp(self.weight_sum / len(target))[1]))
+        self._unit = 0 if class_weight is None else frexp(class_weight.max())[1]
         target_mass = (1.0 - smoothing) * mass + smoothing / target.n_classes * mass.sum()
         target_mass = target_mass if class_weight is None else target_mass * class_weight
         self.shares = target_mass / target_mass.sum()
@@ -145,7 +156,8 @@ class Design:
         if not self.is_dense:  # the pass checks the indices of a CSR matrix before anything else reads them
             self._pass = ("float64", self._new_pass("float64", shift=None))
         with np.errstate(over="ignore", invalid="ignore"):  # `check_variances` names the column
-            mean, variance = moments(X, self.row_weight, self.n_threads)
+            weight = None if self.row_weight is None else self._scale * self.row_weight  # sums of squares need the room
+            mean, variance = moments(X, weight, self.n_threads)
             self._set_moments(mean if fit_intercept else None, variance if fit_intercept else variance + mean * mean)
 
     def _set_moments(self, mean: np.ndarray | None, variance: np.ndarray) -> None:
@@ -195,6 +207,24 @@ class Design:
             column = np.arange(self.n_columns)[self.columns][overflown[0]]
             raise ValueError(f"squares of column {column} of X overflow float64: divide it by its largest entry")
 
+    def check_small_columns(self) -> None:
+        """Raise a ValueError that names the first column of X that seems constant only because its squares underflow.
+        A penalty keeps the coefficients of such a column at next to nothing, but without one they matter."""
+        small = np.flatnonzero(self.variance < np.finfo(np.float64).tiny)
+        if not len(small):
+            return
+        counted = slice(None) if self.row_weight is None else self.row_weight > 0.0
+        X = self._X[:, small][counted]
+        largest = np.asarray(abs(X).max(axis=0) if self.is_dense else abs(X).max(axis=0).toarray()).ravel()
+        for j in np.flatnonzero((largest > 0.0) & (largest < _SMALLEST_SQUARED)):
+            values = X[:, [j]] if self.is_dense else X[:, [j]].toarray()
+            if not self.fit_intercept or np.any(values != values[0]):
+                column = np.arange(self.n_columns)[self.columns][small[j]]
+                raise ValueError(
+                    f"squares of column {column} of X underflow float64, and without a penalty (C=inf) its "
+                    f"coefficients matter: divide it by its largest entry, or set a finite C"
+                )
+
     def views(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The coefficients (d, R) and the intercepts (R,) in theta; zeros where it holds no intercepts."""
         n_coef = self.n_features * self.n_outputs
@@ -231,7 +261,7 @@ class Design:
         return loss / total, grad
 
     def _new_pass(self, precision: str, *, shift: np.ndarray | None) -> LinearPass:
-        X, rows = self._X, self._rows
+        X, rows, class_weight = self._X, self._rows, self.row_loss.class_weight
         if rows is not None and not self.is_dense:
             X, rows = X[rows], None
         return LinearPass(
@@ -241,10 +271,10 @@ class Design:
             labels=self._target.labels,
             distribution=self._target.distribution,
             sample_weight=self._sample_weight,
-            class_weight=self.row_loss.class_weight,
+            class_weight=None if class_weight is None else np.ldexp(class_weight, -self._unit),
             label_smoothing=self.row_loss.label_smoothing,
             loss=self.row_loss.loss.kernel(),
-            scale=self._scale,
+            scale=ldexp(self._scale, self._unit),
             sigmoid=self.n_outputs == 1,
             shift=shift,
             compute=precision,
@@ -281,12 +311,13 @@ class Design:
         at, times = np.unique(np.searchsorted(until, place * until[-1], side="right"), return_counts=True)
         return at.astype(np.int64, copy=False), times.astype(np.float64)
 
-    def blocks(self) -> Iterator[tuple[np.ndarray | slice, np.ndarray]]:
+    def blocks(self, width: int = 1) -> Iterator[tuple[np.ndarray | slice, np.ndarray]]:
         """The places of the rows of positive weight, block by block, and their weights, which sum to one over all
-        blocks; `rows` takes the places."""
+        blocks; `rows` takes the places. Beside each row there is room for `width` other numbers."""
         n, d, weights = self.n_rows, self.n_features, self.row_weight
         total = 0.0 if weights is None else weights.sum()
-        step = max(1, min(_MAX_BLOCK_VALUES, max(_BLOCK_VALUES, 4 * d**2)) // max(1, d))
+        step = min(_MAX_BLOCK_VALUES, max(_BLOCK_VALUES, 4 * d**2)) // max(1, d)
+        step = max(1, min(step, _MAX_BLOCK_VALUES // width))
         for first in range(0, n, step):
             block = slice(first, min(first + step, n))
             if weights is None:
@@ -317,9 +348,9 @@ class Design:
 
 def _without_empty_columns(X: Any) -> tuple[Any, np.ndarray | slice]:
     """CSR X without the columns that store nothing, and which columns are left. X itself where such columns are few, or
-    where an index is out of range, which `LinearPass` reports."""
+    where an index is out of range or no integer, which `LinearPass` reports."""
     n, d = X.shape
-    if not len(X.indices) or X.indices.min() < 0 or X.indices.max() >= d:
+    if not len(X.indices) or X.indices.dtype.kind not in "iu" or X.indices.min() < 0 or X.indices.max() >= d:
         return X, slice(None)
     is_stored = np.zeros(d, dtype=bool)
     is_stored[X.indices] = True

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral
+from numbers import Complex, Integral, Real
 from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
 
+from ._arrays import refuse_masked
 from ._kernels import _pointwise as kernels
 from ._kernels._linear import LinearPass
 from ._kernels._threads import effective_n_threads
@@ -17,6 +18,9 @@ from ._messages import plain
 from ._targets import SUM_RTOL, bad_distribution
 
 Reduction = Literal["mean", "sum", "none"]
+
+# Weights within these bounds leave room in the range of float32, 2^-126 to 2^128, for the product of two and a logit.
+_FLOAT32_WEIGHTS = 2.0**-40, 2.0**40
 
 
 def cross_entropy(
@@ -56,7 +60,7 @@ def cross_entropy(
         of weight 0 is ignored, even if it holds NaN or an invalid label.
 
     class_weight : array-like of shape (K,), default=None
-        Weights of the classes, 0 or more.
+        Weights of the classes, 0 or more. A row whose classes all have the weight 0 is ignored as well.
 
     label_smoothing : float, default=0.0
         Share of each target, in [0, 1], that is spread evenly over the classes.
@@ -96,7 +100,8 @@ def cross_entropy(
     -----
     A row with a NaN or +inf logit, or with -inf in every class, has no distribution, so its loss and gradient are NaN.
     A class with a logit of -inf is masked: its probability and gradient are 0. If it is the target, the loss is +inf,
-    or the bound of a bounded loss. The result is the same, bit for bit, for any number of threads.
+    or the bound of a bounded loss. The result is the same, bit for bit, for any number of threads. If weights could
+    leave the range of float32, float32 logits are computed in float64.
 
     References
     ----------
@@ -131,7 +136,7 @@ def cross_entropy(
         raise ValueError(f"logits has shape {z.shape}; its last axis must hold the classes")
     shape, lead, n_classes = z.shape, z.shape[:-1], z.shape[-1]
     z = z.reshape(math.prod(lead), n_classes)
-    target = _target(
+    target, dtype = _target(
         y_true,
         lead,
         n_classes,
@@ -144,10 +149,12 @@ def cross_entropy(
         reduction=reduction,
     )
     row_loss = np.empty(len(z)) if reduction == "none" else None
-    grad = np.empty_like(z) if return_grad else None
-    value = kernels.softmax_loss(z, **target, row_loss=row_loss, grad=grad, n_threads=effective_n_threads())
+    grad = np.empty(z.shape, dtype) if return_grad else None
+    value = kernels.softmax_loss(
+        z.astype(dtype, copy=False), **target, row_loss=row_loss, grad=grad, n_threads=effective_n_threads()
+    )
     result = value if row_loss is None else row_loss.reshape(lead)
-    return result if grad is None else (result, grad.reshape(shape))
+    return result if grad is None else (result, _cast(grad, z.dtype).reshape(shape))
 
 
 def binary_cross_entropy(
@@ -187,7 +194,8 @@ def binary_cross_entropy(
 
     pos_weight : float or array-like, default=None
         Weight c of the positive targets, 0 or more. It broadcasts against `logits`, for example from (n_labels,) to
-        (n, n_labels). It is part of the loss, so the mean does not divide by it.
+        (n, n_labels). It is part of the loss, so the mean does not divide by it. A target of 1 with the weight 0 is
+        ignored, even if its logit is NaN.
 
     label_smoothing : float, default=0.0
         Share of each target, in [0, 1], that is spread evenly over its two classes.
@@ -245,6 +253,7 @@ def binary_cross_entropy(
            [0.693, 2.079]])
     """
     z = _float_array(logits, "logits")
+    refuse_masked(y_true, "y_true")
     y_given = np.asarray(y_true)
     if y_given.shape != z.shape:
         raise ValueError(
@@ -273,14 +282,19 @@ def binary_cross_entropy(
     if reduction == "mean":
         with np.errstate(over="ignore"):
             scale = _inverse(float(z.size) if s is None else float(s.sum()) * run)
+    c = _pos_weight(pos_weight, z.shape)
+    if c is not None and not c.all() and label_smoothing == 0.0:
+        s, run = None if s is None else np.repeat(s, run), 1
+        s = _ignore((y.ravel() == 1.0) & np.resize(c == 0.0, y.size), s)
+    dtype = _computed_in(z.dtype, s, c)
     element_loss = np.empty(z.size) if reduction == "none" else None
-    grad = np.empty_like(z) if return_grad else None
+    grad = np.empty(z.shape, dtype) if return_grad else None
     value = kernels.binary_loss(
-        z.ravel(),
-        y.ravel(),
+        z.astype(dtype, copy=False).ravel(),
+        y.astype(dtype, copy=False).ravel(),
         sample_weight=s,
         run=run,
-        pos_weight=_pos_weight(pos_weight, z.shape),
+        pos_weight=c,
         label_smoothing=label_smoothing,
         loss=checked.kernel(),
         scale=scale,
@@ -289,7 +303,7 @@ def binary_cross_entropy(
         n_threads=effective_n_threads(),
     )
     result = value if element_loss is None else element_loss.reshape(z.shape)
-    return result if grad is None else (result, grad)
+    return result if grad is None else (result, _cast(grad, z.dtype))
 
 
 def linear_cross_entropy(
@@ -386,6 +400,8 @@ def linear_cross_entropy(
         if X.ndim != 2:
             raise ValueError(f"X is sparse of shape {X.shape}; it must have two axes")
         rows = X.tocsr()
+        if rows.dtype.kind not in "biuf":
+            raise ValueError(f"X must hold real numbers, not {rows.dtype}")
         if rows.dtype not in (np.float32, np.float64):
             rows = rows.astype(np.float64)
         lead = rows.shape[:1]
@@ -406,7 +422,7 @@ def linear_cross_entropy(
     if b.shape != (n_outputs,):
         raise ValueError(f"intercept has shape {b.shape}, coef {W.shape}; intercept must be ({n_outputs},)")
     n_classes = max(2, n_outputs)
-    target = _target(
+    target, dtype = _target(
         y_true,
         lead,
         n_classes,
@@ -418,11 +434,11 @@ def linear_cross_entropy(
         ignore_index=ignore_index,
         reduction=reduction,
     )
-    fused = LinearPass(rows, n_classes, **target, sigmoid=n_outputs == 1, compute=rows.dtype.name)
+    fused = LinearPass(rows, n_classes, **target, sigmoid=n_outputs == 1, compute=dtype.name)
     grad_coef = np.empty((rows.shape[1], n_outputs))
     grad_intercept = np.empty(n_outputs)
     row_loss = np.empty(rows.shape[0]) if reduction == "none" else None
-    grad_input = np.empty_like(rows) if return_input_grad else None
+    grad_input = np.empty(rows.shape, dtype) if return_input_grad else None
     value = fused.loss_gradient(
         np.ascontiguousarray(W.T, dtype=np.float64),
         b,
@@ -435,9 +451,9 @@ def linear_cross_entropy(
     result = value if row_loss is None else row_loss.reshape(lead)
     if not return_grad:
         return result
-    grad: tuple[np.ndarray, ...] = (np.ascontiguousarray(grad_coef.T, dtype=W.dtype), grad_intercept.astype(W.dtype))
+    grad: tuple[np.ndarray, ...] = (np.ascontiguousarray(_cast(grad_coef.T, W.dtype)), _cast(grad_intercept, W.dtype))
     if grad_input is not None:
-        grad += (grad_input.reshape(X.shape),)
+        grad += (_cast(grad_input, rows.dtype).reshape(X.shape),)
     return result, grad
 
 
@@ -516,22 +532,31 @@ def _float_array(a: Any, name: str, *, dtype: Any = None) -> np.ndarray:
     """`a` as an aligned, C-ordered float32 or float64 array in native byte order, without a copy if possible."""
     if sp.issparse(a):
         raise ValueError(f"{name} is a sparse matrix; pass {name}.toarray()")
+    refuse_masked(a, name)
     a = np.asarray(a)
+    if a.dtype.kind == "O":
+        a = _numbers(a, name)
     if a.dtype.kind not in "biuf":
-        try:
-            a = a.astype(np.float64) if a.dtype.kind == "O" else None
-        except (TypeError, ValueError):
-            a = None
-        if a is None:
-            raise ValueError(f"{name} must hold real numbers")
+        raise ValueError(f"{name} must hold real numbers, not {a.dtype}")
     if dtype is None:
         dtype = np.float32 if a.dtype.kind == "f" and a.dtype.itemsize <= 4 else np.float64
     return np.require(a, dtype, ["C", "A"])
 
 
+def _numbers(objects: np.ndarray, name: str) -> np.ndarray:
+    """The numbers in an object array. NumPy would read the number in a string, and NaN in None."""
+    for at, v in enumerate(objects.flat):
+        if v is None or isinstance(v, (str, bytes)) or (isinstance(v, Complex) and not isinstance(v, Real)):
+            raise ValueError(f"{name} must hold real numbers, not {plain(v)!r} ({_where(at, objects.shape)})")
+    try:
+        return objects.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} must hold real numbers: {error}") from None
+
+
 def _check_options(loss: str | Loss, label_smoothing: float, reduction: str) -> Loss:
-    if not 0.0 <= label_smoothing <= 1.0:
-        raise ValueError(f"label_smoothing={plain(label_smoothing)!r} is not in [0, 1]")
+    if not (isinstance(label_smoothing, Real) and 0.0 <= label_smoothing <= 1.0):
+        raise ValueError(f"label_smoothing={plain(label_smoothing)!r} is not a number in [0, 1]")
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction={plain(reduction)!r} is none of 'mean', 'sum' and 'none'")
     checked = check_loss(loss)
@@ -543,7 +568,7 @@ def _target(
     y_true: Any,
     lead: tuple[int, ...],
     n_classes: int,
-    dtype: Any,
+    dtype: np.dtype,
     *,
     sample_weight: Any,
     class_weight: Any,
@@ -551,17 +576,20 @@ def _target(
     loss: str | Loss,
     ignore_index: int | None,
     reduction: str,
-) -> dict[str, Any]:
-    """The arguments of the kernels for a target of logits of the shape (*lead, n_classes)."""
+) -> tuple[dict[str, Any], np.dtype]:
+    """The arguments of the kernels for a target of logits of the shape (*lead, n_classes) and of that dtype, and the
+    dtype to compute in."""
     checked = _check_options(loss, label_smoothing, reduction)
     n = math.prod(lead)
     s, run = _leading_weights(sample_weight, lead)
     if s is not None and run != 1:
         s = np.repeat(s, run)
-    w = None if class_weight is None else _weights(class_weight, "class_weight")
-    if w is not None and w.shape != (n_classes,):
-        raise ValueError(f"class_weight has shape {w.shape}; it must be ({n_classes},), one weight for each class")
+    w = _class_weights(class_weight, n_classes)
+    dtype = _computed_in(dtype, s, w)
+    # smoothing gives weight to all rows if any class has some
+    weightless = w == 0.0 if w is not None and (label_smoothing == 0.0 or not w.any()) else np.zeros(n_classes, bool)
     target: dict[str, Any] = {}
+    refuse_masked(y_true, "y_true")
     y = np.asarray(y_true)
     if y.shape == lead:
         if ignore_index is not None:
@@ -575,6 +603,8 @@ def _target(
                 f"classes; pass ignore_index={y.flat[bad]} if it marks rows to leave out"
             )
         target["labels"] = labels
+        if weightless.any():
+            s = _ignore(weightless[labels], s)
     elif y.shape == (*lead, n_classes):
         if ignore_index is not None:
             raise ValueError(
@@ -597,19 +627,22 @@ def _target(
                 )
         mass = kernels.distribution_mass(q, s, w)
         target["distribution"] = q
+        if weightless.any():
+            s = _ignore(np.all(q[:, ~weightless] == 0.0, axis=1), s)
     else:
-        hint = "; pass y_true[..., 0]" if y.shape == (*lead, 1) else ""
+        hint = "; pass y_true[..., 0]" if y.shape == (*lead, 1) else _hint_at_axis(y.shape, (*lead, n_classes))
         raise ValueError(
             f"y_true has shape {y.shape}; for {n_classes} classes it must be {lead} (class indices) or "
             f"{(*lead, n_classes)} (distributions){hint}"
         )
-    return target | {
+    target |= {
         "sample_weight": s,
         "class_weight": w,
         "label_smoothing": label_smoothing,
         "loss": checked.kernel(),
         "scale": _inverse(mass) if reduction == "mean" else 1.0,
     }
+    return target, dtype
 
 
 def _integers(y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
@@ -622,7 +655,7 @@ def _integers(y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
         if bad.any():
             at = bad.argmax()
             raise ValueError(f"y_true holds {y.flat[at]} ({_where(at, y.shape)}); class indices are integers")
-        y = np.clip(np.where(whole, y, 0), -(2.0**62), 2.0**62).astype(np.int64)
+        y = np.clip(np.where(whole, y, 0).astype(np.float64), -(2.0**62), 2.0**62).astype(np.int64)
     if y.dtype.kind == "b":
         y = y.astype(np.uint8)
     if y.dtype.kind not in "iu":
@@ -642,6 +675,28 @@ def _weights(weights: Any, name: str) -> np.ndarray:
             f"{name} holds {weights.flat[at]} ({_where(at, weights.shape)}); weights are finite and 0 or more"
         )
     return weights
+
+
+def _class_weights(class_weight: Any, n_classes: int) -> np.ndarray | None:
+    if class_weight is None:
+        return None
+    if isinstance(class_weight, (dict, str)):
+        raise ValueError(
+            f"class_weight={plain(class_weight)!r} must be an array of shape ({n_classes},), one weight for each "
+            f"class; SoftmaxClassifier takes dicts and 'balanced'"
+        )
+    w = _weights(class_weight, "class_weight")
+    if w.shape != (n_classes,):
+        raise ValueError(f"class_weight has shape {w.shape}; it must be ({n_classes},), one weight for each class")
+    return w
+
+
+def _hint_at_axis(labels: tuple[int, ...], logits: tuple[int, ...]) -> str:
+    """What to do about labels that lack another axis than the last one of the logits."""
+    for axis in range(len(logits) - 1):
+        if labels == logits[:axis] + logits[axis + 1 :]:
+            return f". The classes of logits go last: pass np.moveaxis(logits, {axis}, -1)"
+    return ""
 
 
 def _leading_weights(sample_weight: Any, shape: tuple[int, ...]) -> tuple[np.ndarray | None, int]:
@@ -664,7 +719,28 @@ def _pos_weight(pos_weight: Any, shape: tuple[int, ...]) -> np.ndarray | None:
             raise ValueError
     except ValueError:
         raise ValueError(f"pos_weight has shape {c.shape}, which does not broadcast to {shape}") from None
+    if not math.prod(shape):
+        return None
     return np.ascontiguousarray(np.broadcast_to(c, shape[len(shape) - c.ndim :])).ravel()
+
+
+def _ignore(rows: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
+    """The sample weights, and 0 in these rows: no class of theirs weighs anything, so their logits do not matter."""
+    if not rows.any():
+        return sample_weight
+    return np.where(rows, 0.0, 1.0 if sample_weight is None else sample_weight)
+
+
+def _computed_in(dtype: np.dtype, *weights: np.ndarray | None) -> np.dtype:
+    """The dtype to compute in: float64 where weights could leave the range of float32."""
+    low, high = _FLOAT32_WEIGHTS
+    fits = dtype == np.float64 or all(w is None or np.all((w == 0.0) | ((w >= low) & (w <= high))) for w in weights)
+    return dtype if fits else np.dtype(np.float64)
+
+
+def _cast(grad: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    with np.errstate(over="ignore"):  # a gradient beyond the range of float32 is infinite there
+        return grad.astype(dtype, copy=False)
 
 
 def _inverse(mass: float) -> float:

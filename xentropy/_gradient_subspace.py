@@ -6,7 +6,6 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.optimize import Bounds
 
-from ._lbfgs import Run, Status
 from ._preconditioner import Diagonal, Preconditioner
 
 # With this many variables a step takes SciPy longer than an evaluation, so it starts in the span of N_AXES gradients.
@@ -72,9 +71,6 @@ class GradientSubspace:
 
     def penalty(self, x: np.ndarray) -> float:
         return 0.0
-
-    def restrict(self, run: Run) -> Status | None:
-        return None
 
     def _coordinates(self, grad: np.ndarray, n: int, axis: np.ndarray) -> np.ndarray:
         """Coordinates of a gradient on the first n axes. Writes what its own axis would be, and keeps its square."""

@@ -146,7 +146,7 @@ def class_hessians(
     d, R, size = design.n_features, design.n_outputs, design.n_features + (design.mean is not None)
     hessians, of_class, rest, coverage = np.zeros((R, size, size)), np.zeros(R), np.zeros(R), FeatureCoverage(design)
     n_used = 0
-    for at, weight in design.blocks():
+    for at, weight in design.blocks(R):
         rows = design.rows(at)
         if design.is_subsample:
             coverage.add(rows, weight)
@@ -156,8 +156,9 @@ def class_hessians(
         n_used += int(np.count_nonzero(curvature.sum(axis=1) > R * floor))
         rest += add_grams(rows, curvature, hessians, floor=floor, n_threads=design.n_threads)
     if gram is not None:
-        hessians[:, :d, :d] += rest[:, None, None] * gram
-        hessians[:, d:, d:] += rest[:, None, None]
+        for hessian, of_rest in zip(hessians, rest, strict=True):
+            hessian[:d, :d] += of_rest * gram
+            hessian[d:, d:] += of_rest
     if design.is_subsample:
         scale, missing = _with_intercept(design, *coverage.correction())
         hessians *= scale * scale[:, None]
@@ -178,15 +179,14 @@ def full_hessian(
     of_output = [by_output[ends[k] : ends[k + 1]] for k in range(R)]
     own = [np.zeros((1, len(mine), len(mine))) for mine in of_output]  # the blocks on the diagonal
     shared = np.zeros((1, m, m))  # of p p^T, in the order of the outputs
-    others = 1.0 - np.eye(R)
     of_class, rest, coverage = np.zeros(R), np.zeros(R), FeatureCoverage(design)
-    for at, weight in design.blocks():
+    for at, weight in design.blocks(R + m // 4):
         rows = design.rows(at)
         if design.is_subsample:
             coverage.add(rows, weight)
         p = design.probabilities(rows, theta)
-        # p_k (1 - p_k) as a sum of products: its digits are not lost where p_k is next to one
-        curvature = weight[:, None] * (p[:, :1] * p[:, 1:] if R == 1 else p * (p @ others))
+        curvature = p[:, 1:] * p[:, :1] if R == 1 else p * _other_probabilities(p)
+        curvature *= weight[:, None]
         of_class += curvature.sum(axis=0)
         if gram is not None:
             of_row = curvature.sum(axis=1)
@@ -197,13 +197,14 @@ def full_hessian(
             add_grams(rows.take(feature, axis=1), curvature, own[0])
             continue
         scaled = np.empty((len(rows), m))
-        for k, mine in enumerate(of_output):
+        for k in np.flatnonzero(np.diff(ends)):
+            mine = of_output[k]
             columns = rows.take(feature[mine], axis=1)
             add_grams(columns, curvature[:, k, None], own[k])
             np.multiply(columns, p[:, k : k + 1], out=scaled[:, ends[k] : ends[k + 1]])
         add_grams(scaled, weight[:, None], shared)
     hessian = np.empty((m, m))
-    hessian[np.ix_(by_output, by_output)] = -shared[0]
+    hessian[np.ix_(by_output, by_output)] = np.negative(shared, out=shared)[0]
     for mine, block, of_rest in zip(of_output, own, rest, strict=True):
         hessian[np.ix_(mine, mine)] = block[0]
         if of_rest > 0.0 and gram is not None:
@@ -233,49 +234,64 @@ def each_class_hessian(
     `negligible` times the mean over the classes and a block of rows count as that much of the mean x x^T, which is
     `gram`. The threads share the classes, and any number of them gives the same bits.
     """
-    places, curvatures, rest = _rows_of_classes(design, theta, negligible)
+    found = _RowsOfClasses(design, theta, negligible)
 
     def use_class(k: int) -> None:
-        at, weight = np.concatenate(places[k]), np.concatenate(curvatures[k])
-        places[k], curvatures[k] = [], []
-        use(k, _hessian_of_class(design, at, weight, rest[k], gram, precision))
+        use(k, _hessian_of_class(design, *found.of(k), found.rest[k], gram, precision))
 
     n_workers = min(design.n_threads, max(1, _MAX_ENTRIES_AT_WORK // gram.size))
     if n_workers == 1:
-        for k in range(len(places)):
+        for k in range(design.n_outputs):
             use_class(k)
     else:
         with ThreadPoolExecutor(n_workers) as pool:  # NumPy's products and factors do not hold the interpreter's lock
-            list(pool.map(use_class, range(len(places))))
+            list(pool.map(use_class, range(design.n_outputs)))
 
 
 def share_of_rows(design: Design, theta: np.ndarray, negligible: float) -> float:
     """About which share of the rows, class by class, `each_class_hessian` takes."""
     sample = design.subsample(min(design.n_rows, 2 * _FEW_ROWS))
-    rows = sample.rows(slice(None))
-    curvature = _class_curvatures(sample, rows, np.ones(len(rows)), theta)
-    return float(np.mean(curvature > negligible * curvature.mean()))
+    n_used = 0
+    for at, _ in sample.blocks(design.n_outputs):
+        rows = sample.rows(at)
+        curvature = _class_curvatures(sample, rows, np.ones(len(rows)), theta)
+        n_used += int(np.count_nonzero(curvature > negligible * curvature.mean()))
+    return n_used / max(1, sample.n_rows * design.n_outputs)
 
 
-def _rows_of_classes(
-    design: Design, theta: np.ndarray, negligible: float
-) -> tuple[list[list[np.ndarray]], list[list[np.ndarray]], np.ndarray]:
-    """For each class, block by block, the places of the rows that are not negligible, and their curvatures; and the sum
-    of the other rows' curvatures."""
-    R = design.n_outputs
-    places: list[list[np.ndarray]] = [[] for _ in range(R)]
-    curvatures: list[list[np.ndarray]] = [[] for _ in range(R)]
-    rest, index = np.zeros(R), np.arange(design.n_rows, dtype=np.int32 if design.n_rows < 1 << 31 else np.int64)
-    for at, weight in design.blocks():
-        of_class = _class_curvatures(design, design.rows(at), weight, theta).T
-        is_used = of_class > negligible * of_class.sum() / max(1, of_class.size)
-        rest += of_class.sum(axis=1, where=~is_used)
-        here = index[at]
-        for k in range(R):
-            used = np.flatnonzero(is_used[k])
-            places[k].append(here[used])
-            curvatures[k].append(of_class[k, used])
-    return places, curvatures, rest
+class _RowsOfClasses:
+    """The rows that are not negligible, for each class, in six bytes each.
+
+    Attributes
+    ----------
+    rest : float64 ndarray of shape (R,)
+        The sum of the other rows' curvatures.
+    """
+
+    def __init__(self, design: Design, theta: np.ndarray, negligible: float) -> None:
+        self.rest = np.zeros(design.n_outputs)
+        # Of each block: the first row and the mean curvature; how far from that row the others are, and their
+        # curvatures in units of the mean, which float32 holds; and where the next class begins.
+        self._blocks: list[tuple[int, np.float64, np.ndarray, np.ndarray, np.ndarray]] = []
+        for at, weight in design.blocks(design.n_outputs):
+            of_class = np.ascontiguousarray(_class_curvatures(design, design.rows(at), weight, theta).T)
+            mean = of_class.sum() / max(1, of_class.size)
+            is_used = of_class > negligible * mean
+            self.rest += of_class.sum(axis=1, where=~is_used)
+            first = at.start if isinstance(at, slice) else int(at[0])
+            places = np.arange(len(weight)) if isinstance(at, slice) else at - first
+            places = np.broadcast_to(places.astype(np.uint16), is_used.shape)[is_used]  # a block has 65536 rows at most
+            ends = np.append(0, np.cumsum(np.count_nonzero(is_used, axis=1)))
+            self._blocks.append((first, mean, places, (of_class[is_used] / mean).astype(np.float32), ends))
+
+    def of(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The places of the rows of class k, and their curvatures."""
+        at, weight = [], []
+        for first, mean, places, curvatures, ends in self._blocks:
+            mine = slice(ends[k], ends[k + 1])
+            at.append(np.add(places[mine], first, dtype=np.int64))
+            weight.append(np.multiply(curvatures[mine], mean, dtype=np.float64))
+        return np.concatenate(at), np.concatenate(weight)
 
 
 def _hessian_of_class(
@@ -303,7 +319,21 @@ def _class_curvatures(design: Design, rows: np.ndarray, weight: np.ndarray, thet
     p = design.probabilities(rows, theta)
     if design.n_outputs == 1:
         return weight[:, None] * p[:, :1] * p[:, 1:]
-    return weight[:, None] * p * (1.0 - p)
+    others = 1.0 - p
+    p *= weight[:, None]
+    p *= others
+    return p
+
+
+def _other_probabilities(p: np.ndarray) -> np.ndarray:
+    """1 - p, where the one for the largest probability, which may be next to one, is a sum: its digits are not lost."""
+    rows, top = np.arange(len(p)), p.argmax(axis=1)
+    others = p.copy()
+    others[rows, top] = 0.0
+    of_top = others.sum(axis=1)
+    np.subtract(1.0, p, out=others)
+    others[rows, top] = of_top
+    return others
 
 
 def _with_intercept(design: Design, scale: np.ndarray, missing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

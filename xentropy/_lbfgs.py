@@ -26,7 +26,7 @@ _MEMORY, _MAX_REMEMBERED, _MIN_MEMORY = 30, 600_000, 3
 # Differences of the value below this share of it are lost in its rounding, which sums over rows and columns collect.
 ROUNDING = 1e-12
 # Differences below this share are taken from the gradient where the value hides them.
-_BY_SLOPE = 1e-9
+BY_SLOPE = 1e-9
 # The gradient has stagnated if it has not become shorter for this many iterations, or for a quarter of all of them.
 _PATIENCE = 30
 # A value below this counts as this: a mean loss of this many nats is nothing.
@@ -55,8 +55,6 @@ class Status(StrEnum):
     STAGNATED = "stagnated"  # the value has stopped decreasing, as far as can be seen
     LINE_SEARCH_FAILED = "line search failed"
     SUBSPACE_EXHAUSTED = "subspace exhausted"  # most of the gradient lies outside what the coordinates can change
-    SIGN_CHANGED = "sign changed"  # entries have reached the boundary of their orthant
-    FACE_LEFT = "face left"  # entries have changed their sign, and no point on the way has a lower value
 
 
 @dataclass
@@ -96,15 +94,6 @@ class Solution(Progress):
             reason, remedy = f"stopped at max_iter={max_iter}", "Increase max_iter or tol, or decrease C"
         elif self.status is Status.STALLED:
             reason, remedy = f"found no further decrease after {self.n_iter} iterations", "Increase tol, or decrease C"
-        elif self.status is Status.SEPARATED:
-            warnings.warn(
-                "The classes are perfectly separable and C is infinite: the larger the coefficients, the smaller the "
-                f"loss, without end. Stopped after {self.n_iter} iterations, where every row is on its side. Set a "
-                "finite C.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
-            return
         else:
             return
         last = f"; the last iteration took {self.decrease / self.value:.1e} of the objective off" if self.n_iter else ""
@@ -138,9 +127,6 @@ class Coordinates(Protocol):
     def norms(self, x: np.ndarray, gradient: np.ndarray) -> tuple[float, float]:
         """Lengths of the gradient in the preconditioned variables, and of the part of it that x can change."""
 
-    def restrict(self, run: Run) -> Status | None:
-        """Called after each iteration: move the run's point to where x may be, and say so."""
-
 
 class Preconditioned:
     """x = L^T theta for a preconditioner L L^T."""
@@ -163,9 +149,6 @@ class Preconditioned:
     def norms(self, x: np.ndarray, gradient: np.ndarray) -> tuple[float, float]:
         norm = float(np.sqrt(gradient @ gradient))
         return norm, norm
-
-    def restrict(self, run: Run) -> Status | None:
-        return None
 
 
 class Minimisation:
@@ -257,6 +240,21 @@ class Minimisation:
         """Whether the gradient is within `tol`, or the value is at most `tol` times `_LEAST_VALUE`."""
         return self.at.gradient_norm <= self.tol or 0.0 <= self.at.value <= self.tol * _LEAST_VALUE
 
+    def accept(self, theta: np.ndarray, value: float, grad: np.ndarray) -> None:
+        """End an iteration at theta."""
+        at = self.at
+        at.decrease = at.value - value
+        at.theta, at.value, self.grad = theta, value, grad
+        at.n_iter += 1
+
+    def ends(self, moved: bool = True) -> Status | None:
+        """Why it should end here, if it should. The monitor is asked where an iteration has `moved` here."""
+        if moved and self.monitor is not None and (asked := self.monitor(self.at)) is not None:
+            return asked
+        if self.is_solved():
+            return Status.CONVERGED
+        return Status.MAX_ITER if self.at.n_iter >= self.max_iter else None
+
     def run(self, coordinates: Coordinates, ends: Callable[[Run], Status | None]) -> Status:
         """Minimise in these coordinates until that ends for good, or for other coordinates.
 
@@ -321,10 +319,8 @@ class Run:
         at.value, of.grad = self.value, self.grad
         self._since_best, self._invisible, self._pace = 0, 0, [(self.n_evaluations, self.norm)]
         at.gradient_norm = relative(self.norm, self.value)
-        if of.is_solved():
-            return Status.CONVERGED
-        if at.n_iter >= of.max_iter:
-            return Status.MAX_ITER
+        if (ended := of.ends(moved=False)) is not None:
+            return ended
         self._start_x, self.start_value, self._start_gradient = self.x, self.value, self.gradient
         # In coordinates divided by the unit, of the value divided by its square, the curvature stays at one, and a
         # first step of length one is as long as Newton's.
@@ -347,14 +343,6 @@ class Run:
         if self._ended is Status.LINE_SEARCH_FAILED:
             self._take_lowest()
         return self._ended
-
-    def move_to(self, theta: np.ndarray) -> None:
-        """Put another point, whose coordinates do not matter any more, in the place of the one evaluated last."""
-        of = self.of
-        self.theta, (value, self.grad) = theta, of.evaluate(theta)
-        self.value = value + of.l1_term(theta)
-        self.gradient = self._to_gradient(self.grad)
-        self.n_evaluations += 1
 
     def renewal_pays(self, cost: float, *, use_second_half: bool = True) -> Status | None:
         """RENEW if another preconditioner that costs this many evaluations pays: if more than that are left to `tol`,
@@ -390,7 +378,7 @@ class Run:
         value = self.value + self._seen_above
         if self.of.by_slope:
             value = self.value - self.start_value
-            if abs(value) <= _BY_SLOPE * abs(self.value):
+            if abs(value) <= BY_SLOPE * abs(self.value):
                 value = 0.5 * float((self.gradient + self._start_gradient) @ (x - self._start_x))
         return value / self._unit**2
 
@@ -401,26 +389,15 @@ class Run:
     def _after_iteration(self, intermediate_result: OptimizeResult) -> None:
         """SciPy calls this where a line search has ended, which is at the point evaluated last."""
         of, at = self.of, self.of.at
-        restricted = self.coordinates.restrict(self) if of.l1 is not None else None
-        if restricted is Status.FACE_LEFT:
-            self._end(restricted)
         self.norm, reachable = self._norms()
-        at.decrease = at.value - self.value
-        at.theta, at.value, of.grad = self.theta, self.value, self.grad
+        of.accept(self.theta, self._value_at_theta(), self.grad)
         at.gradient_norm = relative(self.norm, self.value)
-        at.n_iter += 1
         self._since_best = 0 if self.norm < self._best_norm else self._since_best + 1
         self._best_norm = min(self.norm, self._best_norm)
         self._pace.append((self.n_evaluations, self._best_norm))
         self._invisible = 0 if at.decrease > ROUNDING * abs(at.value) else self._invisible + 1
-        if of.monitor is not None and (asked := of.monitor(at)) is not None:
-            self._end(asked)
-        if of.is_solved():
-            self._end(Status.CONVERGED)
-        if at.n_iter >= of.max_iter:
-            self._end(Status.MAX_ITER)
-        if restricted is not None:
-            self._end(restricted)
+        if (ended := of.ends()) is not None:
+            self._end(ended)
         if reachable < _MIN_REACHABLE * self.norm:
             self._end(Status.SUBSPACE_EXHAUSTED)
         if self._has_stagnated():
@@ -448,6 +425,12 @@ class Run:
         self._keep_lowest()
         self.n_evaluations += 1
         return self.coordinates.norms(self.x, self.gradient)
+
+    def _value_at_theta(self) -> float:
+        """The value, with |theta| in its L1 term where x may say more than theta does."""
+        if self._penalty is None:
+            return self.value
+        return self.value - self._penalty(self.x) + self.of.l1_term(self.theta)
 
     def _has_stagnated(self) -> bool:
         """Whether the value no longer decreases visibly, or will not after the next step: half the square of the

@@ -17,18 +17,21 @@ from sklearn.metrics._scorer import _BaseScorer
 from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.metadata_routing import MetadataRequest
 
+from ._arrays import refuse_masked, refuse_sparse_frame
 from ._kernels._proba import mark_labels, proba_rows
 from ._kernels._threads import effective_n_threads
 from ._messages import plain
 from ._targets import (
     CodedLabels,
     check_distribution,
+    code_labels,
     column_names,
     is_distribution,
     learn_classes,
     learn_labels,
     match_columns,
     match_labels,
+    match_one_column,
 )
 
 _BLOCK_VALUES = 1 << 18  # probabilities that are converted at a time, if they are not read in place
@@ -60,15 +63,19 @@ def log_loss(
         losses of all classes that a row marks are added up.
     y_proba : array-like of shape (n, K), (n, 1) or (n,)
         Predicted probabilities, with columns in the order of the sorted classes. One column holds the probabilities of
-        the second of two classes. C-ordered float32 and float64 arrays are read in place, and other arrays are
-        converted a block of rows at a time. float16 is computed in float32.
+        the second of two classes. The columns of a DataFrame are sorted by their names, which must be the classes, and
+        may name classes that `y_true` lacks. One column, or a Series, with the name of the first class holds its
+        probabilities. Numbers 0, ..., K - 1, such as the default names of pandas and polars, are no names, unless they
+        are the classes. C-ordered float32 and float64 arrays are read in place, and other arrays are converted a block
+        of rows at a time. float16 is computed in float32.
     normalize : bool, default=True
         Whether to return the (weighted) mean of the rows' losses or their sum.
     sample_weight : array-like of shape (n,), default=None
         Weights of the rows, 0 or more. A row of weight 0 is ignored, even if it holds NaN in `y_proba`.
     labels : array-like of shape (K,), default=None
-        All the classes, if `y_true` may lack some of them; None means the classes of `y_true`. If `y_true` has several
-        columns, `labels` names them, and the columns of a DataFrame are sorted into this order.
+        All the classes, if `y_true` may lack some of them; None means the classes of `y_true`, or those that the
+        columns of a DataFrame name. If `y_true` has several columns, `labels` names them, and the columns of a
+        DataFrame are sorted into this order. Without `labels` the order is that of the columns of `y_true`.
     eps : "auto" or float in [0, 0.5), default="auto"
         Probabilities are clipped to [eps, 1 - eps]. "auto" is the machine epsilon of the dtype of `y_proba`, as in
         scikit-learn. With 0 nothing is clipped, and a probability of 0 for the true class has an infinite loss.
@@ -82,8 +89,9 @@ def log_loss(
     ------
     ValueError
         If `y_proba` holds NaN or a number outside of [0, 1], if its number of columns is not that of the classes, if
-        `y_true` holds a label that is not in `labels`, only one class, or a row that is not a distribution, if a weight
-        is negative or NaN or all weights are 0, or if shapes do not agree.
+        the columns of a DataFrame have other names than the classes, if `y_true` holds a label that is not in `labels`,
+        only one class, or a row that is not a distribution, if a weight is negative or NaN or all weights are 0, or if
+        shapes do not agree.
 
     Warns
     -----
@@ -107,6 +115,12 @@ def log_loss(
     0.231
     >>> round(log_loss([[0.8, 0.2], [0.5, 0.5]], [[0.9, 0.1], [0.3, 0.7]]), 4)
     0.6626
+
+    The columns of a DataFrame are the classes that they name:
+
+    >>> import pandas as pd
+    >>> round(log_loss(["no", "yes"], pd.DataFrame({"yes": [0.1, 0.7], "no": [0.9, 0.3]})), 4)
+    0.231
     """
     if not isinstance(normalize, (bool, np.bool_)):
         raise ValueError(f"normalize={plain(normalize)!r} is neither True nor False")
@@ -176,8 +190,8 @@ class LogLossScorer(_BaseScorer):
         X : array-like
             The input of `predict_proba`.
         y_true : array-like of shape (n,) or (n, K)
-            Labels, or distributions over `classes_`, one-hot or soft. The columns of a DataFrame that are named like
-            the classes are sorted into their order.
+            Labels, or distributions over `classes_`, one-hot or soft. The columns of a DataFrame are sorted into their
+            order by name.
         sample_weight : array-like of shape (n,), default=None
             Weights of the rows.
 
@@ -196,10 +210,13 @@ class LogLossScorer(_BaseScorer):
         weights, mass = _check_weights(sample_weight, len(proba))
         target: CodedLabels | np.ndarray
         if is_distribution(y_true):
-            target = match_columns(check_distribution(y_true, dtype=None), column_names(y_true), classes, name="y")
+            names = column_names(y_true)
+            target = match_columns(check_distribution(y_true, dtype=None), names, classes, name="y")
         else:
             target = match_labels(y_true, classes)
-        total, unknown, _ = _total_loss(proba, len(classes), target, weights, _check_eps(self.eps, proba.dtype))
+        slack = len(classes) * _epsilon(proba.dtype)  # what rounding may leave of 1 - (a sum of probabilities)
+        eps = _check_eps(self.eps, proba.dtype)
+        total, unknown, _ = _total_loss(proba, len(classes), target, weights, eps, slack=slack)
         if isinstance(target, CodedLabels) and unknown >= 0:
             _check_comparable(y_true, target, classes)
         return -total / mass
@@ -233,16 +250,16 @@ def _loss_of_predictions(
 
 
 class _Recorder(ClassifierMixin, BaseEstimator):
-    """A classifier that keeps the probabilities of another: of two columns, scikit-learn's cache has only one."""
+    """A classifier that keeps the probabilities of another, with its columns in the order of the classes: of two
+    columns, scikit-learn's cache has only one."""
 
     def __init__(self, estimator: Any):
         self.estimator = estimator
         self.classes_ = np.asarray(estimator.classes_)
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        self.given_ = self.estimator.predict_proba(X)
-        proba = np.asarray(self.given_)
-        return np.column_stack([1.0 - proba, proba]) if proba.ndim == 1 or proba.shape[1] == 1 else proba
+        _, self.given_ = predict_proba(self.estimator, X)
+        return np.hstack([1.0 - self.given_, self.given_]) if self.given_.shape[1] == 1 else self.given_
 
 
 def _ask_shared(method_caller: Any, eps: float | str, estimator: Any, X: Any) -> Any:
@@ -276,7 +293,7 @@ def make_log_loss_scorer(*, eps: float | str = "auto") -> LogLossScorer:
     If a fold lacks a class, ``scoring="neg_log_loss"`` gives NaN, or compares probabilities with the wrong class. This
     scorer looks up labels in the estimator's `classes_` instead:
 
-    - The columns of `predict_proba` belong to `classes_`, in any order.
+    - The columns of `predict_proba` belong to `classes_`, in any order. If it returns a DataFrame, their names decide.
     - A class may be absent from the test fold.
     - A row whose class is absent from the training fold has the probability 0. Its loss is -log(eps), which is 36.04 in
       float64, and infinity if `eps` is 0.
@@ -345,6 +362,7 @@ def evaluate(
     """Check the arguments, and compute the log loss."""
     if y_true is None or np.ndim(y_true) == 0:
         raise ValueError(f"y_true must hold a label or a distribution for each row; it is {plain(y_true)!r}")
+    names = column_names(y_proba, name="y_proba")
     proba = _check_proba(y_proba)
     clip = _check_eps(eps, proba.dtype)
     _check_lengths(proba, y_true, sample_weight)
@@ -353,13 +371,18 @@ def evaluate(
     n_columns = 2 if proba.shape[1] == 1 else proba.shape[1]
     target: CodedLabels | np.ndarray | None
     if is_distribution(y_true):
+        target_names = column_names(y_true, name="y_true")
         target = _check_rows(y_true)
-        classes = np.arange(target.shape[1]) if declared is None else declared
-        target = match_columns(target, column_names(y_true), classes, name="y_true")
+        named = [c for c in (declared, target_names, names if proba.shape[1] > 1 else None) if c is not None]
+        classes = named[0] if named else np.arange(target.shape[1])
+        target = match_columns(target, target_names, classes, name="y_true")
     elif declared is None and (target := _as_column_numbers(y_true, n_columns)) is not None:
         classes = np.arange(n_columns)
     elif declared is None:
         classes, target = learn_labels(y_true, name="y_true")
+        if names is not None and len(classes) < len(names) and (code_labels(classes, names).indices() >= 0).all():
+            classes, _ = learn_classes(names, name="the columns of y_proba")  # y_true lacks some of them
+            target = match_labels(y_true, classes, name="y_true")
         if len(classes) == 1:
             raise ValueError(
                 f"y_true contains only one label ({classes[0]}). Please provide the list of all expected class labels "
@@ -370,7 +393,8 @@ def evaluate(
     if isinstance(y_true, list) and classes.dtype.kind == "U" and len({isinstance(v, str) for v in y_true}) > 1:
         raise ValueError(f"Mix of label input types (string and number); Got {_shown(classes)}. y_true has both")
     if len(classes) != n_columns:
-        _raise_class_count(classes, n_columns, declared)
+        _raise_class_count(classes, n_columns, declared, _hint_at_labels(proba))
+    proba = _match_proba(proba, names, classes, name="y_proba")
     total, unknown, losses = _total_loss(proba, n_columns, target, weights, clip, per_row=per_row)
     if unknown >= 0:
         assert isinstance(target, CodedLabels)
@@ -394,15 +418,22 @@ def _as_column_numbers(y_true: Any, n_columns: int) -> CodedLabels | None:
     return CodedLabels(y_true, 0, np.arange(n_columns, dtype=np.int32))
 
 
-def _raise_class_count(classes: np.ndarray, n_columns: int, declared: np.ndarray | None) -> None:
+def _hint_at_labels(proba: np.ndarray) -> str:
+    """What to do if `y_proba` seems to hold labels."""
+    if proba.shape[1] > 1 or not np.all(proba == np.trunc(proba)):
+        return ""
+    return "; y_proba holds whole numbers: pass predict_proba(X), not predict(X), and after y_true"
+
+
+def _raise_class_count(classes: np.ndarray, n_columns: int, declared: np.ndarray | None, hint: str = "") -> None:
     if declared is None:
         raise ValueError(
             f"y_true and y_prob contain different number of classes: {len(classes)} vs {n_columns}. Please provide the "
-            f"true labels explicitly through the labels argument. Classes found in y_true: {_shown(classes)}"
+            f"true labels explicitly through the labels argument. Classes found in y_true: {_shown(classes)}{hint}"
         )
     raise ValueError(
         f"The number of classes in labels is different from that in y_prob. Classes found in labels: "
-        f"{_shown(classes)}; y_proba has {n_columns} columns"
+        f"{_shown(classes)}; y_proba has {n_columns} columns{hint}"
     )
 
 
@@ -414,8 +445,10 @@ def _total_loss(
     eps: float,
     *,
     per_row: bool = False,
+    slack: float = 0.0,
 ) -> tuple[float, int, np.ndarray | None]:
-    """The weighted sum of the losses, the first row whose label has no class (or -1), and optionally the row losses."""
+    """The weighted sum of the losses, the first row whose label has no class (or -1), and optionally the row losses.
+    Probabilities no further than `slack` from [0, 1] count as 0 or 1."""
     n = len(proba)
     losses = np.empty(n) if per_row else None
     tolerance = float(np.sqrt(_epsilon(proba.dtype)))
@@ -446,7 +479,13 @@ def _total_loss(
             n_threads=effective_n_threads(),
         )
         if outside >= 0:
-            _raise_outside(proba, weights)
+            counted = slice(None) if weights is None else weights > 0.0
+            within = np.clip(proba[counted], 0.0, 1.0)
+            with np.errstate(invalid="ignore"):
+                is_rounding = slack > 0.0 and np.all(np.abs(proba[counted] - within) <= slack)  # False if there is NaN
+            if not is_rounding:
+                _raise_outside(proba, weights)
+            return _total_loss(np.clip(proba, 0.0, 1.0), n_classes, target, weights, eps, per_row=per_row)
         total += part
         if first_off_one < 0 <= off_one:
             first_off_one = first + off_one
@@ -486,14 +525,28 @@ def _check_proba(y_proba: Any) -> np.ndarray:
             raise ValueError(
                 f"y_proba must be an array of probabilities, a row for each of y_true; it is {plain(y_proba)!r}"
             )
-        y_proba = check_array(
-            y_proba,
-            dtype=[np.float64, np.float32, np.float16],
-            ensure_2d=False,
-            ensure_all_finite=False,
-            input_name="y_proba",
-        )
+        refuse_masked(y_proba, "y_proba")
+        refuse_sparse_frame(y_proba, "y_proba")
+        try:
+            y_proba = check_array(
+                y_proba,
+                dtype=[np.float64, np.float32, np.float16],
+                ensure_2d=False,
+                ensure_all_finite=False,
+                input_name="y_proba",
+            )
+        except ValueError as error:
+            if "could not convert string" not in str(error):
+                raise
+            raise ValueError(f"y_proba holds strings: pass predict_proba(X), not predict(X) ({error})") from None
     return y_proba[:, np.newaxis] if y_proba.ndim == 1 else y_proba
+
+
+def _match_proba(proba: np.ndarray, names: np.ndarray | None, classes: np.ndarray, *, name: str) -> np.ndarray:
+    """Probabilities with their columns, which may have `names`, in the order of `classes`."""
+    if proba.shape[1] == 1 and len(classes) == 2:
+        return match_one_column(proba, names, classes)
+    return match_columns(proba, names, classes, name=name)
 
 
 def _check_weights(sample_weight: Any, n: int) -> tuple[np.ndarray | None, float]:
@@ -502,11 +555,15 @@ def _check_weights(sample_weight: Any, n: int) -> tuple[np.ndarray | None, float
         return None, float(n)
     if np.ndim(sample_weight) != 1:
         raise ValueError(f"sample_weight must be 1-D, a number for each row; it is {np.ndim(sample_weight)}-D")
+    refuse_masked(sample_weight, "sample_weight")
     weights = check_array(
         sample_weight, dtype=np.float64, ensure_2d=False, ensure_all_finite=False, input_name="sample_weight"
     )
     weights = np.require(weights, dtype=np.float64, requirements=["C", "A"])
-    mass = float(weights.sum())
+    with np.errstate(over="ignore"):
+        mass = float(weights.sum())
+    if np.isinf(mass) and np.isfinite(weights).all():
+        raise ValueError("sample_weight sums to inf: divide it by its largest entry")
     if not (weights.min() >= 0.0 and np.isfinite(mass)):
         bad = int(np.argmin((weights >= 0.0) & np.isfinite(weights)))
         if np.isnan(weights[bad]):
@@ -546,6 +603,8 @@ def _check_classes(labels: Any) -> np.ndarray:
 
 def _check_rows(y_true: Any) -> np.ndarray:
     """A target of several columns, whose rows are distributions or label indicators."""
+    refuse_masked(y_true, "y_true")
+    refuse_sparse_frame(y_true, "y_true")
     if isinstance(y_true, np.ndarray) or not sp.issparse(y_true):
         rows = check_array(y_true, dtype=None, ensure_all_finite=False, input_name="y_true")
         if rows.dtype.kind in "biu" and rows.min() >= 0 and rows.max() <= 1:
@@ -579,7 +638,9 @@ def _raise_outside(proba: np.ndarray, weights: np.ndarray | None) -> None:
             row = rows[bad.argmax()]
             raise ValueError(f"Input contains {what}. Drop row {row} of y_proba, or give it sample_weight 0")
     if most.max() > 1:
-        raise ValueError(f"y_prob contains values greater than 1: {most.max()} (row {rows[most.argmax()]})")
+        raise ValueError(
+            f"y_prob contains values greater than 1: {most.max()} (row {rows[most.argmax()]}){_hint_at_labels(proba)}"
+        )
     raise ValueError(f"y_prob contains values lower than 0: {least.min()} (row {rows[least.argmin()]})")
 
 
@@ -609,12 +670,14 @@ def predict_proba(
     if isinstance(predicted, list) or (isinstance(classes, list) and np.ndim(classes[0]) > 0):
         raise ValueError(f"{name} predicts several outputs at once; score each of them with its own log_loss")
     classes = np.asarray(classes)
+    source = f"{name}.predict_proba"
+    columns = column_names(predicted, name=source)
     proba = _check_proba(predicted)
     if proba.shape[1] != len(classes) and not (proba.shape[1] == 1 and len(classes) == 2):
         raise ValueError(
             f"{name}.predict_proba gave {proba.shape[1]} columns for the {len(classes)} classes {_shown(classes)}"
         )
-    return classes, proba
+    return classes, _match_proba(proba, columns, classes, name=source)
 
 
 neg_log_loss_scorer = make_log_loss_scorer()

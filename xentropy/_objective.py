@@ -16,6 +16,7 @@ from scipy.linalg.blas import daxpy
 
 from ._design import Design
 from ._losses import CrossEntropy
+from ._messages import plain
 from ._targets import Target
 
 # float32 rounds the mean loss of n rows by up to this many units of its last place, times the size of the terms of a
@@ -56,9 +57,18 @@ class Objective:
 
     def penalise(self, C: float, l1_ratio: float) -> None:
         """Set the penalty."""
-        self.C = C
-        self.l1_weight = l1_ratio / (C * self.design.weight_sum)
-        self.l2_weight = (1.0 - l1_ratio) / (C * self.design.weight_sum)
+        try:
+            self.C = float(C)  # NumPy knows no int of this size
+        except OverflowError:
+            raise ValueError(f"C={plain(C)!r} is beyond the range of float64; use C=inf for no penalty") from None
+        total = self.C * self.design.weight_sum
+        if total < 1.0 / np.finfo(np.float64).max:
+            raise ValueError(
+                f"C={plain(C)!r} times the sum of the weights of the rows, {self.design.weight_sum}, is too small: its "
+                f"inverse, the weight of the penalty, is infinite in float64; use a larger C"
+            )
+        self.l1_weight = l1_ratio / total
+        self.l2_weight = (1.0 - l1_ratio) / total
 
     def __call__(self, theta: np.ndarray, precision: str = "float64") -> tuple[float, np.ndarray]:
         if (
@@ -90,7 +100,7 @@ class Objective:
         """What the penalty adds to the mean loss, the L1 term included."""
         coef = theta[: self._n_coef]
         l1 = self.l1_weight * float(np.abs(coef).sum()) if self.l1_weight else 0.0
-        return 0.5 * self.l2_weight * float(coef @ coef) + l1
+        return (0.5 * self.l2_weight * float(coef @ coef) if self.l2_weight else 0.0) + l1
 
     def value(self, theta: np.ndarray) -> float:
         """What is minimised at theta, the L1 term included."""

@@ -94,6 +94,8 @@ _CHEAP = 2.0
 # Calls of Python for each factor and for each preconditioner, in steps of L-BFGS, and what it takes to find that a row
 # matters to a class, in values of a row. (benchmarks/rates.py measures the rest.)
 _PER_FACTOR, _PER_HESSIAN, _FINDING = 0.03, 0.25, 40.0
+# Factors that proximal Newton takes for each Hessian, one for each face of an orthant that it tries. (digits, wine)
+_FACTORS_ON_FACES = 20
 
 
 class Preconditioning:
@@ -108,10 +110,12 @@ class Preconditioning:
     level : Level
         Of the current preconditioner.
     current : Preconditioner or None
+    n_outputs : int
+        theta is (features, outputs), flattened.
     """
 
     def __init__(self, objective: Objective) -> None:
-        self._objective, self._design = objective, objective.design
+        self._objective, self._design, self.n_outputs = objective, objective.design, objective.design.n_outputs
         self.level = Level.DIAGONAL
         self.current: Preconditioner | None = None
         self._spent = self._spent_at_level = 0  # evaluations since the last renewal, and at this level
@@ -207,19 +211,22 @@ class Preconditioning:
         sample = design.subsample(n_rows)
         return sample if covers_every_feature(sample) else None
 
-    def face_cost(self, n_free: int) -> float:
-        """Evaluations that `on_face` takes the time of."""
+    def hessian_cost(self, n_entries: int) -> float:
+        """Evaluations that `hessian_of` takes the time of, with the steps of proximal Newton that follow it."""
         design = self._design
-        if not design.row_loss.loss.convex or 8 * n_free**2 > _MAX_BYTES:
+        if not design.row_loss.loss.convex or 8 * n_entries**2 > _MAX_BYTES:
             return inf
-        n_rows = self._n_used(_ROWS_PER_VARIABLE * n_free)
-        work = RATES.row * n_rows * 2 * (design.n_features + n_free) + RATES.gram * n_rows * n_free**2
-        work += n_free**2 * RATES.factor * n_free + RATES.call
-        return _RESTART + work / self._evaluation
+        n_rows = self._n_used(_ROWS_PER_VARIABLE * n_entries)
+        work = RATES.row * n_rows * 2 * (design.n_features + n_entries) + RATES.gram * n_rows * n_entries**2
+        of_factor = n_entries**2 * (RATES.entry + RATES.factor * n_entries) + _PER_FACTOR * RATES.call
+        work += _FACTORS_ON_FACES * of_factor
+        return work / self._evaluation
 
-    def on_face(self, theta: np.ndarray, free: np.ndarray) -> Preconditioner:
-        """The preconditioner of theta[free] alone, from its Hessian at theta."""
-        return self._of_entries(full_hessian(self._rows_for(_ROWS_PER_VARIABLE * len(free)), theta, free), free)
+    def hessian_of(self, theta: np.ndarray, entries: np.ndarray) -> np.ndarray:
+        """The Hessian with respect to theta[entries] at theta, with its penalty."""
+        hessian = full_hessian(self._rows_for(_ROWS_PER_VARIABLE * len(entries)), theta, entries)
+        self._add_penalty(hessian, entries // self._design.n_outputs)
+        return hessian
 
     # What the preconditioners are made of
 
@@ -251,17 +258,10 @@ class Preconditioning:
             for of_class in hessian:
                 self._add_penalty(of_class, np.arange(size))
             return factored_by_class(hessian) if R > 1 else factored(hessian[0])
-        return self._of_entries(hessian, np.arange(design.n_theta))
-
-    def _of_entries(self, hessian: np.ndarray, entries: np.ndarray) -> Preconditioner:
-        """The preconditioner of theta[entries] from its full Hessian, which is overwritten."""
-        R, diagonal = self._design.n_outputs, self._diagonal()
-        feature = entries // R
+        feature, diagonal = np.repeat(np.arange(size), R), self._diagonal()
         self._add_penalty(hessian, feature)
-        if R > 1:  # where all classes shift together the loss has no curvature
-            for j in np.flatnonzero(np.bincount(feature, minlength=len(diagonal)) == R):
-                together = np.flatnonzero(feature == j)
-                hessian[np.ix_(together, together)] += diagonal[j] / R
+        for j in range(size):  # where all classes shift together the loss has no curvature
+            hessian[j * R : (j + 1) * R, j * R : (j + 1) * R] += diagonal[j] / R
         return factored(hessian)
 
     def _large(self, theta: np.ndarray) -> TriangularFactors:

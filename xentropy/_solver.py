@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import lru_cache, partial
+from collections.abc import Callable
+from functools import partial
 from math import inf
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from ._active_set import PositiveNegative, minimise_l1
+from ._blas import one_blas_thread
 from ._gradient_subspace import MANY_VARIABLES, N_AXES, GradientSubspace
 from ._lbfgs import Minimisation, Preconditioned, Progress, Run, Solution, Status, relative
 from ._objective import Objective
@@ -19,9 +18,6 @@ from ._preconditioning import Preconditioning
 # The minimum of a subsample differs by about a percent of the value, so no more is asked for, and it is not worth more
 # iterations than this. (3e5x37_6, land_cover)
 _SUBSAMPLE_TOL, _MAX_SUBSAMPLE_ITER = 0.02, 12
-
-# Finding the thread pools of the process takes milliseconds.
-_thread_pools = lru_cache(maxsize=1)(ThreadpoolController)
 
 
 def minimise(
@@ -82,7 +78,7 @@ def minimise(
         low_precision=partial(objective, precision="float32") if l1 is None and objective.design.float32_pays else None,
         resolution=objective.resolution,
     )
-    with _one_blas_thread():
+    with one_blas_thread():
         try:
             if from_subsample and max_iter:
                 m.at.theta = _minimum_of_subsample(objective, preconditioning, theta)
@@ -105,21 +101,6 @@ def minimise(
             return minimise_smooth(m, preconditioning, coordinates)
         except KeyboardInterrupt:
             return m.solution(Status.INTERRUPTED)
-
-
-@contextmanager
-def _one_blas_thread() -> Iterator[None]:
-    """Limit the BLAS, which L-BFGS itself calls, to one thread: its threads spin between calls and take the cores from
-    the threads of the kernels. Digits took 1.45 s with two threads of each, and 0.065 s with one for the BLAS."""
-    libraries = [library for library in _thread_pools().lib_controllers if library.user_api == "blas"]
-    before = [library.num_threads for library in libraries]
-    try:
-        for library in libraries:
-            library.set_num_threads(1)
-        yield
-    finally:
-        for library, n_threads in zip(libraries, before, strict=True):
-            library.set_num_threads(n_threads)
 
 
 def minimise_smooth(

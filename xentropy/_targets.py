@@ -17,9 +17,13 @@ from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils._missing import is_pandas_na
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
+from ._arrays import refuse_masked, refuse_sparse_frame
 from ._kernels._pointwise import first_bad_distribution
 from ._kernels._proba import encode_labels, mark_labels, number_records
 from ._messages import plain
+
+# Names such as "0", "1" or "column_0", "column_1", which count columns: pandas' once written to a file, and polars'.
+_COUNTED = ("", "column_")
 
 # The largest distance from 1 of the sum of a row, by the dtype of the input.
 SUM_RTOL = {"float64": 1e-6, "float32": 1e-3, "float16": 1e-2}
@@ -109,8 +113,8 @@ def is_distribution(y: Any) -> bool:
 def learn_target(y: Any, dtype: Any = np.float64) -> Target:
     """Encode the `y` of a fit, and find its classes, which are the sorted labels or the columns."""
     if is_distribution(y):
-        distribution = check_distribution(y, dtype=dtype)
         names = column_names(y)
+        distribution = check_distribution(y, dtype=dtype)
         classes = np.arange(distribution.shape[1]) if names is None else names
         return _plain_labels(Target(classes, distribution=distribution))
     y = _label_column(y, warn=True)
@@ -141,22 +145,52 @@ def plain_labels(y: Any, *, name: str = "y") -> np.ndarray:
 def match_target(y: Any, classes: np.ndarray, dtype: Any = np.float64, *, name: str = "y") -> Target:
     """Encode `y` for known `classes`. A label that is not in `classes` becomes -1, which the caller handles."""
     if is_distribution(y):
+        names = column_names(y, name=name)
         distribution = check_distribution(y, dtype=dtype, name=name)
-        return Target(classes, distribution=match_columns(distribution, column_names(y), classes, name=name))
+        return Target(classes, distribution=match_columns(distribution, names, classes, name=name))
     return Target(classes, labels=match_labels(y, classes, name=name).indices())
 
 
-def match_columns(distribution: np.ndarray, names: np.ndarray | None, classes: np.ndarray, *, name: str) -> np.ndarray:
-    """Sort the columns of `distribution`, which may have `names`, into the order of `classes`."""
-    if distribution.shape[1] != len(classes):
+def match_columns(values: np.ndarray, names: np.ndarray | None, classes: np.ndarray, *, name: str) -> np.ndarray:
+    """Sort the columns of `values`, which may have `names`, into the order of `classes`.
+
+    A name is that of a class if the two are equal, or equal as text, because files and some libraries name columns with
+    strings only. Numbers from 0 that are the names of no classes only count the columns.
+    """
+    if values.shape[1] != len(classes):
         raise ValueError(
-            f"{name} has {distribution.shape[1]} columns, one for each class, but there are {len(classes)} "
-            f"classes: {_brief(classes)}"
+            f"{name} has {values.shape[1]} columns, one for each class, but there are {len(classes)} classes: "
+            f"{_brief(classes)}"
         )
-    if names is not None and not np.array_equal(names, classes) and set(names) == set(classes):
-        order = [list(names).index(c) for c in classes]  # the same classes in another order
-        return np.ascontiguousarray(distribution[:, order])
-    return distribution
+    if names is None:
+        return values
+    column_of = _places(classes, names)
+    if (column_of >= 0).all():
+        in_order = np.array_equal(column_of, np.arange(len(classes)))
+        return values if in_order else np.ascontiguousarray(values[:, column_of])
+    if any(names.tolist() == [f"{prefix}{k}" for k in range(len(names))] for prefix in _COUNTED):
+        return values
+    other = plain(names[_places(names, classes) < 0])[0]
+    raise ValueError(
+        f"{name} has columns {_brief(names)} for the classes {_brief(classes)}, but {other!r} is none of them: rename "
+        f"the columns, or pass an array with its columns in the order of the classes"
+    )
+
+
+def match_one_column(values: np.ndarray, names: np.ndarray | None, classes: np.ndarray) -> np.ndarray:
+    """The probabilities of both classes if the one column has the name of the first class, or else `values`."""
+    if names is None or _places(names, classes)[0] != 0:
+        return values
+    return np.hstack([values, 1 - values])
+
+
+def _places(labels: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """The index of each label in `among`, compared as values or else as text. One that is not there gives -1."""
+    places = code_labels(labels, among).indices()
+    if (places < 0).all() and labels.dtype.kind != among.dtype.kind:
+        labels, among = (np.array(list(map(str, a.tolist()))) for a in (labels, among))
+        places = code_labels(labels, among).indices()
+    return places
 
 
 def match_labels(y: Any, classes: np.ndarray, *, name: str = "y") -> CodedLabels:
@@ -194,6 +228,8 @@ def check_distribution(y: Any, *, dtype: Any = np.float64, name: str = "y") -> n
         raise ValueError(
             f"{name} is a sparse matrix; distributions must be dense: pass {name}.toarray(), or class labels"
         )
+    refuse_sparse_frame(y, name, ", or class labels")
+    refuse_masked(y, name)
     y = check_array(y, dtype=None, input_name=name, ensure_all_finite=False, ensure_min_features=2)
     rtol = SUM_RTOL.get(y.dtype.name, SUM_RTOL["float64"])
     if y.dtype.kind not in "biuf":
@@ -218,25 +254,44 @@ def bad_distribution(row: np.ndarray, name: str, where: str) -> ValueError:
         problem = f"holds {row[~(row >= 0)][0]!s} in {where}; probabilities are 0 or more"
     else:
         problem = f"sums to {row.sum(dtype=np.float64):.7g} in {where}, not to 1"
+    several = ""
+    if np.all((row == 0) | (row == 1)):
+        several = (
+            " If a row may have several labels or none, fit one classifier for each label, "
+            "MultiOutputClassifier(SoftmaxClassifier()), and use binary_cross_entropy."
+        )
     return ValueError(
         f"{name} {problem}. With {len(row)} columns each row is a distribution over the classes (one-hot or soft): "
-        f"divide the row by its sum, or drop it. For class labels pass one column."
+        f"divide the row by its sum, or drop it. For class labels pass one column.{several}"
     )
 
 
-def column_names(y: Any) -> np.ndarray | None:
-    """The columns of a DataFrame as an array of labels, or None for anything else."""
+def column_names(y: Any, *, name: str = "y") -> np.ndarray | None:
+    """The names of the columns of a DataFrame, or of a Series, as an array of labels.
+
+    None if they have no names: for other types, and for a DataFrame with the default columns 0, ..., K - 1.
+    """
     columns = getattr(y, "columns", None)
+    if isinstance(columns, list):
+        columns = getattr(y, "column_names", columns)  # the columns of a pyarrow.Table are values
     if columns is None:
-        return None
+        columns = [y.name] if getattr(y, "name", None) is not None and np.ndim(y) == 1 else []
     names = list(columns)
+    if not names or (all(map(_is_integer, names)) and names == list(range(len(names)))):
+        return None
+    if len(set(names)) < len(names):
+        twice = next(c for c in names if names.count(c) > 1)
+        raise ValueError(f"{name} has two columns named {plain(twice)!r}; name each column after its class")
     if all(isinstance(c, str) for c in names):
         return np.array(names)
     out = np.asarray(names)
     if out.ndim != 1 or out.dtype.kind not in "biufU":
-        out = np.empty(len(names), dtype=object)
-        out[:] = names
+        out = np.fromiter(names, dtype=object, count=len(names))  # tuples stay whole
     return out
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def _label_column(y: Any, *, name: str = "y", warn: bool = True) -> np.ndarray:
@@ -244,6 +299,8 @@ def _label_column(y: Any, *, name: str = "y", warn: bool = True) -> np.ndarray:
         raise ValueError(f"requires {name} to be passed, but the target {name} is None")
     if sp.issparse(y):
         raise ValueError(f"{name} is a sparse matrix; pass {name}.toarray(), or class labels")
+    refuse_masked(y, name)
+    refuse_sparse_frame(y, name)
     if type(y) is not np.ndarray or y.ndim != 1 or y.dtype.kind not in "biu":
         y = column_or_1d(y, warn=warn)
         if y.dtype.kind == "O" and len(y):
@@ -261,9 +318,11 @@ def _label_column(y: Any, *, name: str = "y", warn: bool = True) -> np.ndarray:
 def _check_labels(y: Any, name: str) -> np.ndarray:
     y = _label_column(y, name=name, warn=False)
     if y.dtype.kind not in "biuU" and (kind := type_of_target(y, input_name=name)) not in ("binary", "multiclass"):
+        order = " Are y_true and y_proba swapped?" if name == "y_true" and kind == "continuous" else ""
         raise ValueError(
             f"Unknown label type: {kind}. Maybe you are trying to fit a classifier, which expects discrete classes on "
-            f"a regression target with continuous values. {name} must hold class labels, or a distribution in each row"
+            f"a regression target with continuous values. {name} must hold class labels, or a distribution in each "
+            f"row.{order}"
         )
     return y
 
@@ -284,7 +343,7 @@ def _plain_objects(y: np.ndarray, name: str) -> np.ndarray:
 
 def _unique_labels(y: np.ndarray) -> tuple[np.ndarray, CodedLabels]:
     if y.dtype.kind in "biuf" and len(y):
-        low, high = y.min(), y.max()
+        low, high = y.min().item(), y.max().item()  # Python's: 2^62 overflows in float16
         if low > -(1 << 62) and high < 1 << 62 and _is_table_size(int(high) - int(low) + 1, len(y)):
             integers = y if y.dtype.kind != "f" else y.astype(np.int64)
             if integers is y or np.array_equal(integers, y):

@@ -31,7 +31,8 @@ proba = cross_val_predict(clf, X, y_noisy, method="predict_proba", cv=5)
 print(xe.cross_entropy_report(y_noisy, proba, digits=3))
 
 # %%
-# The report finds confidently wrong rows. Are they the mislabelled ones?
+# The report finds confidently wrong rows, and that the model is timid about the others, as the wrong labels taught it.
+# Are the confidently wrong rows the mislabelled ones?
 
 losses = xe.log_loss_samples(y_noisy, proba)
 costliest = np.argsort(-losses)

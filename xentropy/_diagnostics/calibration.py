@@ -21,6 +21,15 @@ _MAX_BINS = 20
 # Temperatures beyond this number and its inverse mean "no signal" and "separated"; their exact value adds nothing.
 _MAX_TEMPERATURE = 32.0
 
+# A log-likelihood ratio in nats, which a right value exceeds with a chance of 5 % (Wilks): half a chi-squared quantile.
+_UNDECIDED = 1.92
+
+# log p of a class with p = 0: no temperature up to the largest one gives it a probability.
+_LOG_ZERO = -1e4
+
+# Tilts of Chernoff's bound. Each of them gives a bound, and the best of them is the least bound to within 0.1 %.
+_TILTS = np.geomspace(1e-5, 50.0, 200)[:, np.newaxis]
+
 
 @dataclass(frozen=True)
 class Bins:
@@ -34,6 +43,36 @@ class Bins:
     @property
     def calibration_error(self) -> float:
         return float(self.mass @ np.abs(self.mean_p - self.mean_hit))
+
+    @property
+    def calibration_noise(self) -> float:
+        """About the calibration error that right probabilities have, because the frequencies of few rows vary.
+
+        Of the mean absolute deviation of a frequency there are two upper bounds: its standard deviation, of which it is
+        sqrt(2 / pi) if the frequency is about normal, and that of a single row, 2 p (1 - p).
+        """
+        variance = self.mean_p * (1 - self.mean_p)
+        return float(self.mass @ np.minimum(np.sqrt(2 / np.pi * variance / self.size), 2 * variance))
+
+    def calibration_limit(self, n: float, surprise: float) -> float:
+        """The calibration error that right probabilities exceed with a chance of at most exp(-surprise), for n rows.
+
+        With the sums S_j of p - hit in the bins, n times the error is sum_j |S_j|, and for each tilt t > 0
+
+            E exp(t sum_j |S_j|) <= prod_j (E exp(t S_j) + E exp(-t S_j)).
+
+        By Jensen's inequality the rows of a bin may all have its mean p in E exp(t S_j), and Markov's inequality turns
+        the product into a bound. A bound for hits of 0 and 1 holds for hits in between. Weights that are at most 1 and
+        sum to n are exponents of the factors of the rows, whose means stay at most 1: E x^w <= 1 + E w (x - 1).
+
+        References
+        ----------
+        Boucheron, Lugosi & Massart (2013), Concentration Inequalities, section 2.2 (Chernoff's bound).
+        """
+        rows, p = n * self.mass, np.minimum(self.mean_p, np.nextafter(1.0, 0.0))  # for the logarithm of 1 - p
+        over, under = (np.log1p(p * np.expm1(t)) - p * t for t in (_TILTS, -_TILTS))
+        bounds = (surprise + np.logaddexp(rows * over, rows * under).sum(axis=1)) / _TILTS[:, 0]
+        return float(bounds.min() / n)
 
 
 @dataclass(frozen=True)
@@ -51,12 +90,10 @@ class Decomposition:
 
 @dataclass(frozen=True)
 class Temperature:
-    """The T for which softmax(log p / T) has the least log loss, and the mean losses before and after it, in nats."""
+    """The T for which softmax(log p / T) has the least log loss, and how much less that is, in nats a row."""
 
     value: float
-    log_loss_before: float
-    log_loss_after: float
-    n_effective: float
+    saving: float
 
 
 def effective_size(weight: np.ndarray | None, n: int) -> float:
@@ -65,6 +102,11 @@ def effective_size(weight: np.ndarray | None, n: int) -> float:
         return float(n)
     weight = weight / weight.max()  # so that no square overflows
     return float(weight.sum() ** 2 / (weight @ weight))
+
+
+def certain_size(weight: np.ndarray | None, n: int) -> float:
+    """sum w / max w, the number of rows for which a bound on unweighted rows holds whatever decides the weights."""
+    return float(n) if weight is None else float((weight / weight.max()).sum())
 
 
 def auto_bins(n_effective: float) -> int:
@@ -126,34 +168,45 @@ def decompose(p: np.ndarray, hit: np.ndarray, weight: np.ndarray | None, eps: fl
     )
 
 
-def best_temperature(log_p: np.ndarray, target: np.ndarray, weight: np.ndarray | None) -> Temperature:
-    """The temperature with the least log loss, for log-probabilities of the shape (n, K).
+def best_temperature(p: np.ndarray, target: np.ndarray, weight: np.ndarray | None) -> Temperature | None:
+    """The temperature with the least log loss, or None if all of them fit about as well.
 
-    `target` holds the class index, or the distribution over the classes, of each row. The loss is convex in 1 / T.
+    `p` has the shape (n, K). `target` holds the class index, or the distribution over the classes, of each row; it has
+    no mass on a class with p = 0, which a temperature leaves as it is. The loss is convex in 1 / T.
 
     References
     ----------
     Guo et al. (2017), On calibration of modern neural networks, ICML, section 4.2.
     """
-    rows = np.arange(len(log_p))
-    w = np.full(len(log_p), 1 / len(log_p)) if weight is None else weight / weight.sum()
+    if not len(p):
+        return None
+    rows, top = np.arange(len(p)), p.argmax(axis=1)
+    with np.errstate(divide="ignore"):
+        log_p = np.maximum(np.log(p), _LOG_ZERO)
+    w = np.full(len(p), 1 / len(p)) if weight is None else weight / weight.sum()
     at_target = log_p[rows, target] if target.ndim == 1 else np.einsum("ik,ik->i", target, log_p)
+
+    def loss(log_beta: float) -> float:
+        z = np.exp(log_beta) * log_p
+        return float(w @ (z[rows, top] - softmax(z, log=True)[rows, top] - np.exp(log_beta) * at_target))
 
     def slope(log_beta: float) -> float:
         """The derivative of the loss with respect to beta = 1 / T."""
         return float(w @ (np.einsum("ik,ik->i", softmax(np.exp(log_beta) * log_p), log_p) - at_target))
 
-    bound = np.copysign(np.log(_MAX_TEMPERATURE), -slope(0.0))
+    bounds = np.log([1 / _MAX_TEMPERATURE, _MAX_TEMPERATURE])
+    bound = bounds[int(slope(0.0) < 0)]
     log_beta = bound if slope(bound) * bound <= 0 else brentq(slope, 0.0, bound, xtol=1e-4)
-    beta = float(np.exp(log_beta))
-    top = log_p.argmax(axis=1)
-    log_sum = beta * log_p[rows, top] - softmax(beta * log_p, log=True)[rows, top]
-    return Temperature(
-        value=1 / beta,
-        log_loss_before=-float(w @ at_target),
-        log_loss_after=float(w @ (log_sum - beta * at_target)),
-        n_effective=effective_size(weight, len(log_p)),
-    )
+    least = loss(log_beta)
+    if (max(map(loss, bounds)) - least) * effective_size(weight, len(p)) < _UNDECIDED:
+        return None
+    return Temperature(value=float(np.exp(-log_beta)), saving=loss(0.0) - least)
+
+
+def at_temperature(p: np.ndarray, temperature: float) -> np.ndarray:
+    """softmax(log p / T), in which classes with p = 0 keep it."""
+    with np.errstate(divide="ignore"):
+        return softmax(np.maximum(np.log(p), _LOG_ZERO) / temperature)
 
 
 def _in_order(

@@ -207,7 +207,7 @@ class LossByClassDisplay:
             Labels, or distributions.
 
         y_proba : array-like of shape (n, K), (n, 1) or (n,)
-            Probabilities, with columns in the order of the sorted classes.
+            Probabilities, with columns in the order of the sorted classes, or a DataFrame whose columns name them.
 
         labels : array-like of shape (K,), default=None
             All the classes, if `y_true` may lack some of them.

@@ -20,6 +20,9 @@ class LossCurveDisplay:
     validation_loss : array-like of shape (n_iter,), default=None
         Mean validation loss after each iteration.
 
+    first_iteration : int, default=1
+        Number of the iteration of the first losses. 0 means that they are those of the start.
+
     name : str, default=None
         Name of the estimator in the legend.
 
@@ -53,9 +56,10 @@ class LossCurveDisplay:
     >>> display.plot()  # doctest: +SKIP
     """
 
-    def __init__(self, loss, *, validation_loss=None, name=None):
+    def __init__(self, loss, *, validation_loss=None, first_iteration=1, name=None):
         self.loss = np.asarray(loss, dtype=np.float64)
         self.validation_loss = None if validation_loss is None else np.asarray(validation_loss, dtype=np.float64)
+        self.first_iteration = first_iteration
         self.name = name
         if self.loss.ndim != 1 or not len(self.loss):
             raise ValueError(f"loss must hold a number for each iteration; its shape is {self.loss.shape}")
@@ -67,10 +71,10 @@ class LossCurveDisplay:
 
     @property
     def best_iteration(self) -> int | None:
-        """The iteration with the least validation loss, counted from 1, or None without validation."""
+        """The iteration with the least validation loss, or None without validation."""
         if self.validation_loss is None or np.isnan(self.validation_loss).all():
             return None
-        return int(np.nanargmin(self.validation_loss)) + 1
+        return int(np.nanargmin(self.validation_loss)) + self.first_iteration
 
     def plot(self, ax=None, *, name=None, **kwargs):
         """Draw the curves.
@@ -94,7 +98,7 @@ class LossCurveDisplay:
         self.figure_, self.ax_ = axes_for(ax, type(self).__name__, (6.4, 4.0))
         name = self.name if name is None else name
         prefix = f"{name}: " if name else ""
-        iteration = np.arange(1, len(self.loss) + 1)
+        iteration = self.first_iteration + np.arange(len(self.loss))
         color = CURVES[count_lines(self.ax_, "loss curve") % len(CURVES)]
         style = {"color": color, "linewidth": 1.8, **({"marker": "o"} if len(self.loss) == 1 else {}), **kwargs}
         # with validation the training loss is less important, so it is dashed, in the same colour
@@ -107,7 +111,7 @@ class LossCurveDisplay:
             )
         best = self.best_iteration
         if self.validation_line_ is not None and best is not None:
-            value = self.validation_loss[best - 1]
+            value = self.validation_loss[best - self.first_iteration]
             (self.best_point_,) = self.ax_.plot(
                 [best],
                 [value],
@@ -134,6 +138,7 @@ class LossCurveDisplay:
         ----------
         estimator : SoftmaxClassifier, or a Pipeline that ends in one
             A fitted estimator whose `history_` holds ``"loss"``, and ``"validation_loss"`` if it had validation rows.
+            The iterations of early stopping are the steps of its path, and iteration 0 is the start.
 
         name : str, default=None
             Name of the estimator in the legend.
@@ -156,4 +161,10 @@ class LossCurveDisplay:
                 f"{type(estimator).__name__} has no history_ of its losses: pass a fitted SoftmaxClassifier, or losses "
                 f"of your own as LossCurveDisplay(loss, validation_loss=...)"
             )
-        return cls(history["loss"], validation_loss=history.get("validation_loss"), name=name).plot(ax=ax, **kwargs)
+        display = cls(
+            history["loss"],
+            validation_loss=history.get("validation_loss"),
+            first_iteration=0 if "C" in history else 1,
+            name=name,
+        )
+        return display.plot(ax=ax, **kwargs)

@@ -39,6 +39,9 @@ class ReliabilityDisplay:
     calibration_error : float, default=None
         Mean distance between `prob_pred` and `prob_true`, as in :func:`cross_entropy_report`.
 
+    calibration_noise : float, default=None
+        About the calibration error that right probabilities would have.
+
     pos_label : default=None
         The class whose probability is shown; None means the most probable class of each row.
 
@@ -80,13 +83,23 @@ class ReliabilityDisplay:
     """
 
     def __init__(
-        self, prob_pred, prob_true, *, interval, histogram=None, calibration_error=None, pos_label=None, name=None
+        self,
+        prob_pred,
+        prob_true,
+        *,
+        interval,
+        histogram=None,
+        calibration_error=None,
+        calibration_noise=None,
+        pos_label=None,
+        name=None,
     ):
         self.prob_pred = np.asarray(prob_pred)
         self.prob_true = np.asarray(prob_true)
         self.interval = np.asarray(interval)
         self.histogram = None if histogram is None else np.asarray(histogram)
         self.calibration_error = calibration_error
+        self.calibration_noise = calibration_noise
         self.pos_label = pos_label
         self.name = name
 
@@ -123,7 +136,8 @@ class ReliabilityDisplay:
             ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (4, 3)), gid="reliability reference")
         label = name or "observed"
         if self.calibration_error is not None:
-            label += f" (calibration error {self.calibration_error:.3f})"
+            noise = "" if self.calibration_noise is None else f", noise {self.calibration_noise:.3f}"
+            label += f"\ncalibration error {self.calibration_error:.3f}{noise}"
         distance = np.abs(self.interval - self.prob_true)
         style = {"color": color, "marker": "o", "markersize": 5, "linewidth": 1.6, "elinewidth": 1.2, "capsize": 2.5}
         self.errorbar_ = ax.errorbar(
@@ -211,7 +225,7 @@ class ReliabilityDisplay:
             Labels, or distributions.
 
         y_proba : array-like of shape (n, K), (n, 1) or (n,)
-            Probabilities, with columns in the order of the sorted classes.
+            Probabilities, with columns in the order of the sorted classes, or a DataFrame whose columns name them.
 
         labels : array-like of shape (K,), default=None
             All the classes, if `y_true` may lack some of them.
@@ -245,7 +259,7 @@ class ReliabilityDisplay:
         if n_bins is not None and (not isinstance(n_bins, (int, np.integer)) or n_bins < 1):
             raise ValueError(f"n_bins={plain(n_bins)!r} must be an integer, 1 or more; None chooses it")
         if pos_label is None:
-            p, bins = rows.confidence, rows.bins(n_bins)
+            p, bins = rows.confidence, rows.top_bins if n_bins is None else rows.bins(n_bins)
         else:
             k = _class_index(rows, pos_label)
             p, bins = rows.proba[:, k], rows.class_bins(k, n_bins)
@@ -256,6 +270,7 @@ class ReliabilityDisplay:
             interval=_wilson(bins),
             histogram=mass / mass.sum(),
             calibration_error=bins.calibration_error,
+            calibration_noise=bins.calibration_noise,
             pos_label=pos_label,
             name=name,
         )

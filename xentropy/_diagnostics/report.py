@@ -13,8 +13,10 @@ from .findings import find
 from .scored import ScoredRows, score_rows, short_name
 
 _N_COSTLIEST = 5
+_N_CONFUSIONS = 3
 _MAX_CLASSES = 20  # in the table of the text, which shows the classes with the largest share of the loss
 _WIDTH = 100
+
 
 def cross_entropy_report(
     y_true: Any,
@@ -43,8 +45,8 @@ def cross_entropy_report(
         Class labels of any kind, or a distribution over the classes in each row, one-hot or soft.
 
     y_proba : array-like of shape (n, K), (n, 1) or (n,)
-        Predicted probabilities, with columns in the order of the sorted classes. One column holds the probabilities of
-        the second of two classes.
+        Predicted probabilities, with columns in the order of the sorted classes, or a DataFrame whose columns name the
+        classes, as in :func:`log_loss`. One column holds the probabilities of the second of two classes.
 
     labels : array-like of shape (K,), default=None
         All the classes, if `y_true` may lack some of them.
@@ -70,15 +72,21 @@ def cross_entropy_report(
         ``log_loss``, ``prior_entropy``, ``target_entropy`` (the least possible loss: 0 for labels), ``skill``
         (1 - log_loss / prior_entropy), ``perplexity`` (exp of the loss), ``brier_score`` (the squared errors summed
         over the classes: 0 to 2), ``calibration_error`` (of the top label, in ``n_bins`` bins of equal mass),
-        ``accuracy``, ``mean_confidence``, ``temperature`` (best value, and the log loss with it), ``support``;
+        ``calibration_noise`` (about the error that right probabilities would have), ``accuracy``, ``mean_confidence``,
+        ``temperature`` (best value, and the log loss with it; None if any fits about as well), ``support``;
 
         ``classes``: for each name ``support`` (the sum of the weights, or of the mass of soft targets), ``mean_loss``,
-        ``loss_share``, ``mean_proba`` (of the class, where it is true) and ``decomposition``;
+        ``loss_share``, ``mean_proba`` (of the class, where it is true), ``recall``, ``precision`` (None for a class
+        that is never the most probable one) and ``decomposition``;
 
         ``decomposition``: the log loss of the event "the top label is right", or for a class of "it is this class", as
         ``miscalibration - discrimination + uncertainty``, recalibrated by isotonic regression;
 
-        ``costliest_rows``: the rows with the largest weighted loss;
+        ``confusions``: the three pairs of a ``true_class`` and another ``predicted_class`` with the most weight, their
+        ``support``, and its ``share`` in that of the true class;
+
+        ``costliest_rows``: the rows with the largest ``cost``, which is ``weight`` times ``loss``, with their position
+        ``row``, and their ``index`` if `y_true` is a Series or DataFrame with an index of its own;
 
         ``findings``: the ``name``, ``message``, ``rule`` and ``advice`` of each finding.
 
@@ -98,8 +106,13 @@ def cross_entropy_report(
     -----
     The rule of each finding has two parts. The observation must have a probability below 0.001 if the predicted
     probabilities are right, and it must be large enough to matter. The first part is a bound, not an approximation, so
-    it holds for few rows too. In the rules n is the effective sample size, :math:`(\sum s)^2 / \sum s^2`.
+    it holds for few rows too. In the rules n is :math:`\sum s / \max s`, and rows count with :math:`s / \max s \leq 1`.
+    With these exponents the likelihood ratios behind the bounds keep means of at most 1. So the weights may undo how a
+    sample was drawn, by features, by classes or by both; the price is that uneven weights leave a small n. Where they
+    depend on classes, so do their maximum and the bins, and the bounds are exact for many rows only.
 
+    *unknown class*
+        A class has rows, and p = 0 in every row. The other findings are about the other rows.
     *confidently wrong*
         The number N of rows whose true class has p <= q is at least twice its expectation :math:`\lambda = \sum_{ik}
         p_{ik} [p_{ik} \le q]`, for a q of 0.01, 0.001, 1e-4 or 1e-6. Chernoff's bound :math:`N \log(N / \lambda) - N +
@@ -107,14 +120,22 @@ def cross_entropy_report(
     *saturated*
         The same bound applies to the errors among the rows whose top probability is within 1e-6 of 1, where almost
         none are expected. These rows are at least 1 % of all rows, and at least 1 % of them are wrong.
-    *overconfident*, *underconfident*
-        A temperature T (above or below 1) saves :math:`n \Delta` nats in total. If the probabilities are right, this
-        has a probability of at most :math:`2 e^{-n \Delta}` by Chernoff's bound, whose exponent is the saving. The
-        saving must be at least 2 % of the loss. If there are many rows, T and n are those of a random sample.
     *worse than guessing*
         The total loss is above n H by more than :math:`\log 1000 + \log \binom{n + K - 1}{K - 1}` nats. This is a
         likelihood ratio, corrected for the number of frequencies that n rows can have (Cover & Thomas 2006, section
         11.1).
+    *overconfident*, *underconfident*
+        A temperature T (above or below 1) saves :math:`n \Delta` nats in total. If the probabilities are right, this
+        has a probability of at most :math:`2 e^{-n \Delta}` by Chernoff's bound, whose exponent is the saving. The
+        saving must be at least 2 % of the loss, or mend a miscalibration. T is fitted to the rows whose true class has
+        more than the machine epsilon, because a temperature does not change a probability of 0. If there are many rows,
+        T and n are those of a random sample.
+    *miscalibrated*
+        The calibration error of the top label or of a class is above a bound that Chernoff's method gives for all signs
+        of the errors of the bins together. It is at least 0.02, or isotonic regression saves at least 2 % of the loss
+        of that label. If a temperature is wrong, too, the probabilities are those at the best temperature, so that this
+        finding is about what no temperature mends. At most 20 classes are tested, those with most of the loss, in a
+        random sample if there are many rows.
     *neglected class*
         A class has most of the loss, and at least twice its share of the rows. Its mean loss is above log K, the loss
         of uniform probabilities, and its support is at least 10. This is not an error of the probabilities, but an
@@ -136,13 +157,13 @@ def cross_entropy_report(
     >>> y_proba = [[0.2, 0.7, 0.1], [0.8, 0.2, 0.0], [0.1, 0.3, 0.6],
     ...            [0.6, 0.3, 0.1], [0.5, 0.4, 0.1], [0.7, 0.2, 0.1]]
     >>> print(cross_entropy_report(y_true, y_proba, digits=3))
-             support   mean loss   loss share   mean p(true)
+             support   mean loss   loss share   mean p(true)   recall   precision
     <BLANKLINE>
-       dry         3       0.364        0.379          0.700
-      rain         2       0.636        0.443          0.550
-      snow         1       0.511        0.178          0.600
+       dry         3       0.364        0.379          0.700    1.000       0.750
+      rain         2       0.636        0.443          0.550    0.500       1.000
+      snow         1       0.511        0.178          0.600    1.000       1.000
     <BLANKLINE>
-       all         6       0.479        1.000          0.633
+       all         6       0.479        1.000          0.633    0.833       0.833
     <BLANKLINE>
                   log loss   0.479   nats
       entropy of the prior   1.011   the loss of guessing the class frequencies
@@ -151,11 +172,16 @@ def cross_entropy_report(
                Brier score   0.250   summed over classes: 0 to 2
                   accuracy   0.833
            mean confidence   0.650   probability of the top label
-         calibration error   0.183   of the top label, 2 bins of equal mass
+         calibration error   0.183   of the top label, 2 bins of equal mass; about 0.216 if p is right
                temperature   0.278   the best; log loss with it 0.228
     <BLANKLINE>
       log loss of the top label = miscalibration - discrimination + uncertainty
       0.442 = 0.442 - 0.451 + 0.451
+    <BLANKLINE>
+    Largest confusions
+    <BLANKLINE>
+      true class   top label   support   share of the true class
+            rain         dry         1                     0.500
     <BLANKLINE>
     Rows that cost most
     <BLANKLINE>
@@ -176,23 +202,23 @@ def cross_entropy_report(
 
 
 def _as_dict(rows: ScoredRows, *, by_class: bool) -> dict[str, Any]:
-    bins, temperature = rows.bins(), rows.temperature
+    bins, temperature = rows.top_bins, rows.temperature
     support, class_loss = rows.support, rows.class_loss
-    total = support.sum()
-    with np.errstate(divide="ignore", invalid="ignore"):  # classes without support
-        mean_loss, mean_proba = class_loss / support, rows.class_true_proba / support
-        share = class_loss / class_loss.sum()
+    right, predicted = rows.confusion.diagonal(), rows.confusion.sum(axis=0)
     classes: dict[str, dict[str, Any]] = {}
     for k, name in enumerate(rows.names):
         classes[name] = {
-            "support": _plain(support[k]),
-            "mean_loss": _plain(mean_loss[k]),
-            "loss_share": _plain(share[k]),
-            "mean_proba": _plain(mean_proba[k]),
+            "support": float(support[k]),
+            "mean_loss": _ratio(class_loss[k], support[k]),
+            "loss_share": _ratio(class_loss[k], class_loss.sum()),
+            "mean_proba": _ratio(rows.class_true_proba[k], support[k]),
+            "recall": _ratio(right[k], support[k]),
+            "precision": _ratio(right[k], predicted[k]),
         }
         if by_class:
             classes[name]["decomposition"] = rows.class_decomposition(k).as_dict()
     prior_entropy = rows.prior_entropy
+    value, tempered = (temperature.value, rows.log_loss - temperature.saving) if temperature else (None, None)
     return {
         "log_loss": rows.log_loss,
         "prior_entropy": prior_entropy,
@@ -201,16 +227,34 @@ def _as_dict(rows: ScoredRows, *, by_class: bool) -> dict[str, Any]:
         "perplexity": float(np.exp(rows.log_loss)),
         "brier_score": rows.brier_score,
         "calibration_error": bins.calibration_error,
+        "calibration_noise": bins.calibration_noise,
         "n_bins": len(bins.mass),
         "accuracy": rows.mean(rows.hit),
         "mean_confidence": rows.mean(rows.confidence),
-        "temperature": {"value": temperature.value, "log_loss": temperature.log_loss_after},
-        "support": float(total),
+        "temperature": {"value": value, "log_loss": tempered},
+        "support": float(support.sum()),
         "classes": classes,
         "decomposition": rows.decomposition().as_dict(),
+        "confusions": _confusions(rows),
         "costliest_rows": _costliest(rows),
         "findings": [asdict(finding) for finding in find(rows)],
     }
+
+
+def _confusions(rows: ScoredRows) -> list[dict[str, Any]]:
+    """The pairs of a true class and another most probable class with the most weight."""
+    cells = rows.confusion.tocoo()
+    wrong = (cells.row != cells.col) & (cells.data > 0)
+    true, predicted, mass = cells.row[wrong], cells.col[wrong], cells.data[wrong]
+    return [
+        {
+            "true_class": rows.names[true[i]],
+            "predicted_class": rows.names[predicted[i]],
+            "support": float(mass[i]),
+            "share": float(mass[i] / rows.support[true[i]]),
+        }
+        for i in np.lexsort((predicted, true, -mass))[:_N_CONFUSIONS].tolist()
+    ]
 
 
 def _costliest(rows: ScoredRows) -> list[dict[str, Any]]:
@@ -222,11 +266,14 @@ def _costliest(rows: ScoredRows) -> list[dict[str, Any]]:
     for i in most[np.lexsort((most, -cost[most]))].tolist():
         k = int(true[i]) if true.ndim == 1 else int(true[i].argmax())
         predicted = int(rows.predicted[i])
+        row = i if rows.row is None else int(rows.row[i])
         out.append(
             {
-                "row": i if rows.row is None else int(rows.row[i]),
-                "loss": float(rows.loss[i]),
+                "row": row,
+                "index": None if rows.index is None else _plain(rows.index[row]),
+                "cost": float(cost[i]),
                 "weight": 1.0 if rows.weight is None else float(rows.weight[i]),
+                "loss": float(rows.loss[i]),
                 "true_class": rows.names[k],
                 "true_proba": float(rows.proba[i, k]),
                 "predicted_class": rows.names[predicted],
@@ -240,7 +287,8 @@ def _as_text(rows: ScoredRows, report: dict[str, Any], digits: int) -> str:
     parts = [
         _class_table(rows, report, digits),
         _totals(report, digits, soft=rows.distribution is not None),
-        _row_table(report, digits),
+        *([_confusion_table(rows, report, digits)] if report["confusions"] else []),
+        _row_table(rows, report, digits),
         _finding_list(report),
     ]
     return "\n\n".join(parts)
@@ -251,38 +299,35 @@ def _class_table(rows: ScoredRows, report: dict[str, Any], digits: int) -> str:
     shown = names
     if len(names) > _MAX_CLASSES:
         shown = sorted(names, key=lambda name: -(report["classes"][name]["loss_share"] or 0.0))[:_MAX_CLASSES]
-    whole = bool(np.all(rows.support == np.round(rows.support)))
 
-    def line(label: str, support: float, *numbers: float | None) -> list[str]:
-        return [label, f"{support:,.0f}" if whole else _number(support, 2)] + [_number(v, digits) for v in numbers]
+    def line(label: str, c: dict[str, Any]) -> list[str]:
+        numbers = (c[key] for key in ("mean_loss", "loss_share", "mean_proba", "recall", "precision"))
+        return [label, _support(rows, c["support"]), *(_number(v, digits) for v in numbers)]
 
-    table = [["", "support", "mean loss", "loss share", "mean p(true)"]]
-    for name in shown:
-        c = report["classes"][name]
-        table.append(line(short_name(name), c["support"], c["mean_loss"], c["loss_share"], c["mean_proba"]))
+    def together(classes: np.ndarray | slice) -> dict[str, Any]:
+        support, loss, right = (a[classes].sum() for a in (rows.support, rows.class_loss, rows.confusion.diagonal()))
+        return {
+            "support": support,
+            "mean_loss": _ratio(loss, support),
+            "loss_share": _ratio(loss, rows.class_loss.sum()),
+            "mean_proba": _ratio(rows.class_true_proba[classes].sum(), support),
+            "recall": _ratio(right, support),
+            "precision": _ratio(right, rows.confusion.sum(axis=0)[classes].sum()),
+        }
+
+    table = [["", "support", "mean loss", "loss share", "mean p(true)", "recall", "precision"]]
+    table += [line(short_name(name), report["classes"][name]) for name in shown]
     if len(shown) < len(names):
-        rest = [k for k, name in enumerate(names) if name not in set(shown)]
-        support, loss = rows.support[rest].sum(), rows.class_loss[rest].sum()
-        table.append(
-            line(
-                f"{len(rest)} other classes",
-                support,
-                _ratio(loss, support),
-                _ratio(loss, rows.class_loss.sum()),
-                _ratio(rows.class_true_proba[rest].sum(), support),
-            )
-        )
-    total = rows.support.sum()
-    body = _columns(table)
-    overall = line("all", total, report["log_loss"], _ratio(rows.class_loss.sum(), rows.class_loss.sum()))
-    overall.append(_number(rows.class_true_proba.sum() / total, digits))
-    widths = [max(len(r[j]) for r in [*table, overall]) for j in range(5)]
-    body = _columns(table, widths)
-    return "\n".join([body[0], "", *body[1:], "", *_columns([overall], widths)])
+        rest = np.array([k for k, name in enumerate(names) if name not in set(shown)])
+        table.append(line(f"{len(rest)} other classes", together(rest)))
+    head, *body, overall = _columns([*table, line("all", together(slice(None)))])
+    return "\n".join([head, "", *body, "", overall])
 
 
 def _totals(report: dict[str, Any], digits: int, *, soft: bool) -> str:
-    d = report["decomposition"]
+    d, t = report["decomposition"], report["temperature"]
+    noise = _number(report["calibration_noise"], digits)
+    fit = "any fits about as well" if t["value"] is None else f"the best; log loss with it {t['log_loss']:.{digits}f}"
     lines = [
         ("log loss", report["log_loss"], "nats"),
         ("entropy of the prior", report["prior_entropy"], "the loss of guessing the class frequencies"),
@@ -291,12 +336,12 @@ def _totals(report: dict[str, Any], digits: int, *, soft: bool) -> str:
         ("Brier score", report["brier_score"], "summed over classes: 0 to 2"),
         ("accuracy", report["accuracy"], ""),
         ("mean confidence", report["mean_confidence"], "probability of the top label"),
-        ("calibration error", report["calibration_error"], f"of the top label, {report['n_bins']} bins of equal mass"),
         (
-            "temperature",
-            report["temperature"]["value"],
-            f"the best; log loss with it {report['temperature']['log_loss']:.{digits}f}",
+            "calibration error",
+            report["calibration_error"],
+            f"of the top label, {report['n_bins']} bins of equal mass; about {noise} if p is right",
         ),
+        ("temperature", t["value"], fit),
     ]
     if soft:
         floor = "mean entropy of the targets: no probabilities have less loss"
@@ -312,20 +357,30 @@ def _totals(report: dict[str, Any], digits: int, *, soft: bool) -> str:
     return "\n".join(text) + "\n\n" + textwrap.indent(top, "  ")
 
 
-def _row_table(report: dict[str, Any], digits: int) -> str:
-    table = [["row", "loss", "true class", "p(true)", "top label", "p(top)"]]
-    for r in report["costliest_rows"]:
-        table.append(
-            [
-                str(r["row"]),
-                _number(r["loss"], digits),
-                short_name(r["true_class"]),
-                _number(r["true_proba"], digits),
-                short_name(r["predicted_class"]),
-                _number(r["predicted_proba"], digits),
-            ]
-        )
-    return "\n".join(["Rows that cost most", "", *_columns(table)])
+def _confusion_table(rows: ScoredRows, report: dict[str, Any], digits: int) -> str:
+    table = [["true class", "top label", "support", "share of the true class"]]
+    for c in report["confusions"]:
+        names = short_name(c["true_class"]), short_name(c["predicted_class"])
+        table.append([*names, _support(rows, c["support"]), _number(c["share"], digits)])
+    return "\n".join(["Largest confusions", "", *_columns(table)])
+
+
+def _row_table(rows: ScoredRows, report: dict[str, Any], digits: int) -> str:
+    costliest = report["costliest_rows"]
+    columns = [["row", *(str(r["row"]) for r in costliest)]]
+    if rows.index is not None:
+        columns.append(["index", *(short_name(str(r["index"])) for r in costliest)])
+    if rows.weight is not None:
+        columns.append(["weight", *(f"{r['weight']:.4g}" for r in costliest)])
+        columns.append(["weight x loss", *(_number(r["cost"], digits) for r in costliest)])
+    columns += [
+        ["loss", *(_number(r["loss"], digits) for r in costliest)],
+        ["true class", *(short_name(r["true_class"]) for r in costliest)],
+        ["p(true)", *(_number(r["true_proba"], digits) for r in costliest)],
+        ["top label", *(short_name(r["predicted_class"]) for r in costliest)],
+        ["p(top)", *(_number(r["predicted_proba"], digits) for r in costliest)],
+    ]
+    return "\n".join(["Rows that cost most", "", *_columns(list(map(list, zip(*columns, strict=True))))])
 
 
 def _finding_list(report: dict[str, Any]) -> str:
@@ -340,24 +395,30 @@ def _finding_list(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _columns(table: list[list[str]], widths: list[int] | None = None) -> list[str]:
+def _columns(table: list[list[str]]) -> list[str]:
     """Rows of right-aligned columns."""
-    if widths is None:
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return ["  " + "   ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True)) for row in table]
 
 
+def _support(rows: ScoredRows, support: float) -> str:
+    """A sum of weights, without decimals if those of the classes are whole."""
+    return f"{support:,.0f}" if np.array_equal(rows.support, np.round(rows.support)) else _number(support, 2)
+
+
 def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:,.{digits}f}"
-
-
-def _count(n: float, one: str, many: str) -> str:
-    return f"{n:,.4g} {one if n == 1 else many}"
+    """A number with so many decimals, or with one digit and an exponent if it is not 0 and they would all be 0."""
+    if value is None:
+        return "-"
+    text = f"{value:,.{digits}f}"
+    return f"{value:.0e}" if value and not text.strip("-0.") else text
 
 
 def _ratio(a: float, b: float) -> float | None:
     return float(a / b) if b > 0 else None
 
 
-def _plain(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+def _plain(label: Any) -> Any:
+    """A label of a row as JSON can hold it."""
+    label = label.item() if isinstance(label, np.generic) else label
+    return label if isinstance(label, (int, str)) else str(label)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from .._messages import plain
 from .._metrics import evaluate, predict_proba
@@ -16,15 +17,17 @@ from .calibration import (
     Bins,
     Decomposition,
     Temperature,
+    at_temperature,
     auto_bins,
     best_temperature,
+    certain_size,
     decompose,
     effective_size,
     equal_mass_bins,
 )
 
 _BLOCK = 1 << 16  # probabilities in a block of rows of a pass over all columns
-_TEMPERATURE_SAMPLE = 1 << 18  # probabilities to which the temperature is fitted
+_SAMPLE = 1 << 18  # probabilities in a sample of the rows, and at least 1000 rows
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class ScoredRows:
         None if all weights are equal.
     row : ndarray of shape (n,) or None
         Position of each row in the data, or None if no row was dropped.
+    index : pandas.Index or None
+        The labels of all rows of the data, if they have labels other than their positions.
     """
 
     classes: np.ndarray
@@ -58,6 +63,7 @@ class ScoredRows:
     loss: np.ndarray
     weight: np.ndarray | None
     row: np.ndarray | None
+    index: Any = None
 
     def __len__(self) -> int:
         return len(self.proba)
@@ -73,6 +79,21 @@ class ScoredRows:
     @cached_property
     def n_effective(self) -> float:
         return effective_size(self.weight, len(self))
+
+    @cached_property
+    def n_certain(self) -> float:
+        """The sum of `certain_weight`."""
+        return certain_size(self.weight, len(self))
+
+    @cached_property
+    def certain_weight(self) -> np.ndarray | None:
+        """The weights with which rows count in bounds: at most 1, and 1 for the largest."""
+        return None if self.weight is None else self.weight / self.weight.max()
+
+    def count(self, values: np.ndarray) -> float:
+        """The sum of the values of the rows, each times its `certain_weight`."""
+        weight = self.certain_weight
+        return float(values.sum(dtype=np.float64) if weight is None else weight @ values)
 
     @cached_property
     def log_loss(self) -> float:
@@ -100,10 +121,17 @@ class ScoredRows:
         assert self.distribution is not None
         return np.einsum("ik,ik->i", self.distribution, self.proba)
 
+    def true_at_most(self, limit: float) -> np.ndarray:
+        """Whether the true class of each row, or a class with mass in it, has p <= limit."""
+        if self.labels is not None:
+            return np.asarray(self.true_proba <= limit)
+        assert self.distribution is not None
+        return np.asarray(((self.distribution > 0) & (self.proba <= limit)).any(axis=1))
+
     def came_true(self, of: int | np.ndarray) -> np.ndarray:
         """Whether `of`, a class or the class of each row, is right: 0 or 1, or its probability under a soft target."""
         if self.labels is not None:
-            return self.labels == of
+            return np.asarray(self.labels == of)
         assert self.distribution is not None
         return self.distribution[np.arange(len(self)), of]
 
@@ -161,16 +189,20 @@ class ScoredRows:
         """The mean entropy of the targets, which is the least possible loss. It is 0 for labels."""
         if self.distribution is None:
             return 0.0
-        return float(self._sum_of_blocks(lambda t, p: -t * np.log(np.where(t > 0, t, 1.0))).sum() / self._total)
+        return float(self._sum_of_blocks(lambda t, p: -t * np.log(np.where(t > 0, t, 1.0))).sum() / self.total)
 
     @cached_property
     def brier_score(self) -> float:
         """The mean of sum_k (p_ik - y_ik)^2 over the rows, and over the classes y of a soft target."""
         return self.mean(np.einsum("ik,ik->i", self.proba, self.proba, dtype=np.float64) - 2 * self.true_proba) + 1.0
 
-    def bins(self, n_bins: int | None = None) -> Bins:
+    @cached_property
+    def top_bins(self) -> Bins:
         """The reliability of the most probable class."""
-        return equal_mass_bins(self.confidence, self.hit, self.weight, n_bins or auto_bins(self.n_effective))
+        return self.bins(auto_bins(self.n_effective))
+
+    def bins(self, n_bins: int) -> Bins:
+        return equal_mass_bins(self.confidence, self.hit, self.weight, n_bins)
 
     def class_bins(self, k: int, n_bins: int | None = None) -> Bins:
         """The reliability of class k against the rest."""
@@ -186,29 +218,78 @@ class ScoredRows:
         return decompose(self.proba[:, k], self.came_true(k), self.weight, self.eps)
 
     @cached_property
-    def temperature(self) -> Temperature:
-        """The best temperature for all rows, or for a random sample if there are many."""
-        n = max(1000, _TEMPERATURE_SAMPLE // self.n_classes)
-        rows: Any = slice(None) if n >= len(self) else np.random.default_rng(0).choice(len(self), n, replace=False)
-        log_p = np.log(np.clip(self.proba[rows], self.eps, 1.0))
-        target = self.distribution if self.labels is None else self.labels
+    def confusion(self) -> sp.csr_array:
+        """The weight of the rows of each true class (row) with each most probable class (column)."""
+        w = np.ones(len(self)) if self.weight is None else self.weight
+        if self.labels is not None:
+            cells = (w, (self.labels, self.predicted))
+        else:
+            predicted, column = np.unique(self.predicted, return_inverse=True)
+            of_predicted = sp.csr_array((w, (column, np.arange(len(self)))), shape=(len(predicted), len(self)))
+            mass = sp.coo_array(of_predicted @ self.distribution)
+            cells = (mass.data, (mass.col, predicted[mass.row]))
+        return sp.coo_array(cells, shape=(self.n_classes, self.n_classes)).tocsr()
+
+    @cached_property
+    def sample(self) -> ScoredRows:
+        """All rows, or a random sample if there are many."""
+        n = max(1000, _SAMPLE // self.n_classes)
+        return self if n >= len(self) else self.take(np.random.default_rng(0).choice(len(self), n, replace=False))
+
+    def take(self, rows: np.ndarray) -> ScoredRows:
+        """These rows, given by position or by a mask."""
+
+        def taken(values: Any) -> Any:
+            return None if values is None else values[rows]
+
+        return replace(
+            self,
+            proba=self.proba[rows],
+            labels=taken(self.labels),
+            distribution=taken(self.distribution),
+            loss=self.loss[rows],
+            weight=taken(self.weight),
+            row=np.arange(len(self))[rows] if self.row is None else self.row[rows],
+        )
+
+    @cached_property
+    def temperature(self) -> Temperature | None:
+        """The best temperature of the sample, or None if any fits as well.
+
+        It is the best for the rows that are not clipped, because it cannot change the loss of the others. The saving is
+        that of all rows.
+        """
+        rows = self.sample
+        clipped = rows.true_at_most(rows.eps)
+        kept = rows.take(~clipped) if clipped.any() else rows
+        target = kept.distribution if kept.labels is None else kept.labels
         assert target is not None
-        return best_temperature(log_p, target[rows], None if self.weight is None else self.weight[rows])
+        best = best_temperature(kept.proba, target, kept.weight)
+        return best and replace(best, saving=best.saving * kept.total / rows.total)
+
+    def tempered(self, temperature: float) -> ScoredRows:
+        """The sample, with its probabilities at a temperature. Its losses are those before."""
+        return replace(self.sample, proba=at_temperature(self.sample.proba, temperature))
 
     def true_below(self, limits: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-        """For each of the `limits`, how many true classes have p <= limit, and how many are expected if p is right."""
+        """For each of the `limits`, how many true classes have p <= limit, and how many are expected if p is right.
+
+        The rows count with their `certain_weight`.
+        """
         times, expected = np.zeros(len(limits)), np.zeros(len(limits))
+        weight = self.certain_weight
         for block in self._blocks():
-            p = self.proba[block]
-            low = p <= max(limits)
-            p = p[low].astype(np.float64)
+            low = self.proba[block] <= max(limits)
+            p = self.proba[block][low].astype(np.float64)
+            w = 1.0 if weight is None else weight[block].repeat(np.count_nonzero(low, axis=1))
             below = [p <= limit for limit in limits]
-            expected += [p[b].sum() for b in below]
+            mass = w * p
+            expected += [mass[b].sum() for b in below]
             if self.distribution is not None:
-                t = self.distribution[block][low]
-                times += [t[b].sum(dtype=np.float64) for b in below]
+                mass = w * self.distribution[block][low].astype(np.float64)
+                times += [mass[b].sum() for b in below]
         if self.labels is not None:
-            times += [np.count_nonzero(self.true_proba <= limit) for limit in limits]
+            times += [self.count(self.true_proba <= limit) for limit in limits]
         return times, expected
 
     def _blocks(self) -> Iterator[slice]:
@@ -217,7 +298,7 @@ class ScoredRows:
             yield slice(first, first + step)
 
     @property
-    def _total(self) -> float:
+    def total(self) -> float:
         return float(len(self)) if self.weight is None else float(self.weight.sum())
 
     def _sum_of_blocks(self, values) -> np.ndarray:
@@ -273,7 +354,16 @@ def score_rows(
         loss=loss,
         weight=weight,
         row=row,
+        index=_row_labels(y_true),
     )
+
+
+def _row_labels(y_true: Any) -> Any:
+    """The index of a pandas object, or None if it has none, or the default one."""
+    index = getattr(y_true, "index", None)
+    if index is None or callable(index) or np.ndim(index) != 1 or np.array_equal(index, np.arange(len(index))):
+        return None
+    return index
 
 
 def score_estimator(estimator: Any, X: Any, y: Any, **kwargs: Any) -> ScoredRows:

@@ -140,6 +140,9 @@ cdef class _Model:
                 self._bind_dense[double](X)
         else:
             indptr, indices = X.indptr, X.indices
+            for name, array in (("indptr", indptr), ("indices", indices)):
+                if array.dtype.kind not in "iu":
+                    raise ValueError(f"X.{name} of the CSR matrix holds {array.dtype}, not integers")
             if indptr.dtype != indices.dtype:
                 indptr, indices = indptr.astype(np.int64), indices.astype(np.int64)
             if X.dtype == np.float32 and indices.dtype == np.int32:

@@ -53,7 +53,7 @@ def moments(X, row_weight=None, int n_threads=1):
         return center + first, np.maximum(second - first * first, 0.0)
     indices = X.indices
     first, second, mass = np.zeros(d), np.zeros(d), np.zeros(d)
-    indptr = X.indptr.astype(indices.dtype, copy=False)
+    indptr = X.indptr.astype(np.int64, copy=False)  # 32 bits may hold the columns, but not how many values there are
     if X.dtype == np.float32 and indices.dtype == np.int32:
         total = _csr_sums[float, int32_t](X.data, indices, indptr, row_weight, first, second, mass)
     elif X.dtype == np.float32:
@@ -102,7 +102,7 @@ cdef void _sum_partition(void *context, Py_ssize_t part, int thread) noexcept no
                          n * (part + 1) // work.n_partitions, d, first, first + d)
 
 
-cdef double _csr_sums(const floating[::1] data, const index_t[::1] indices, const index_t[::1] indptr,
+cdef double _csr_sums(const floating[::1] data, const index_t[::1] indices, const int64_t[::1] indptr,
                       const double[::1] row_weight, double[::1] first, double[::1] second,
                       double[::1] mass) except -1.0:
     """Write the mean of each column to `first`, and over its values the sum of squared deviations from it to `second`

@@ -3,7 +3,8 @@
 
 import numpy as np
 from cython cimport floating
-from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport free, malloc
 
 from ._dispatch cimport kernels_of, loss_of
 from ._threads cimport part_of_work, run_parts
@@ -20,6 +21,9 @@ ctypedef fused integer:
     uint16_t
     uint32_t
     uint64_t
+
+cdef enum:
+    _LINE = 64  # bytes of a cache line, which threads do not share
 
 # Rows are cut into chunks. A thread takes the next free one, and the sums of the chunks are added in their order: so
 # the result does not depend on the number of threads.
@@ -39,6 +43,8 @@ cdef struct _Work:  # rows of logits, whose chunks threads share
     double *losses  # the loss of each row, or NULL
     double *sums  # the sum of the losses of each chunk
     int kind
+    unsigned char *scratch
+    Py_ssize_t scratch_size  # bytes for a thread
 
 
 cdef void _softmax_chunk(void *context, Py_ssize_t part, int thread) noexcept nogil:
@@ -47,7 +53,7 @@ cdef void _softmax_chunk(void *context, Py_ssize_t part, int thread) noexcept no
     work.sums[part] = work.kernels.softmax_rows(
         work.target, first, min(work.chunk_rows, work.n_rows - first), work.z + first * work.row_bytes,
         work.out + first * work.row_bytes if work.out != NULL else NULL,
-        work.losses + first if work.losses != NULL else NULL)
+        work.losses + first if work.losses != NULL else NULL, work.scratch + thread * work.scratch_size)
 
 
 cdef void _binary_chunk(void *context, Py_ssize_t part, int thread) noexcept nogil:
@@ -63,17 +69,25 @@ cdef void _probability_chunk(void *context, Py_ssize_t part, int thread) noexcep
     cdef _Work *work = <_Work *> context
     cdef Py_ssize_t first = part * work.chunk_rows
     work.kernels.softmax(work.z + first * work.row_bytes, min(work.chunk_rows, work.n_rows - first), work.n_classes,
-                         work.kind, work.out + first * work.row_bytes)
+                         work.kind, work.scratch + thread * work.scratch_size, work.out + first * work.row_bytes)
 
 
-cdef double _run(part_of_work chunk, _Work *work, int n_threads) except? -1.0:
-    """Work on all chunks; return the sum of their losses."""
+cdef double _run(part_of_work chunk, _Work *work, int n_threads, size_t scratch_size=0) except? -1.0:
+    """Work on all chunks, where each thread needs that much scratch; return the sum of their losses."""
     cdef Py_ssize_t n_chunks = (work.n_rows + work.chunk_rows - 1) // work.chunk_rows, c
     cdef double[::1] sums = np.zeros(n_chunks)
     cdef double total = 0.0
+    cdef unsigned char *scratch
     work.sums = &sums[0]
+    n_threads = <int> max(1, min(n_threads, n_chunks))
+    work.scratch_size = (scratch_size + _LINE - 1) // _LINE * _LINE
+    scratch = <unsigned char *> malloc(n_threads * work.scratch_size + _LINE)
+    if scratch == NULL:
+        raise MemoryError
+    work.scratch = scratch + (-<uintptr_t> scratch) % _LINE
     with nogil:
         run_parts(chunk, work, n_chunks, n_threads)
+    free(scratch)
     for c in range(n_chunks):
         total += sums[c]
     return total
@@ -171,7 +185,7 @@ def softmax_loss(const floating[:, ::1] logits, *, labels=None, distribution=Non
     work.z = <const char *> &logits[0, 0]
     work.out = <char *> &grad[0, 0] if grad is not None else NULL
     work.losses = &row_loss[0] if row_loss is not None else NULL
-    return _run(_softmax_chunk, &work, n_threads)
+    return _run(_softmax_chunk, &work, n_threads, work.kernels.rows_scratch(n_classes))
 
 
 def binary_loss(const floating[::1] logits, const floating[::1] y, *, const double[::1] sample_weight=None,
@@ -267,7 +281,7 @@ def softmax(const floating[:, ::1] logits, *, bint log=False, int n_threads=1):
     work.n_classes, work.row_bytes = n_classes, n_classes * sizeof(floating)
     work.z, work.out = <const char *> &logits[0, 0], <char *> &result[0, 0]
     work.kind = XE_LOG_PROBABILITIES if log else XE_PROBABILITIES
-    _run(_probability_chunk, &work, n_threads)
+    _run(_probability_chunk, &work, n_threads, work.kernels.rows_scratch(n_classes))
     return out
 
 

@@ -23,7 +23,11 @@ cdef extern from *:
     """
     #ifdef _OPENMP
     #include <omp.h>
-    #define xe_max_threads() omp_get_max_threads()
+    static int xe_max_threads(void)
+    {
+        const int n = omp_get_max_threads(), limit = omp_get_thread_limit();
+        return n < limit ? n : limit;
+    }
     #define xe_has_openmp 1
     #else
     #define xe_max_threads() 1
@@ -45,8 +49,8 @@ def _usable_cores():
 def effective_n_threads():
     """Number of threads that a kernel started now may use: an int, 1 or more.
 
-    It follows ``OMP_NUM_THREADS`` where that is set, `threadpoolctl` limits, and otherwise the physical cores that
-    this process may use (affinity masks and container quotas included).
+    It follows ``OMP_NUM_THREADS`` where that is set, ``OMP_THREAD_LIMIT``, `threadpoolctl` limits, and otherwise the
+    physical cores that this process may use (affinity masks and container quotas included).
     """
     if os.getpid() != _IMPORTING_PID:
         return 1  # libgomp hangs in a child after fork() if the parent had started its threads

@@ -110,19 +110,24 @@ static double XE(row_losses)(const xe_target *t, ptrdiff_t first, ptrdiff_t n, c
     return sum;
 }
 
+/* The bytes of scratch that a block of a user's logits needs: of few classes, it holds three matrices of columns. */
+static size_t XE(rows_scratch)(ptrdiff_t n_classes)
+{
+    const ptrdiff_t K = n_classes <= FEW_CLASSES ? n_classes : 0;
+    return (size_t)(BLOCK_BYTES(LOGIT_ROWS) + 3 * K * LOGIT_ROWS * (ptrdiff_t)sizeof(REAL));
+}
+
 /* The same for a user's logits (n, K), any loss and any target. Ignored rows are read as zeros, and their gradient
  * is exactly zero. */
-static double XE(softmax_rows)(XE_ROWS_ARGS(REAL))
+static double XE(softmax_rows)(XE_ROWS_ARGS(REAL), void *scratch)
 {
     enum { N = LOGIT_ROWS };
-    _Alignas(64) char scratch[BLOCK_BYTES(N)];
-    REAL columns[FEW_CLASSES * N], exps[FEW_CLASSES * N], targets[FEW_CLASSES * N];
     const ptrdiff_t K = target->n_classes;
     const double *s = target->sample_weight;
     if (target->loss.kind != xe_kind_cross_entropy)
         return XE(phi_softmax_rows)(target, first, n_rows, z, grad, row_loss);
     XE(block) b;
-    XE(init_block)(scratch, N, &b);
+    REAL *columns = (REAL *)XE(init_block)(scratch, N, &b), *exps = columns + K * N, *targets = exps + K * N;
     double sum = 0.0;
     for (ptrdiff_t done = 0; done < n_rows; done += N) {
         const ptrdiff_t n = n_rows - done < N ? n_rows - done : N, i = first + done;

@@ -18,6 +18,12 @@
 #define DOTTED FEW_CLASSES
 #endif
 #define PANEL 3 /* vectors of classes, or of features, in a tile of many outputs */
+/* X is transposed in registers for each strip if a strip mostly has all outputs; otherwise once, into memory. */
+#define IN_REGISTERS (XE_REGISTERS >= 32)
+/* the features of some rows, of these transposed into memory, and of W stay in L1 together */
+#define DEPTH ((XE_TRANSPOSES && !IN_REGISTERS ? 1024 : 2048) / (ptrdiff_t)sizeof(REAL))
+/* numbers of two vectors of rows that are transposed into memory: DEPTH features, or less than twice as many at the end */
+#define TRANSPOSED_VALUES (XE_TRANSPOSES && !IN_REGISTERS ? 4 * DEPTH * VL : 0)
 
 static inline ptrdiff_t XE(padded)(ptrdiff_t n)
 {
@@ -237,7 +243,8 @@ static size_t XE(dense_scratch)(const xe_linear *p)
     const ptrdiff_t stride = XE(block_stride)(p), R = p->n_outputs;
     /* logits and gradient, and both row by row for losses.h; X, and with one output the block before; a tile of X */
     const ptrdiff_t values = 4 * XE(padded)(R) + (R == 1 ? 2 : 1) * XE(padded)(p->n_features) + PANEL * VL;
-    return (size_t)(BLOCK_BYTES(stride) + stride * values * (ptrdiff_t)sizeof(REAL));
+    const ptrdiff_t transposed = R > DOTTED && XE(is_few)(p) ? TRANSPOSED_VALUES : 0;
+    return (size_t)(BLOCK_BYTES(stride) + (stride * values + transposed) * (ptrdiff_t)sizeof(REAL));
 }
 
 /* Returns where the losses of the rows from `first` on go, or NULL. */

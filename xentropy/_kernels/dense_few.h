@@ -18,12 +18,8 @@
 #define STRIP MAX_OUTPUTS
 #define LEAST_STRIP ((STRIP + 1) / 2 < DOTTED + 1 ? (STRIP + 1) / 2 : DOTTED + 1)
 #define EACH_TILE TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12)
-/* X is transposed in registers for each strip if a strip mostly has all outputs; otherwise once, into memory. */
-#define IN_REGISTERS (XE_REGISTERS >= 32)
 #define STRIP_VECTORS(n) (!IN_REGISTERS || (n) <= (XE_IS_FLOAT ? 10 : 6) ? 2 : 1)
 #define STEPS 16 /* so many features of the rows of a strip prefetch lines of the next block together */
-/* the features of some rows, of these transposed into memory, and of W stay in L1 together */
-#define DEPTH ((XE_TRANSPOSES && !IN_REGISTERS ? 1024 : 2048) / (ptrdiff_t)sizeof(REAL))
 
 _Static_assert(MAX_OUTPUTS <= 12, "EACH_TILE and the accumulators of a tile end at 12");
 
@@ -233,9 +229,10 @@ XE_INLINE const char *XE(transposed_rows)(ptrdiff_t R, ptrdiff_t n, XE(rows) x, 
 #endif
 #endif
 
-/* Computes z (R, stride), for n_rows rows and up to the end of the last vector, which repeats the last row. */
+/* Computes z (R, stride), for n_rows rows and up to the end of the last vector, which repeats the last row. panel
+ * (TRANSPOSED_VALUES) is scratch. */
 XE_HOT void XE(few_logits)(const xe_linear *p, ptrdiff_t first, XE(rows) x, ptrdiff_t n_rows, REAL *copy, REAL *z,
-                           ptrdiff_t stride)
+                           ptrdiff_t stride, REAL *panel)
 {
     enum { MOST = ROWS > 2 * VL ? ROWS : 2 * VL }; /* rows in a step */
     const ptrdiff_t R = p->n_outputs, w_stride = XE(padded)(p->n_features);
@@ -243,9 +240,7 @@ XE_HOT void XE(few_logits)(const xe_linear *p, ptrdiff_t first, XE(rows) x, ptrd
     const ptrdiff_t d = R <= DOTTED ? x.n_features : p->n_features; /* if X is transposed, W has no padding */
     const REAL *w = p->packed, *intercept = w + XE(n_packed)(p);
     const char *ahead = x.ahead;
-#if XE_TRANSPOSES
-    _Alignas(64) REAL panel[IN_REGISTERS ? 1 : 4 * DEPTH * VL];
-#endif
+    (void)panel;
     for (ptrdiff_t from = 0; from == 0 || from < d; from += DEPTH) {
         const ptrdiff_t to = d - from < 2 * DEPTH ? d : from + DEPTH, copied = to < d ? to : x.n_features;
         const REAL *start = from ? NULL : intercept;
@@ -358,11 +353,12 @@ static double XE(few_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, v
     REAL *z = (REAL *)XE(init_block)(scratch, stride, &b), *g = z + R * stride, *rows = g + R * stride;
     XE(flush_denormals)(&b);
     REAL *z_rows = rows + stride * XE(padded)(p->n_features), *g_rows = z_rows + R * stride;
+    REAL *panel = g_rows + R * stride;
     double sum = 0.0;
     for (ptrdiff_t first = begin; first < end; first += p->block_rows) {
         const ptrdiff_t n = end - first < p->block_rows ? end - first : p->block_rows;
         const XE(rows) x = XE(dense_block)(p, first, n, rows);
-        XE(few_logits)(p, first, x, n, rows, z, stride);
+        XE(few_logits)(p, first, x, n, rows, z, stride, panel);
         sum += XE(column_gradient)(p, first, n, z, g, z_rows, g_rows, stride, &b);
         XE(few_gradient)(p, x, n, g, stride, grad);
         XE(intercept_gradient)(R, n, g, stride, grad + R * XE(padded)(p->n_features));

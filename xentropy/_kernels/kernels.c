@@ -82,9 +82,9 @@ static void XE(any_moments)(const void *x, const double *weight, const double *c
     XE(moments)((const REAL *)x, weight, center, begin, end, d, first, second);
 }
 
-static double XE(any_softmax_rows)(XE_ROWS_ARGS(void))
+static double XE(any_softmax_rows)(XE_ROWS_ARGS(void), void *scratch)
 {
-    return XE(softmax_rows)(target, first, n_rows, z, grad, row_loss);
+    return XE(softmax_rows)(target, first, n_rows, z, grad, row_loss, scratch);
 }
 
 static double XE(any_sigmoid_rows)(XE_ROWS_ARGS(void))
@@ -107,9 +107,9 @@ static void XE(any_sigmoid_hessian)(XE_HESSIAN_ARGS(void))
     XE(phi_sigmoid_hessian)(target, first, n_rows, z, v, out);
 }
 
-static void XE(any_softmax)(const void *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int kind, void *out)
+static void XE(any_softmax)(const void *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int kind, void *scratch, void *out)
 {
-    XE(softmax)(z, n_rows, n_classes, kind, out);
+    XE(softmax)(z, n_rows, n_classes, kind, scratch, out);
 }
 
 static ptrdiff_t XE(any_bad_distribution)(const void *y, ptrdiff_t n_rows, ptrdiff_t n_classes, double tolerance,
@@ -162,6 +162,7 @@ const xe_kernels XE(xe_kernels) = {
     .moments = XE(any_moments),
     .gram_scratch = XE(gram_scratch),
     .gram = XE(gram),
+    .rows_scratch = XE(rows_scratch),
     .softmax_rows = XE(any_softmax_rows),
     .sigmoid_rows = XE(any_sigmoid_rows),
     .binary = XE(any_binary),

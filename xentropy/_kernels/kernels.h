@@ -2,6 +2,8 @@
  *
  * Cython checks shapes and indices, owns every buffer, cuts the rows into partitions and runs them on threads. The C
  * functions here see some successive rows at a time. They never allocate, never raise and never write to their input.
+ * None keeps more than some kilobytes on the stack, which a user may have made small for every thread: see
+ * threading.stack_size. What takes more lies in the scratch that Cython gives them.
  *
  * "REAL" below is the type that logits and gradients are computed in, float or double; each table holds the functions
  * for one of them. Every sum that grows with the number of rows is a double.
@@ -149,13 +151,15 @@ typedef struct {
     double (*gram)(const double *x, ptrdiff_t n_rows, ptrdiff_t d, const double *weight, ptrdiff_t weight_step,
                    double floor, void *scratch, double *to);
 
-    double (*softmax_rows)(XE_ROWS_ARGS(void));
+    /* The bytes of scratch that one thread needs in softmax_rows and softmax. */
+    size_t (*rows_scratch)(ptrdiff_t n_classes);
+    double (*softmax_rows)(XE_ROWS_ARGS(void), void *scratch);
     double (*sigmoid_rows)(XE_ROWS_ARGS(void));
     double (*binary)(XE_BINARY_ARGS(void));
     void (*softmax_hessian)(XE_HESSIAN_ARGS(void));
     void (*sigmoid_hessian)(XE_HESSIAN_ARGS(void));
     /* Writes the softmax of rows of K logits to out, which may be z. */
-    void (*softmax)(const void *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int kind, void *out);
+    void (*softmax)(const void *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int kind, void *scratch, void *out);
     /* Returns the weighted loss of rows begin..end of probabilities, which is NaN if one is outside of [0, 1], records
      * their flaws, and writes each row's loss, unweighted, to row_loss (n) unless that is NULL. */
     double (*proba_rows)(const xe_proba *m, ptrdiff_t begin, ptrdiff_t end, double *row_loss, xe_proba_flaws *flaws);

@@ -94,15 +94,17 @@ cdef extern from "kernels.h" nogil:
         size_t (*gram_scratch)(ptrdiff_t d) noexcept nogil
         double (*gram)(const double *x, ptrdiff_t n_rows, ptrdiff_t d, const double *weight, ptrdiff_t weight_step,
                        double floor, void *scratch, double *to) noexcept nogil
+        size_t (*rows_scratch)(ptrdiff_t n_classes) noexcept nogil
         double (*softmax_rows)(const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const void *z, void *grad,
-                               double *row_loss) noexcept nogil
+                               double *row_loss, void *scratch) noexcept nogil
         double (*binary)(const xe_binary_target *target, ptrdiff_t first, ptrdiff_t n, const void *z, void *grad,
                          double *element_loss) noexcept nogil
         void (*softmax_hessian)(const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const void *z,
                                 const void *v, void *out) noexcept nogil
         void (*sigmoid_hessian)(const xe_target *target, ptrdiff_t first, ptrdiff_t n_rows, const void *z,
                                 const void *v, void *out) noexcept nogil
-        void (*softmax)(const void *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int kind, void *out) noexcept nogil
+        void (*softmax)(const void *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int kind, void *scratch,
+                        void *out) noexcept nogil
         void (*exp)(const void *x, ptrdiff_t n, void *out) noexcept nogil
         double (*proba_rows)(const xe_proba *m, ptrdiff_t begin, ptrdiff_t end, double *row_loss,
                              xe_proba_flaws *flaws) noexcept nogil

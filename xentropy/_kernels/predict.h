@@ -62,13 +62,11 @@ static void XE(row_out)(int kind, ptrdiff_t n_classes, const REAL *z, REAL *out)
     }
 }
 
-static void XE(softmax)(const REAL *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int kind, REAL *out)
+static void XE(softmax)(const REAL *z, ptrdiff_t n_rows, ptrdiff_t n_classes, int kind, void *scratch, REAL *out)
 {
     enum { N = LOGIT_ROWS };
-    _Alignas(64) char scratch[BLOCK_BYTES(N)];
-    REAL columns[FEW_CLASSES * N], exps[FEW_CLASSES * N];
     XE(block) b;
-    XE(init_block)(scratch, N, &b);
+    REAL *columns = (REAL *)XE(init_block)(scratch, N, &b), *exps = columns + n_classes * N;
     if (n_classes > FEW_CLASSES) {
         for (ptrdiff_t r = 0; r < n_rows; r++) XE(row_out)(kind, n_classes, z + r * n_classes, out + r * n_classes);
         return;
@@ -158,7 +156,7 @@ static int XE(linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptr
     const ptrdiff_t row = p->indptr ? XE(row_stride)(R) : by_class ? 1 : XE(padded)(R);
     XE(block) b;
     REAL *z = (REAL *)XE(init_block)(scratch, stride, &b), *e = z + stride * XE(padded)(R) + VL;
-    REAL *rows = e + stride * XE(padded)(R) + VL;
+    REAL *rows = e + stride * XE(padded)(R) + VL, *panel = rows + stride * XE(padded)(p->n_features);
     int finite = 1;
     for (ptrdiff_t first = begin; first < end; first += p->block_rows) {
         const ptrdiff_t n = end - first < p->block_rows ? end - first : p->block_rows;
@@ -171,7 +169,7 @@ static int XE(linear_predict)(const xe_linear *p, int kind, ptrdiff_t begin, ptr
             if (R == 1) {
                 XE(one_logits)(p, first, x, n, rows, z);
             } else if (by_class) {
-                XE(few_logits)(p, first, x, n, rows, z, stride);
+                XE(few_logits)(p, first, x, n, rows, z, stride, panel);
             } else {
                 if (x.x == rows) XE(copy_rows)(p, first, 0, n, 0, x.n_features, rows);
                 XE(many_logits)(p, x, n, z, row);

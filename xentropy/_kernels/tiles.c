@@ -49,14 +49,14 @@ ptrdiff_t xe_tile(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, uint64_t *
     }
     /* a radix sort by the column, lowest digit first: each pass is stable */
     for (int shift = 32; shift < 64 && (uint64_t)(p->n_features - 1) >> (shift - 32); shift += DIGIT) {
-        ptrdiff_t next[N_DIGITS + 1] = {0};
+        uint32_t next[N_DIGITS + 1] = {0};
         for (ptrdiff_t i = 0; i < n; i++) next[(keys[i] >> shift) % N_DIGITS + 1]++;
         for (int digit = 0; digit < N_DIGITS; digit++) next[digit + 1] += next[digit];
         for (ptrdiff_t i = 0; i < n; i++) sorted[next[(keys[i] >> shift) % N_DIGITS]++] = keys[i];
         uint64_t *other = keys;
         keys = sorted, sorted = other;
     }
-    ptrdiff_t next[N_DIGITS + 1] = {0};
+    uint32_t next[N_DIGITS + 1] = {0};
     for (ptrdiff_t i = 0, stop; i < n; i = stop) {
         stop = column_end(keys, n, i);
         for (ptrdiff_t j = i; j < stop; j++)

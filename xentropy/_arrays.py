@@ -1,0 +1,24 @@
+"""Checks of arrays that neither NumPy nor scikit-learn makes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def refuse_masked(a: Any, name: str) -> None:
+    """Raise if `a` is a masked array that hides entries. As an array it would show what lies below its mask."""
+    if not np.ma.is_masked(a):
+        return
+    row = int(np.argwhere(np.ma.getmaskarray(a))[0][0]) if np.ndim(a) else 0
+    raise ValueError(
+        f"{name} is a masked array that hides entries, the first in row {row}, but masks are not read: pass "
+        f"{name}.filled(value), or drop such rows"
+    )
+
+
+def refuse_sparse_frame(a: Any, name: str, otherwise: str = "") -> None:
+    """Raise if `a` is a DataFrame of sparse columns, which has no ``toarray``."""
+    if hasattr(a, "columns") and hasattr(a, "sparse"):  # pandas has the latter only if all columns are
+        raise ValueError(f"{name} is a sparse DataFrame, but must be dense: pass {name}.sparse.to_dense(){otherwise}")
