@@ -14,6 +14,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
 from sklearn.preprocessing import StandardScaler
 
 from xentropy import SoftmaxClassifier, SoftmaxClassifierCV
@@ -307,9 +308,9 @@ def test_warm_start_continues(iris):
     for labels in (y, y == 1):
         cold = SoftmaxClassifier(tol=1e-8).fit(X, labels)
         warm = SoftmaxClassifier(tol=1e-8, warm_start=True).fit(X, labels)
-        assert warm.n_iter_ == cold.n_iter_ > 3
+        assert warm.n_iter_[0] == cold.n_iter_[0] > 3
         warm.fit(X, labels)
-        assert warm.n_iter_ <= 3
+        assert warm.n_iter_[0] <= 3
         np.testing.assert_allclose(warm.coef_, cold.coef_, atol=1e-6)
         with pytest.raises(ValueError, match="warm_start"):
             warm.fit(X[:, :2], labels)
@@ -322,7 +323,7 @@ def test_warning_at_max_iter_says_what_to_do(iris):
     with pytest.warns(ConvergenceWarning, match="Increase max_iter"):
         clf = SoftmaxClassifier(max_iter=2).fit(X, y)
     assert not clf.converged_
-    assert clf.n_iter_ == 2
+    assert clf.n_iter_[0] == 2
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -391,6 +392,25 @@ def test_integer_weights_repeat_rows_and_scale_with_C(iris):
     np.testing.assert_allclose(scaled.coef_, clf.coef_, atol=1e-6)
 
 
+def test_a_fold_may_lack_a_class_of_class_weight():
+    X, y = standardised("iris")
+    weights = {0: 1.0, 1: 2.0, 2: 3.0}
+    named = SoftmaxClassifier(class_weight=weights, **TIGHT).fit(X[:100], y[:100])
+    np.testing.assert_allclose(named.coef_, peer(X[:100], y[:100], class_weight=weights).coef_, atol=2e-5)
+    with pytest.raises(ValueError, match=r"class_weight\[2\]=-1"):  # which is wrong in every fold
+        SoftmaxClassifier(class_weight={**weights, 2: -1}).fit(X[:100], y[:100])
+
+
+@pytest.mark.parametrize("values", [[0, 1], [False, True], [0.0, 1.0], ["no", "yes"]])
+def test_labels_in_an_array_of_objects(values):
+    X, y = standardised("iris", 2)
+    labels = np.array(values, dtype=object)[y]
+    clf = SoftmaxClassifier().fit(X, labels)
+    assert clf.score(X, labels) == clf.score(X, np.array(values)[y]) == 1.0
+    assert clf.score(X, labels[::-1].copy()) == 0.0
+    np.testing.assert_array_equal(cross_val_score(clf, X, labels), 1.0)
+
+
 # wrong input
 
 
@@ -412,7 +432,7 @@ def test_integer_weights_repeat_rows_and_scale_with_C(iris):
         ({}, [[1.0], [2.0]], [0, 1], [1.0, np.nan], "NaN"),
         ({}, [[1.0], [2.0]], [0, 1], [0.0, 0.0], "[Ss]ample.weight"),
         ({}, [[1.0], [2.0]], [0, 1], [1.0], "sample_weight.shape"),
-        ({"class_weight": {2: 1.0}}, [[1.0], [2.0]], [0, 1], None, r"not in y: \[2\]"),
+        ({"class_weight": {2: 1.0}}, [[1.0], [2.0]], [0, 1], None, r"^The classes, \[0, 1\], are not in"),
         ({"class_weight": {1: -1.0}}, [[1.0], [2.0]], [0, 1], None, r"class_weight\[1\]"),
         ({"class_weight": {1: "2"}}, [[1.0], [2.0]], [0, 1], None, r"class_weight\[1\]='2' must be a finite number"),
         ({"class_weight": {1: 10**400}}, [[1.0], [2.0]], [0, 1], None, r"class_weight\[1\]"),
@@ -501,7 +521,7 @@ def test_coefficients_of_any_layout_predict(iris):
     np.testing.assert_array_equal(clf.predict_proba(X), expected)
     np.testing.assert_array_equal(clf.sparsify().predict(X), expected.argmax(axis=1))
     clf.densify().set_params(warm_start=True).fit(X, y)
-    assert clf.n_iter_ <= 1
+    assert clf.n_iter_[0] <= 1
 
 
 def test_sparse_indices_that_are_no_integers():

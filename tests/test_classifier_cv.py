@@ -10,8 +10,16 @@ from estimator_checks import each_check
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, UnsetMetadataPassedError
 from sklearn.linear_model import LogisticRegressionCV
+from sklearn.metrics import (
+    accuracy_score,
+    get_scorer,
+    get_scorer_names,
+    make_scorer,
+    precision_score,
+    top_k_accuracy_score,
+)
 from sklearn.model_selection import GroupKFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -21,6 +29,9 @@ from xentropy._path import _Walk
 
 X, Y = load_iris(return_X_y=True)
 CS = [0.01, 1.0, 100.0]
+# without a warning of attributes that will change
+NEW = "use_legacy_attributes" in LogisticRegressionCV().get_params()
+PEER = {"use_legacy_attributes": False, "l1_ratios": (0.0,)} if NEW else {}
 
 
 @each_check(SoftmaxClassifierCV(Cs=2, cv=3, tol=1e-8))
@@ -109,18 +120,77 @@ def test_without_refit_the_best_of_the_folds_are_averaged():
     np.testing.assert_array_equal(bare.intercept_, 0.0)
 
 
+def each_class_left_out(n_classes):
+    """Labels, and folds whose training rows lack the class of the rows that are left out."""
+    y = np.minimum(Y, n_classes - 1)
+    return y, [(np.flatnonzero(y != k), np.flatnonzero(y == k)) for k in range(n_classes)]
+
+
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_a_fold_without_some_class(n_classes):
-    y = np.sort(np.minimum(Y, n_classes - 1))
-    folds = [(np.flatnonzero(y != k), np.flatnonzero(y == k)) for k in range(n_classes)]
-    clf = SoftmaxClassifierCV(Cs=[0.1, 1.0, 10.0], cv=folds).fit(X, y)  # no warning: they are errors
-    assert np.isfinite(clf.scores_).all()
-    assert np.all(clf.scores_ < -3)  # what was never seen has next to no probability
-    assert np.isfinite(clf.coefs_paths_).all()
-    assert clf.score(X, y) > -0.4
+@pytest.mark.parametrize("params", [{}, {"fit_intercept": False}, {"label_smoothing": 0.1}, {"logit_adjustment": 1.0}])
+def test_a_fold_without_some_class(n_classes, params):
+    y, folds = each_class_left_out(n_classes)
+    for tol in (1e-2, 1e-8):  # the probability of what was not seen is 0, and does not depend on it
+        for dtype in (np.float64, np.float32):
+            clf = SoftmaxClassifierCV(Cs=[0.1, 10.0], cv=folds, tol=tol, **params).fit(X.astype(dtype), y)
+            np.testing.assert_allclose(clf.scores_, np.log(np.finfo(dtype).eps), rtol=1e-6)
+            assert np.isfinite(clf.coefs_paths_).all()
+            assert np.isfinite(clf.intercept_).all()
+    assert clf.score(X, y) > -0.7
+
+
+def test_a_class_that_weighs_nothing_in_a_fold_is_not_seen_in_it():
+    def probability(clf, X, y, sample_weight):
+        return clf.predict_proba(X)[:, 0].max()
+
+    halves = [(np.arange(0, 150, 2), np.arange(1, 150, 2))]
+    weights = np.where((Y == 0) & (np.arange(150) % 2 == 0), 0.0, 1.0)
+    clf = SoftmaxClassifierCV(Cs=[1.0], cv=halves, scoring=probability)
+    assert clf.fit(X, Y, weights).scores_[0, 0, 0] == 0.0
+    assert clf.fit(X, Y, np.ones(150)).scores_[0, 0, 0] > 0.9
+
+
+def test_a_rare_class_and_one_that_no_row_has():
     rare = np.where(np.arange(150) == 3, 2, np.minimum(Y, 1))
     with pytest.warns(UserWarning, match="least populated class"):
         assert len(SoftmaxClassifierCV(Cs=[0.1, 1.0]).fit(X, rare).classes_) == 3
+    soft = np.c_[0.9 * reference.one_hot(Y, 3) + 0.1 / 3, np.zeros(150)]
+    clf = SoftmaxClassifierCV(Cs=[1.0], cv=3).fit(X, soft)
+    assert np.all(clf.scores_ > -0.7)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize(
+    "scoring", ["neg_log_loss", "neg_brier_score", "d2_log_loss_score", "top_k_accuracy", "accuracy", "f1_micro"]
+)
+def test_metrics_are_told_all_classes(scoring, n_classes):
+    if scoring not in get_scorer_names():
+        pytest.skip("scikit-learn has d2_log_loss_score as a scorer since 1.8")
+    y, folds = each_class_left_out(n_classes)
+    names = np.array(["a", "b", "c"])[y]
+    both = [(np.arange(0, 150, 3), np.arange(1, 150, 3)), *folds]
+    if scoring == "top_k_accuracy":
+        scoring = make_scorer(top_k_accuracy_score, response_method="decision_function", k=1)
+    clf = SoftmaxClassifierCV(Cs=[1.0], cv=both, scoring=scoring).fit(X, names)
+    assert np.isfinite(clf.scores_).all()
+    scorer = get_scorer(scoring)
+    one = SoftmaxClassifier().fit(X[::3], names[::3])
+    if not (scoring == "neg_brier_score" and n_classes == 2):  # which scikit-learn does not give for names
+        assert clf.scores_[0, 0, 0] == pytest.approx(scorer(one, X[1::3], names[1::3]), rel=0.01)
+        assert clf.score(X, names) == scorer(clf, X, names)
+    assert np.all(clf.scores_[1:] < clf.scores_[0])
+    assert np.isfinite(clf.score(X[:50], names[:50]))
+
+
+def test_metrics_keep_what_they_are_told_of_classes():
+    names = np.array(["bad", "good"])[np.minimum(Y, 1)]
+    halves = [(np.arange(0, 150, 2), np.arange(1, 150, 2))]
+    one = SoftmaxClassifier().fit(X[::2], names[::2])
+    for kwargs, expected in (({}, "good"), ({"pos_label": "bad"}, "bad")):
+        scorer = make_scorer(precision_score, **kwargs)
+        clf = SoftmaxClassifierCV(Cs=[1.0], cv=halves, scoring=scorer).fit(X, names)
+        assert clf.scores_[0, 0, 0] == precision_score(names[1::2], one.predict(X[1::2]), pos_label=expected)
+        assert scorer._kwargs == kwargs  # which is the caller's
 
 
 def test_soft_targets():
@@ -144,6 +214,17 @@ def test_labels_of_any_kind_and_any_scoring():
             assert clf.score(X, y) == pytest.approx(
                 (clf.predict(X) == names).mean() if scoring == "accuracy" else clf._scorer(clf, X, y)
             )
+
+
+@pytest.mark.parametrize("values", [[0, 1], [False, True]])
+def test_labels_in_an_array_of_objects(values):
+    labels = np.array(values, dtype=object)[Y % 2]
+    for scoring in ("accuracy", None):
+        clf = SoftmaxClassifierCV(Cs=CS, cv=3, scoring=scoring).fit(X, labels)
+        plain = SoftmaxClassifierCV(Cs=CS, cv=3, scoring=scoring).fit(X, np.array(values)[Y % 2])
+        np.testing.assert_array_equal(clf.scores_, plain.scores_)
+        assert clf.score(X, labels) == plain.score(X, np.array(values)[Y % 2])
+        np.testing.assert_array_equal(clf.classes_, values)
 
 
 def test_balanced_weights_are_those_of_all_rows():
@@ -179,6 +260,32 @@ def test_metadata_is_routed():
     assert not np.allclose(unweighted.scores_, plain.scores_)
     with pytest.raises(ValueError, match="groups"):
         SoftmaxClassifierCV(Cs=CS).fit(X, Y, groups=groups)
+
+
+def test_score_passes_weights_to_the_scorer_as_scikit_learn_does():
+    s = np.random.default_rng(0).random(150)
+    y = np.roll(Y, 7)
+    with config_context(enable_metadata_routing=True):
+        weighted = get_scorer("accuracy").set_score_request(sample_weight=True)
+        refused = get_scorer("accuracy").set_score_request(sample_weight=False)
+        # before 1.8 theirs could not be in a pipeline that passes weights
+        for cls, kwargs in ((SoftmaxClassifierCV, {}), (LogisticRegressionCV, {**PEER, "max_iter": 1000}))[: 1 + NEW]:
+            clf = cls(Cs=[1.0], cv=3, scoring=weighted, **kwargs).set_fit_request(sample_weight=True)
+            pipe = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), clf)
+            pipe.fit(X, y, sample_weight=s)
+            accuracy = accuracy_score(y, pipe.predict(X), sample_weight=s)
+            assert pipe.score(X, y, sample_weight=s) == pytest.approx(accuracy)
+            assert pipe[-1].score(pipe[0].transform(X), y, sample_weight=s) == pytest.approx(accuracy)
+            pipe[-1].set_params(scoring=refused)
+            with pytest.raises(TypeError, match="not routed to any object"):
+                pipe.score(X, y, sample_weight=s)
+            clf = cls(Cs=[1.0], cv=3, scoring="accuracy", **kwargs).fit(X, y)
+            with pytest.raises((UnsetMetadataPassedError, TypeError), match="sample_weight"):
+                clf.score(X, y, sample_weight=s)
+        clf = SoftmaxClassifierCV(Cs=[1.0], cv=3).fit(X, y)  # the default scorer takes them
+        loss = log_loss(y, clf.predict_proba(X), sample_weight=s)
+        assert make_pipeline(clf).score(X, y, sample_weight=s) == pytest.approx(-loss)
+    assert clf.score(X, y, s) == pytest.approx(-loss)
 
 
 def test_a_path_is_followed_ahead():

@@ -85,7 +85,7 @@ def test_loss_curve_of_an_estimator_and_of_a_pipeline(iris):
     display = LossCurveDisplay.from_estimator(clf, name="mine", color="k")
     np.testing.assert_array_equal(display.line_.get_ydata(), clf.history_["loss"])
     np.testing.assert_array_equal(display.validation_line_.get_ydata(), clf.history_["validation_loss"])
-    assert len(display.loss) == clf.n_iter_
+    assert len(display.loss) == clf.n_iter_[0]
     assert display.line_.get_color() == "k"
     assert display.line_.get_label() == "mine: training"
     pipeline = make_pipeline(StandardScaler(), clf)

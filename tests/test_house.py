@@ -25,7 +25,7 @@ COMPILED = sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for pat
 
 # Each module is on a floor, and imports only from floors below it.
 FLOORS = [
-    {"_arrays", "_blas", "_kernels"},
+    {"_arrays", "_blas", "_kernels", "_messages"},
     {"_callbacks", "_config", "_diagnostics.calibration", "_losses", "_preconditioner", "_read_csv", "_targets"},
     {"_design", "_lbfgs"},
     {"_gradient_subspace", "_hessian", "_objective"},
@@ -36,7 +36,7 @@ FLOORS = [
     {"_path", "_separation"},
     {"_classifier", "_functional", "_metrics"},
     {"_classifier_cv", "_diagnostics.scored"},
-    {"_diagnostics.drawing", "_diagnostics.findings"},
+    {"_onnx", "_diagnostics.drawing", "_diagnostics.findings"},
     {f"_diagnostics.{name}" for name in ("loss_by_class", "loss_curve", "reliability", "report")},
     {"__init__"},
     {"__main__"},
@@ -59,6 +59,8 @@ PRIVATE_ACCESS = {
         "SoftmaxClassifier._get_param_names": "scikit-learn's list of the parameters of an estimator",
         "SoftmaxClassifier._parameter_constraints": "scikit-learn's table of the valid parameters of an estimator",
         "member._objective": "the search fits SoftmaxClassifiers and shares their objective along a path",
+        "scorer._score_func": "scikit-learn's scorer, whose metric may ask for all classes",
+        "scorer._kwargs": "... and what it passes to the metric",
         "member._fitted_attributes": "the search gives scikit-learn's callbacks the attributes of those classifiers",
     },
 }

@@ -16,9 +16,11 @@ from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.metrics import check_scoring, get_scorer_names, make_scorer
 from sklearn.model_selection import (
+    FixedThresholdClassifier,
     GridSearchCV,
     KFold,
     RandomizedSearchCV,
+    TunedThresholdClassifierCV,
     cross_val_score,
     cross_validate,
 )
@@ -30,6 +32,7 @@ from threadpoolctl import threadpool_limits
 import xentropy
 from xentropy import log_loss, log_loss_samples, make_log_loss_scorer, neg_log_loss_scorer
 
+sklearn_version = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
 EPS = np.finfo(np.float64).eps
 Y = np.array([0, 1, 2, 2])
 P = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.3, 0.3, 0.4]])
@@ -412,9 +415,9 @@ def test_every_row_ignored(normalize):
 @pytest.mark.parametrize(
     ("weight", "message"),
     [
-        ([1, 1, -1, 1], r"sample_weight contains -1.0 in row 2"),
-        ([1, np.nan, 1, 1], r"sample_weight contains NaN in row 1"),
-        ([1, 1, 1, np.inf], r"sample_weight contains inf in row 3"),
+        ([1, 1, -1, 1], r"^Negative values in .*`sample_weight`. Row 2 has -1.0"),
+        ([1, np.nan, 1, 1], r"^Input sample_weight contains NaN\. Row 1 "),
+        ([1, 1, 1, np.inf], r"^Input sample_weight contains infinity .*\. Row 3 "),
         ([1e308] * 4, "sample_weight sums to inf: divide it"),
         (np.ma.array(np.ones(4), mask=[0, 0, 1, 0]), "sample_weight is a masked array.*in row 2"),
         ([1, 1, 1], "inconsistent numbers of samples"),
@@ -449,7 +452,7 @@ def test_bad_weights(weight, message):
         (["a", "b"], ["a", "b"], {}, r"y_proba holds strings: pass predict_proba\(X\), not predict\(X\)"),
         (["a", "b"], np.array(["a", "b"], object), {}, r"y_proba holds strings: pass predict_proba\(X\)"),
         (P, Y, {}, r"pass predict_proba\(X\).* after y_true"),
-        (P1, [0, 1, 0, 1], {}, r"are y_true and y_proba swapped\?"),
+        (P1, [0, 1, 0, 1], {}, r"Are y_true and y_proba swapped\?"),
         (np.ma.array(Y, mask=Y == 2), P, {}, "y_true is a masked array.*in row 2"),
         (np.ma.array(np.eye(3, dtype=int)[Y], mask=np.eye(3)[Y]), P, {}, "y_true is a masked array.*in row 0"),
         (Y, np.ma.array(P, mask=np.eye(4, 3, -1)), {}, "y_proba is a masked array.*in row 1"),
@@ -501,6 +504,35 @@ def test_bad_weights(weight, message):
 def test_refused(y, p, kwargs, message):
     with pytest.raises(ValueError, match=message):
         log_loss(y, p, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("y", "p", "kwargs"),
+    [
+        (Y, P[:3], {}),
+        (Y, P, {"sample_weight": [1.0, 2.0]}),
+        (Y, P, {"sample_weight": [1.0, np.nan, 1.0, 1.0]}),
+        (Y, P, {"sample_weight": [1.0, np.inf, 1.0, 1.0]}),
+        (Y, P, {"sample_weight": np.zeros(4)}),
+        (Y, np.where(P == 0.8, np.nan, P), {}),
+        (Y, np.where(P == 0.8, np.inf, P), {}),
+        (Y, P1, {}),
+        (Y, P1, {"labels": [0, 1, 2]}),
+        (Y, P, {"labels": np.array([0, 1, 3])}),
+        (Y, P * 2, {}),
+        (Y, -P, {}),
+        (Y * 0, P1, {}),
+        (["a", 1, "a", 1], P1, {}),
+    ],
+)
+def test_messages_begin_with_scikit_learns_sentence(y, p, kwargs):
+    with pytest.raises(ValueError, match=r".") as ours:
+        log_loss(y, p, **kwargs)
+    if "sample_weight" in kwargs and sklearn_version < (1, 8) and len(kwargs["sample_weight"]) == len(y):
+        pytest.skip("scikit-learn checks the weights of log_loss since 1.8")
+    with pytest.raises(ValueError, match=r".") as theirs:
+        sklearn.metrics.log_loss(y, p, **kwargs)
+    assert str(ours.value).startswith(str(theirs.value).replace("np.int64(2)", "2"))
 
 
 def test_refused_types():
@@ -653,6 +685,17 @@ def test_columns_of_a_frame_are_those_they_name():
     assert neg_log_loss_scorer(two, None, ["dog", "cat"]) == pytest.approx(-RIGHT, rel=1e-15)
 
 
+@pytest.mark.parametrize("columns", [["dog", "cat"], ["dog", "cat", "eel"], ["cat"], ["dog"]])
+def test_scorers_share_columns_by_name(columns):
+    values = {1: PETS[:, [["dog", "cat"].index(columns[0])]], 2: PETS, 3: np.column_stack([0.9 * PETS, [0.1, 0.1]])}
+    clf = Fixed(frame(values[len(columns)], columns), np.unique(["cat", "dog", *columns]))
+    X, y = np.zeros((2, 1)), np.array(["dog", "cat"])
+    scoring = {"first": neg_log_loss_scorer, "second": make_log_loss_scorer(eps=1e-9), "third": make_log_loss_scorer()}
+    expected = -RIGHT + (np.log(0.9) if len(columns) == 3 else 0.0)
+    for name, score in check_scoring(clf, scoring=scoring)(clf, X, y).items():
+        assert score == pytest.approx(expected, rel=1e-14), name
+
+
 def test_fold_without_a_class_scores():
     X, y = load_iris(return_X_y=True)
     three_folds = KFold(3)  # each test fold is a class that the training fold lacks
@@ -732,6 +775,90 @@ def test_several_scorers_at_once():
         np.testing.assert_allclose(
             search.cv_results_["mean_test_ours"], search.cv_results_["mean_test_theirs"], rtol=1e-13
         )
+
+
+class Counted(LogisticRegression):
+    """Counts the calls of predict_proba."""
+
+    n_calls = 0
+
+    def predict_proba(self, X):
+        Counted.n_calls += 1
+        return super().predict_proba(X)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+def test_several_scorers_share_predict_proba(n_classes, first):
+    X, y = load_iris(return_X_y=True)
+    X, names = X[y < n_classes], np.array(["a", "b", "c"])[y[y < n_classes]]
+    scoring = {"ours": neg_log_loss_scorer, "theirs": "neg_log_loss", "clipped": make_log_loss_scorer(eps=0.01)}
+    if first == "theirs":
+        scoring = dict(reversed(scoring.items()))
+    Counted.n_calls = 0
+    result = cross_validate(Counted(max_iter=500), X, names, scoring=scoring)
+    assert Counted.n_calls == 5
+    np.testing.assert_allclose(result["test_ours"], result["test_theirs"], rtol=1e-13)
+    alone = cross_val_score(Counted(max_iter=500), X, names, scoring=make_log_loss_scorer(eps=0.01))
+    np.testing.assert_allclose(result["test_clipped"], alone, rtol=1e-13)
+
+
+def test_shared_probabilities_may_be_those_of_another_class():
+    """scikit-learn's cache then gives neg_log_loss the loss of the wrong class."""
+    X, y = load_iris(return_X_y=True)
+    names = np.where(y == 1, "good", "bad")
+    brier = make_scorer(
+        sklearn.metrics.brier_score_loss, response_method="predict_proba", greater_is_better=False, pos_label="bad"
+    )
+    moved = FixedThresholdClassifier(LogisticRegression(), threshold=0.99)
+    for clf in (LogisticRegression(), DummyClassifier(), moved):
+        expected = cross_val_score(clf, X, names, scoring=neg_log_loss_scorer, cv=3)
+        for scoring in ({"brier": brier, "ours": neg_log_loss_scorer}, {"ours": neg_log_loss_scorer, "brier": brier}):
+            result = cross_validate(clf, X, names, scoring=scoring, cv=3)
+            np.testing.assert_allclose(result["test_ours"], expected, rtol=1e-13)
+
+
+def test_scorers_of_shared_probabilities_keep_what_they_need():
+    """scikit-learn's cache holds one column of two, in which a small probability of the first class has no digits."""
+    p = np.array([[1e-20, 1.0], [0.5, 0.5]])
+    clf, y = Fixed(p, np.array([0, 1])), np.array([0, 1])
+    exact = check_scoring(clf, scoring={"theirs": "neg_log_loss", "ours": make_log_loss_scorer(eps=0)})
+    assert exact(clf, p, y)["ours"] == pytest.approx(np.log(1e-20 * 0.5) / 2)
+    # and what it refuses: classes that are not there, and one column
+    few = DummyClassifier().fit([[0], [0]], ["a", "a"])
+    scoring = {"ours": neg_log_loss_scorer, "clipped": make_log_loss_scorer(eps=1e-3), "accuracy": "accuracy"}
+    assert check_scoring(few, scoring=scoring)(few, [[0], [0]], ["a", "b"])["ours"] == pytest.approx(np.log(EPS) / 2)
+    clf, y = Fixed(P1, np.array(["no", "yes"])), np.array(["yes", "no", "yes", "no"])
+    both = {name: scoring[name] for name in ("ours", "clipped")}
+    assert check_scoring(clf, scoring=both)(clf, y, y)["ours"] == pytest.approx(-log_loss(y, P1))
+
+
+def test_threshold_is_tuned_as_with_scikit_learns_scorer():
+    X, y = load_iris(return_X_y=True)
+    y = (y == 1).astype(int)
+    ours, theirs = (
+        TunedThresholdClassifierCV(LogisticRegression(), scoring=scoring, cv=3).fit(X, y)
+        for scoring in (neg_log_loss_scorer, "neg_log_loss")
+    )
+    assert ours.best_threshold_ == theirs.best_threshold_
+    assert ours.best_score_ == pytest.approx(theirs.best_score_, rel=1e-13)
+
+
+def test_requests_follow_scikit_learns_rules():
+    theirs = sklearn.metrics.get_scorer("neg_log_loss")
+    for scorer in (neg_log_loss_scorer, make_log_loss_scorer(), theirs):
+        with pytest.raises(RuntimeError, match="only available when metadata routing is enabled"):
+            scorer.set_score_request(sample_weight=True)
+    with sklearn.config_context(enable_metadata_routing=True):
+        own = make_log_loss_scorer(eps=1e-3)
+        assert own.set_score_request(sample_weight="w") is own
+        assert own.get_metadata_routing().score.requests["sample_weight"] == "w"
+        copied = neg_log_loss_scorer.set_score_request(sample_weight=True)
+        assert copied is not neg_log_loss_scorer
+        assert copied.get_metadata_routing().score.requests["sample_weight"] is True
+        assert neg_log_loss_scorer.get_metadata_routing().score.requests.get("sample_weight") is None
+        with pytest.raises(ValueError, match="valid identifier"):
+            neg_log_loss_scorer.set_score_request(sample_weight=3)
 
 
 def test_soft_targets_are_scored():

@@ -30,7 +30,7 @@ def test_history_tells_each_iteration(n_classes, l1_ratio):
     clf = SoftmaxClassifier(C=0.5, l1_ratio=l1_ratio).fit(X, y)
     history = clf.history_
     assert set(history) == {"objective", "loss", "gradient_norm", "n_evaluations"}
-    assert all(values.shape == (clf.n_iter_,) for values in history.values())
+    assert all(values.shape == (clf.n_iter_[0],) for values in history.values())
     assert np.all(np.diff(history["objective"]) < 1e-9)
     assert np.all(np.diff(history["n_evaluations"]) >= 1)
     assert history["objective"][-1] == clf.objective_
@@ -48,14 +48,14 @@ def test_verbose_prints_now_and_then(capsys):
     assert capsys.readouterr().out == ""
     clf = SoftmaxClassifier(verbose=1).fit(X, Y)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) < clf.n_iter_
+    assert len(lines) < clf.n_iter_[0]
     assert lines[0].startswith("[xentropy] iteration     1  objective ")
     assert "gradient" in lines[0]
     assert "tol 1.0e-04" in lines[0]
-    assert lines[-1] == f"[xentropy] converged after {clf.n_iter_} iterations"
+    assert lines[-1] == f"[xentropy] converged after {clf.n_iter_[0]} iterations"
     clf.set_params(verbose=2).fit(X, Y, X_val=X, y_val=Y)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == clf.n_iter_ + 1
+    assert len(lines) == clf.n_iter_[0] + 1
     assert "validation loss" in lines[0]
 
 
@@ -78,9 +78,9 @@ def test_an_interrupt_leaves_the_best_coefficients(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         clf.fit(X, Y)
     monkeypatch.undo()
-    assert 3 < clf.n_iter_ < 9
+    assert 3 < clf.n_iter_[0] < 9
     assert not clf.converged_
-    same = SoftmaxClassifier(max_iter=clf.n_iter_, tol=0.0)
+    same = SoftmaxClassifier(max_iter=clf.n_iter_[0], tol=0.0)
     with pytest.warns(match="max_iter"):
         same.fit(X, Y)
     np.testing.assert_array_equal(clf.coef_, same.coef_)
@@ -121,11 +121,11 @@ def test_callbacks():
     begins = [event for event in recorder.events if event[0] == "begin"]
     assert recorder.events[:2] == ["setup", ("begin", "fit")]
     assert recorder.events[-2:] == [("end", "fit"), "teardown"]
-    assert len(begins) == 1 + clf.n_iter_
+    assert len(begins) == 1 + clf.n_iter_[0]
     assert recorder.accuracy[-1] == clf.score(X, Y)
     stopping = Recorder(stop_after=4)
     stopped = SoftmaxClassifier().set_callbacks(stopping).fit(X, Y)
-    assert stopped.n_iter_ == 4
+    assert stopped.n_iter_[0] == 4
     assert not stopped.converged_
     assert "teardown" in stopping.events
 
@@ -135,7 +135,7 @@ def test_scikit_learns_own_callbacks():
     monitor = callback.ScoringMonitor(scoring="accuracy")
     clf = SoftmaxClassifier().set_callbacks(monitor).fit(X, Y)
     scores = [row["accuracy"] for row in monitor.get_logs().data]
-    assert len(scores) == clf.n_iter_ + 1
+    assert len(scores) == clf.n_iter_[0] + 1
     assert scores[-1] == clf.score(X, Y)
     pytest.importorskip("rich")
     SoftmaxClassifier().set_callbacks(callback.ProgressBar()).fit(X, Y)

@@ -61,6 +61,9 @@ def test_separation_in_part_is_said():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fitted(np.vstack([X, [[1.0]]]), np.append(y, 0))
+    names = np.array([np.str_("a"), np.str_("b")], dtype=object)
+    with pytest.warns(ConvergenceWarning, match=r"classes \['a', 'b'\] are separable"):
+        fitted(X, names[y])
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 5])

@@ -157,14 +157,28 @@ def test_a_sparse_data_frame_has_its_own_way_out():
 
 
 def test_regression_targets_are_refused():
-    with pytest.raises(ValueError, match="Unknown label type"):
-        learn_target([0.1, 1.7, 2.2])
+    for refuse in (learn_target, learn_labels):
+        with pytest.raises(ValueError, match=r"^Unknown label type: continuous\. Maybe .* continuous values\."):
+            refuse([0.1, 1.7, 2.2])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_missing_labels_are_refused(bad):
-    with pytest.raises(ValueError, match="y contains"):
+    with pytest.raises(ValueError, match=rf"^Input y contains (NaN|infinity)\b.*\. Row 2 has {bad}; drop rows"):
         learn_target([0.0, 1.0, bad])
+
+
+def test_missing_labels_of_other_kinds_are_refused():
+    pd = pytest.importorskip("pandas")
+    times = np.array(["2020-01-01", "NaT", "2021-01-01", "NaT"], dtype="M8[s]")
+    objects = [["a", pd.NA, "b"], ["a", None, "b"], ["a", np.nan, "b"], [0, None, 1], [0, pd.NA, 1]]
+    zoned = pd.Series(times).dt.tz_localize("UTC")
+    arrays = [np.array(values, dtype=object) for values in objects]
+    for y in (times, times - times[0], pd.Series(times), zoned, *arrays):
+        for refuse in (learn_target, learn_labels):
+            with pytest.raises(ValueError, match=r"y contains (NaT|None|nan|<NA>) in row 1; drop rows"):
+                refuse(y)
+    assert len(learn_target(times[[0, 2]]).classes) == 2
 
 
 @pytest.mark.parametrize(

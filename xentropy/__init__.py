@@ -2,7 +2,7 @@
 
 from importlib.metadata import version as _version
 
-from . import _losses
+from . import _losses, _onnx
 from ._classifier import SoftmaxClassifier
 from ._classifier_cv import SoftmaxClassifierCV
 from ._config import show_config
@@ -15,6 +15,8 @@ from ._losses import *  # noqa: F403 (the names are those of _losses.__all__)
 from ._metrics import log_loss, log_loss_samples, make_log_loss_scorer, neg_log_loss_scorer
 
 __version__ = _version("xentropy")
+
+_onnx.register()
 
 __all__ = [
     "LossByClassDisplay",

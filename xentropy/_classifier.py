@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from copy import copy
 from dataclasses import replace
 from functools import cache
 from numbers import Integral, Real
@@ -11,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+import sklearn
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.fixes import parse_version
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from ._arrays import refuse_masked
@@ -27,12 +30,13 @@ from ._kernels._pointwise import softmax
 from ._kernels._threads import effective_n_threads
 from ._lbfgs import Status
 from ._losses import LOSSES, CrossEntropy, Loss, check_loss, refuse_smoothing
+from ._messages import plain
 from ._monitor import Monitor
 from ._objective import Objective
 from ._path import stop_early
 from ._separation import find_separation
 from ._solver import minimise
-from ._targets import Target, is_distribution, learn_target, match_target
+from ._targets import Target, is_distribution, learn_target, match_target, plain_labels
 
 # The logits of a block of rows, where the coefficients are sparse: 8 MB.
 _BLOCK_LOGITS = 1 << 20
@@ -73,9 +77,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         Share of each target, in [0, 1], that is spread evenly over the classes.
 
     class_weight : dict, "balanced" or None, default=None
-        Weight of each class, ``{class: weight}``, with 1 for a class that is not named. ``"balanced"`` gives each class
-        the same total weight, as in scikit-learn: ``n / (K * mass of the class)``, where the mass includes
-        `sample_weight`.
+        Weight of each class, ``{class: weight}``, with 1 for a class that is not named. If all classes in `y` are
+        named, other names are ignored, so that a fold may lack a class. ``"balanced"`` gives each class the same total
+        weight, as in scikit-learn: ``n / (K * mass of the class)``, where the mass includes `sample_weight`.
 
     logit_adjustment : float, default=0.0
         Strength tau, 0 or more, of the adjustment for imbalanced classes. The fit adds tau log(prior) to the logits,
@@ -140,10 +144,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, if all names in X are strings.
 
-    n_iter_ : int
+    n_iter_ : ndarray of shape (1,)
         Number of iterations of L-BFGS on all rows, including those for the start of a loss that is not convex.
 
-    history_ : dict of ndarrays of shape (n_iter_,), or (n_steps + 1,) with `early_stopping`
+    history_ : dict of ndarrays of shape (n_iter_[0],), or (n_steps + 1,) with `early_stopping`
         For each iteration, the `objective`, the mean training `loss` (weighted, without penalty), the `gradient_norm`
         that is compared with `tol`, the number `n_evaluations` of evaluations of the objective so far, and, if there
         are validation rows, their mean loss `validation_loss`. The iterations for the start of a loss that is not
@@ -335,7 +339,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         else:
             solution = minimise(objective, theta, **limits, monitor=monitor, from_subsample=not goes_on)
         theta = monitor.best if self.early_stopping and monitor.best is not None else solution.theta
-        self.n_iter_ = n_iter + solution.n_iter
+        self.n_iter_ = np.array([n_iter + solution.n_iter], dtype=np.int32)
         self.converged_ = solution.converged and theta is solution.theta
         self.history_ = monitor.close(solution.status)
         is_known = theta is solution.theta and np.isfinite(solution.value)
@@ -348,7 +352,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if solution.status is Status.INTERRUPTED:
             raise KeyboardInterrupt
         if theta is solution.theta or solution.status is Status.MAX_ITER:
-            separation = find_separation(objective.design, target, theta) if np.isinf(self.C) else None
+            separation = find_separation(objective.design, target, theta) if np.isinf(float(self.C)) else None
             if separation is not None:
                 names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(self.n_features_in_)])
                 self.converged_ = False
@@ -371,7 +375,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             check_consistent_length(X, target)  # raises
         if target.n_classes < 2:
             raise ValueError(
-                f"y holds one class, {target.classes[0]!r}, but a classifier needs samples of at least 2 classes"
+                f"This solver needs samples of at least 2 classes in the data, but the data contains only one class: "
+                f"{plain(target.classes[0])!r}"
             )
         loss = check_loss(self.loss)
         refuse_smoothing(loss, self.label_smoothing)
@@ -380,13 +385,21 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return X, target, checked_weights(sample_weight, X)
 
     def _objective(
-        self, X: Any, target: Target, sample_weight: np.ndarray | None, loss: Loss, **penalty: float
+        self,
+        X: Any,
+        target: Target,
+        sample_weight: np.ndarray | None,
+        loss: Loss,
+        *,
+        class_mass: np.ndarray | None = None,
+        **penalty: float,
     ) -> Objective:
+        """The objective of these rows. `class_mass` is that of the prior, if it is not theirs."""
         row_loss = RowLoss(
             loss,
             class_weight=class_weights(self.class_weight, target, sample_weight),
             label_smoothing=self.label_smoothing,
-            offset=_logit_offset(self.logit_adjustment, target, sample_weight),
+            offset=_logit_offset(self.logit_adjustment, target, sample_weight, class_mass),
         )
         design = Design(
             X, target, row_loss=row_loss, sample_weight=sample_weight, fit_intercept=self.fit_intercept
@@ -410,13 +423,13 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             if seen.labels is not None and (seen.labels < 0).any():
                 row = int(np.argmax(seen.labels < 0))
                 label = np.asarray(y_val, dtype=object).ravel()[row]
-                raise ValueError(f"y_val has label {label!r} (row {row}) that y does not hold; drop such rows")
+                raise ValueError(f"y_val has label {plain(label)!r} (row {row}) that y does not hold; drop such rows")
             weight = checked_weights(sample_weight_val, X_val, "sample_weight_val")
             mass = seen.row_mass(weight, class_weight, self.label_smoothing)
             if mass is not None and not mass.any():
                 raise ValueError(
-                    f"class_weight={self.class_weight!r} leaves every row of y_val without weight: there is nothing to "
-                    "validate on"
+                    f"class_weight={plain(self.class_weight)} leaves every row of y_val without weight: there is "
+                    "nothing to validate on"
                 )
             return X, target, sample_weight, (X_val, seen, weight)
         if sample_weight_val is not None:
@@ -434,13 +447,14 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if not (self.warm_start and hasattr(self, "coef_")):
             return objective.start()
         shape = (objective.design.n_outputs, objective.design.n_columns)
-        if self.coef_.shape != shape or not np.array_equal(self.classes_, target.classes):
+        coef, intercept = self._model()
+        if coef.shape != shape or not np.array_equal(self.classes_, target.classes):
             raise ValueError(
-                f"warm_start=True continues from coefficients of shape {self.coef_.shape} for the classes "
-                f"{self.classes_.tolist()}, but these data ask for shape {shape} and the classes "
-                f"{target.classes.tolist()}; set warm_start=False, or fit a clone"
+                f"warm_start=True continues from coefficients of shape {coef.shape} for the classes "
+                f"{plain(self.classes_)}, but these data ask for shape {shape} and the classes "
+                f"{plain(target.classes)}; set warm_start=False, or fit a clone"
             )
-        return objective.pack(self._dense_coef(), self.intercept_)
+        return objective.pack(self._dense_coef(), intercept)
 
     def decision_function(self, X):
         """Compute the logits of each row.
@@ -469,7 +483,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples,)
         """
         top = self._predict(X, "classes")  # which asks whether there are classes
-        return self.classes_[top]
+        return np.asarray(self.classes_)[top]
 
     def predict_proba(self, X):
         """Compute the probability of each class, in the order of `classes_`.
@@ -518,7 +532,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         refuse_masked(y, "y")
         refuse_masked(sample_weight, "sample_weight")
         if not is_distribution(y):
-            return super().score(X, y, sample_weight)
+            return super().score(X, plain_labels(y), sample_weight)
         top, target = self._predict(X, "classes"), match_target(y, self.classes_)
         check_consistent_length(top, target, sample_weight)
         hit = target.distribution[np.arange(len(top)), top]
@@ -549,23 +563,31 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def to_sklearn(self):
         """Create an equivalent fitted :class:`~sklearn.linear_model.LogisticRegression`.
 
-        It has the same coefficients and predictions, but no other attributes of this class. Use it for ONNX, skops and
-        other tools that support scikit-learn's estimators.
+        It has the same coefficients, predictions, penalty and class weights, but no other parameters and attributes of
+        this class. Use it for skops and other tools that support scikit-learn's estimators. skl2onnx converts this
+        class itself.
 
         Returns
         -------
         sklearn.linear_model.LogisticRegression
         """
         check_is_fitted(self)
-        C = self.C_ if hasattr(self, "C_") else self.C
-        model = LogisticRegression(C=C, fit_intercept=self.fit_intercept, tol=self.tol, max_iter=self.max_iter)
-        model.classes_ = self.classes_.copy()
-        model.coef_ = self._dense_coef().copy()
-        model.intercept_ = self.intercept_.copy()
-        model.n_iter_ = np.array([np.max(self.n_iter_)], dtype=np.int32)
-        model.n_features_in_ = self.n_features_in_
-        if hasattr(self, "feature_names_in_"):
-            model.feature_names_in_ = self.feature_names_in_.copy()
+        C, l1_ratio = (self.C_, self.l1_ratio_) if hasattr(self, "C_") else (self.C, self.l1_ratio)
+        model = LogisticRegression(
+            C=C,
+            **_sklearns_penalty(l1_ratio),
+            class_weight=self.class_weight,
+            fit_intercept=self.fit_intercept,
+            tol=self.tol,
+            max_iter=self.max_iter,
+        )
+        model.classes_ = np.array(self.classes_)
+        model.coef_ = np.array(self._dense_coef())
+        model.intercept_ = np.array(self._model()[1])
+        model.n_iter_ = np.array([np.max(getattr(self, "n_iter_", 0))], dtype=np.int32)
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(self, name):
+                setattr(model, name, copy(getattr(self, name)))
         return model
 
     def _rows(self, X: Any, *, reset: bool) -> Any:
@@ -594,33 +616,51 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             and X.shape[1] > 0
             and X.flags.c_contiguous
             and X.flags.aligned
-            and (reset or (X.shape[1] == self.n_features_in_ and not hasattr(self, "feature_names_in_")))
+            and (reset or (X.shape[1] == self._n_features() and not hasattr(self, "feature_names_in_")))
         )
 
+    def _n_features(self) -> int:
+        """The number of features, which of coefficients that were set by hand is their number of columns."""
+        return self.n_features_in_ if hasattr(self, "n_features_in_") else np.shape(self.coef_)[-1]
+
+    def _model(self) -> tuple[Any, np.ndarray]:
+        """W (R, d), which may be sparse, and b (R,). Set by hand, they may be a vector and a number."""
+        coef = self.coef_ if sp.issparse(self.coef_) else np.atleast_2d(self.coef_)
+        intercept = np.asarray(self.intercept_)
+        if intercept.shape != coef.shape[:1]:
+            intercept = np.broadcast_to(intercept, (1, coef.shape[0]))[0]
+        return coef, intercept
+
     def _dense_coef(self) -> np.ndarray:
-        return self.coef_.toarray() if hasattr(self.coef_, "toarray") else self.coef_
+        coef, _ = self._model()
+        return coef.toarray() if sp.issparse(coef) else coef
 
     def _predict(self, X: Any, kind: str) -> np.ndarray:
         """Logits (n, R), probabilities or their logarithms (n, K), or the index of the most probable class (n,) of each
         row."""
         check_is_fitted(self)
         n_classes = len(self.classes_)
-        if isinstance(self.coef_, np.ndarray):
-            is_plain = self._is_plain(X)
-            X = X if is_plain else self._rows(X, reset=False)
+        coef, intercept = self._model()
+        is_plain = isinstance(coef, np.ndarray) and self._is_plain(X)  # the kernel reports numbers that are not finite
+        X = X if is_plain else self._rows(X, reset=False)
+        if X.shape[1] != coef.shape[1]:  # only if the coefficients were set by hand
+            raise ValueError(
+                f"X has {X.shape[1]} features, but {type(self).__name__} is expecting {coef.shape[1]} features as "
+                f"input."
+            )
+        if isinstance(coef, np.ndarray):
             out, finite = linear_predict(
                 X,
-                np.ascontiguousarray(self.coef_.T, dtype=np.float64),
-                np.ascontiguousarray(self.intercept_, dtype=np.float64),
+                np.ascontiguousarray(coef.T, dtype=np.float64),
+                np.ascontiguousarray(intercept, dtype=np.float64),
                 n_classes=n_classes,
                 kind=kind,
-                compute=np.result_type(X.dtype, self.coef_.dtype).name,
+                compute="float32" if X.dtype == coef.dtype == np.float32 else "float64",
                 n_threads=effective_n_threads(),
             )
             if is_plain and not finite:
                 self._rows(X, reset=False)  # raises where it is X that is not, and not the coefficients that are large
             return out
-        X = self._rows(X, reset=False)
         step = max(1, _BLOCK_LOGITS // n_classes)
         head = self._predict_by_sparse_coef(X[:step], kind)
         out = np.empty((X.shape[0], *head.shape[1:]), dtype=head.dtype)
@@ -630,8 +670,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return out
 
     def _predict_by_sparse_coef(self, X: Any, kind: str) -> np.ndarray:
-        z = safe_sparse_dot(X, self.coef_.T, dense_output=True)
-        z += self.intercept_
+        coef, intercept = self._model()
+        z = safe_sparse_dot(X, coef.T, dense_output=True)
+        z += intercept
         if kind == "logits":
             return z
         if kind == "classes":
@@ -657,6 +698,14 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 def _parameter_names(cls: type[SoftmaxClassifier]) -> tuple[str, ...]:
     """scikit-learn inspects the signature anew in each fit, which takes as long as some iterations."""
     return tuple(super(SoftmaxClassifier, cls)._get_param_names())  # type: ignore[misc]
+
+
+def _sklearns_penalty(l1_ratio: float) -> dict[str, Any]:
+    """The parameters of LogisticRegression for this share of the L1 penalty, with a solver that knows it."""
+    if l1_ratio == 0.0:
+        return {}
+    before_1_8 = parse_version(sklearn.__version__) < parse_version("1.8")
+    return {"l1_ratio": l1_ratio, "solver": "saga", **({"penalty": "elasticnet"} if before_1_8 else {})}
 
 
 def _hold_out(
@@ -715,7 +764,10 @@ def checked_weights(sample_weight: Any, X: Any, name: str = "sample_weight") -> 
     refuse_masked(sample_weight, name)
     weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     if not weights.any():
-        raise ValueError(f"{name} is zero for every row: there is nothing to fit")
+        raise ValueError(
+            f"Sample weights must contain at least one non-zero number. {name} is zero for every row: there is nothing "
+            f"to fit"
+        )
     with np.errstate(over="ignore"):
         if not np.isfinite(weights.sum()):
             raise ValueError(f"{name} sums to inf: divide it by its largest entry, and multiply C by that")
@@ -729,7 +781,7 @@ def class_weights(class_weight: Any, target: Target, sample_weight: np.ndarray |
     if isinstance(class_weight, str):  # "balanced"
         mass = target.class_mass(sample_weight)
         if not mass.all():
-            missing = target.classes[mass == 0].tolist()
+            missing = plain(target.classes[mass == 0])
             raise ValueError(
                 f"class_weight='balanced' has no weight for the classes {missing}, whose samples weigh nothing; drop "
                 f"them, or pass class_weight as a dict"
@@ -737,27 +789,36 @@ def class_weights(class_weight: Any, target: Target, sample_weight: np.ndarray |
         return mass.sum() / (target.n_classes * mass)
     weights = np.ones(target.n_classes)
     index = {c: k for k, c in enumerate(target.classes.tolist())}
-    unknown = [c for c in class_weight if c not in index]
-    if unknown:
+    unknown = plain([c for c in class_weight if c not in index])
+    unnamed = [c for c in index if c not in class_weight]
+    if unknown and unnamed:  # a fold may lack a class, but one that has another name is a mistake
         raise ValueError(
-            f"class_weight names classes that are not in y: {unknown}; y holds {target.classes.tolist()}"
+            f"The classes, {unnamed}, are not in class_weight. It names {unknown} instead, which y does not hold: name "
+            f"each class of y, or only classes of y"
         )
     for c, weight in class_weight.items():
         if not (isinstance(weight, Real) and 0 <= weight <= sys.float_info.max):  # type: ignore[operator]
-            raise ValueError(f"class_weight[{c!r}]={weight!r} must be a finite number, 0 or more")
-        weights[index[c]] = weight
+            raise ValueError(f"class_weight[{plain(c)!r}]={plain(weight)!r} must be a finite number, 0 or more")
+        if c in index:
+            weights[index[c]] = weight
     if not weights[target.class_mass(sample_weight) > 0.0].any():
-        raise ValueError(f"class_weight={class_weight!r} leaves every row of y without weight: there is nothing to fit")
+        raise ValueError(
+            f"class_weight={plain(class_weight)} leaves every row of y without weight: there is nothing to fit"
+        )
     return weights
 
 
-def _logit_offset(tau: float, target: Target, sample_weight: np.ndarray | None) -> np.ndarray | None:
-    """tau log prior, for the logits of the fit: (K,), or (1,) for the sigmoid form."""
+def _logit_offset(
+    tau: float, target: Target, sample_weight: np.ndarray | None, mass: np.ndarray | None
+) -> np.ndarray | None:
+    """tau log prior, for the logits of the fit: (K,), or (1,) for the sigmoid form. `mass` is that of the prior, if it
+    is not that of the target."""
     if tau == 0.0:
         return None
-    mass = target.class_mass(sample_weight)
+    if mass is None:
+        mass = target.class_mass(sample_weight)
     if not mass.all():
-        missing = target.classes[mass == 0].tolist()
+        missing = plain(target.classes[mass == 0])
         raise ValueError(
             f"logit_adjustment={tau} has no prior for the classes {missing}, whose samples weigh nothing; drop "
             f"them, or set logit_adjustment=0"

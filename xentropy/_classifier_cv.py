@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
+from copy import copy
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
 import numpy as np
+from sklearn import config_context
 from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer, get_scorer_names
+from sklearn.metrics._scorer import _BaseScorer
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import (
+    UNUSED,
     MetadataRouter,
     MethodMapping,
     _raise_for_params,
@@ -22,18 +27,20 @@ from sklearn.utils.metadata_routing import (
     process_routing,
 )
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import _check_method_params
+from sklearn.utils.validation import _check_method_params, check_is_fitted
 
 from ._callbacks import FoldTasks, SearchTasks
 from ._classifier import SoftmaxClassifier, as_stored, class_weights
 from ._lbfgs import Status
 from ._losses import check_loss
+from ._messages import plain
 from ._metrics import make_log_loss_scorer
 from ._path import Path
-from ._targets import Target
+from ._targets import Target, is_distribution, plain_labels
 
 # The default score; where metadata is routed it takes the weights as well
-_LOG_LOSS = make_log_loss_scorer().set_score_request(sample_weight=True)
+with config_context(enable_metadata_routing=True):
+    _LOG_LOSS = make_log_loss_scorer().set_score_request(sample_weight=True)
 # Parameters of SoftmaxClassifier that the search sets, or that make no sense in it
 _NOT_SHARED = (
     "C", "l1_ratio", "warm_start", "early_stopping", "validation_fraction", "n_iter_no_change", "random_state",
@@ -62,7 +69,8 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
 
     scoring : str, callable or None, default=None
         How to score the left-out rows, where larger is better. None means the negative log loss. A scorer is called
-        with a fitted `SoftmaxClassifier`.
+        with a fitted `SoftmaxClassifier`, in which a class that no training row of the fold holds has the probability
+        0. If the metric takes `labels`, it is given all classes, since the left-out rows may lack one.
 
     refit : bool, default=True
         Whether to fit the best pair to all rows. Otherwise the coefficients, intercepts, `C_` and `l1_ratio_` are the
@@ -72,10 +80,10 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         Number of folds that are fitted in parallel; see :term:`n_jobs`.
 
     loss, label_smoothing, class_weight, logit_adjustment, fit_intercept, tol, max_iter
-        As in `SoftmaxClassifier`. ``class_weight="balanced"`` balances all rows, not those of each fold. `tol` applies
-        to the final fit. The fits of the folds are only compared with each other, so they end earlier: when the
-        gradient norm is a tenth of its value at the solution for the previous `C`, but between `tol` and 100 times
-        `tol`, or 3 times with an L1 penalty.
+        As in `SoftmaxClassifier`. ``class_weight="balanced"`` balances all rows, not those of each fold, and the prior
+        of `logit_adjustment` is that of all rows. `tol` applies to the final fit. The fits of the folds are only
+        compared with each other, so they end earlier: when the gradient norm is a tenth of its value at the solution
+        for the previous `C`, but between `tol` and 100 times `tol`, or 3 times with an L1 penalty.
 
     verbose : int, default=0
         1 prints a line for each fold, and the output of `SoftmaxClassifier` for the final fit.
@@ -127,6 +135,9 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         "refit": ["boolean"],
         "n_jobs": [Integral, None],
     }
+
+    # `score` passes sample_weight to the scorer, as in scikit-learn, and does not ask for it itself
+    __metadata_request__score = {"sample_weight": UNUSED}  # noqa: RUF012 (scikit-learn's protocol)
 
     def __init__(
         self,
@@ -192,13 +203,15 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         shares = target.labels if target.labels is not None else target.distribution.argmax(axis=1)
         cv = self.cv if self.cv is not None else max(2, min(5, np.bincount(shares).max()))
         folds = list(check_cv(cv, shares, classifier=True).split(rows, shares, **split_params))
-        (y_rows,) = indexable(y)
+        (y_rows,) = indexable(y if target.labels is None or is_distribution(y) else target.classes[target.labels])
+        scorer = _told_classes(self._scorer, target.classes)
+        class_mass = target.class_mass(weight)
 
         tasks = SearchTasks(self, X, y, sample_weight, len(folds), len(Cs) * len(l1_ratios), refit=self.refit)
         member = self._member(target, weight)
         results = Parallel(n_jobs=self.n_jobs)(
             delayed(_follow_path)(
-                member, rows, target, weight, train, test, Cs, l1_ratios, self._scorer, y_rows,
+                member, rows, target, weight, class_mass, train, test, Cs, l1_ratios, scorer, y_rows,
                 _check_method_params(X, score_params, test), f"fold {i + 1} of {len(folds)}" if self.verbose else "",
                 tasks.folds[i],
             )
@@ -207,7 +220,7 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         self.classes_, self.Cs_, self.l1_ratios_ = target.classes, Cs, l1_ratios
         self.coefs_paths_ = np.array([r.coefs for r in results])
         self.scores_ = np.array([r.scores for r in results])
-        self.n_iter_ = np.array([r.n_iter for r in results])
+        self.n_iter_ = np.array([r.n_iter for r in results], dtype=np.int32)
         self._warn_of_unfinished(sum(r.n_unfinished for r in results))
 
         if self.refit:
@@ -249,7 +262,9 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         """
         _raise_for_params(score_params, self, "score")
         _, score_params = self._routed("score", sample_weight, score_params)
-        return self._scorer(self, X, y, **score_params)
+        check_is_fitted(self)
+        y = y if is_distribution(y) else plain_labels(y)
+        return _told_classes(self._scorer, self.classes_)(self, X, y, **score_params)
 
     def get_metadata_routing(self):
         """Get the metadata routing for the splitter and the scorer.
@@ -321,6 +336,7 @@ def _follow_path(
     X: Any,
     target: Target,
     sample_weight: np.ndarray | None,
+    class_mass: np.ndarray,
     train: np.ndarray,
     test: np.ndarray,
     Cs: np.ndarray,
@@ -335,7 +351,10 @@ def _follow_path(
     weight = None if sample_weight is None else sample_weight[train]
     if weight is not None and not weight.any():
         raise ValueError("sample_weight is zero for every training row of a fold; drop the rows of weight zero")
-    objective = member._objective(X[train], target[train], weight, check_loss(member.loss), C=Cs.max())
+    seen = target[train].class_mass(weight) > 0.0
+    objective = member._objective(
+        X[train], target[train], weight, check_loss(member.loss), class_mass=class_mass, C=Cs.max()
+    )
     path = Path(objective, member.tol)
     X_test, y_test = X[test], _safe_indexing(y, test)
     if tasks is not None:
@@ -355,7 +374,8 @@ def _follow_path(
             coefs[i, j] = np.column_stack([coef, intercept]) if objective.design.fit_intercept else coef
             n_iter[i, j], n_unfinished = solution.n_iter, n_unfinished + (not solution.converged)
             member.classes_, member.n_features_in_ = target.classes, X.shape[1]
-            member.coef_, member.intercept_ = as_stored(coef, X.dtype), as_stored(intercept, X.dtype)
+            member.coef_ = as_stored(coef, X.dtype)
+            member.intercept_ = _excluding(as_stored(intercept, X.dtype), seen)
             scores[i, j] = scorer(member, X_test, y_test, **score_params)
             if tasks is not None:
                 tasks.end_fit(member._fitted_attributes())
@@ -366,11 +386,36 @@ def _follow_path(
     return _Path(coefs, scores, n_iter, n_unfinished)
 
 
+def _told_classes(scorer: Any, classes: np.ndarray) -> Any:
+    """The scorer, told all classes if its metric asks for them, as rows that are scored may lack a class. This is what
+    LogisticRegressionCV does, except that what the scorer says of classes itself is kept."""
+    asked = inspect.signature(scorer._score_func).parameters if isinstance(scorer, _BaseScorer) else {}
+    if "labels" not in asked:
+        return scorer
+    told = {"labels": classes}
+    if len(classes) == 2 and "pos_label" in asked:
+        told["pos_label"] = classes[-1]
+    scorer = copy(scorer)
+    scorer._kwargs = {**told, **scorer._kwargs}
+    return scorer
+
+
+def _excluding(intercept: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """The intercepts with which each class that is not `seen` has the probability 0. In the solution it has next to
+    none, and how little depends on `tol`."""
+    if seen.all():
+        return intercept
+    least = np.finfo(intercept.dtype).min / 4  # finite, as metrics of logits ask, and finite after X @ W is added
+    if len(intercept) == 1:
+        return np.full_like(intercept, -least if seen[1] else least)
+    return np.where(seen, intercept, least)
+
+
 def _values(name: str, values: Any) -> np.ndarray:
     """The values of a grid of penalties, checked."""
     grid = np.asarray(values, dtype=np.float64)
     right = (grid > 0.0) if name == "Cs" else (grid >= 0.0) & (grid <= 1.0)
     if grid.ndim != 1 or not len(grid) or not right.all():
         meant = "numbers above 0" if name == "Cs" else "numbers in [0, 1]"
-        raise ValueError(f"{name}={values!r} must be one or more {meant}")
+        raise ValueError(f"{name}={plain(values)!r} must be one or more {meant}")
     return grid

@@ -14,6 +14,7 @@ from ._kernels import _pointwise as kernels
 from ._kernels._linear import LinearPass
 from ._kernels._threads import effective_n_threads
 from ._losses import Loss, check_loss, refuse_smoothing
+from ._messages import plain
 from ._targets import SUM_RTOL, bad_distribution
 
 Reduction = Literal["mean", "sum", "none"]
@@ -546,7 +547,7 @@ def _numbers(objects: np.ndarray, name: str) -> np.ndarray:
     """The numbers in an object array. NumPy would read the number in a string, and NaN in None."""
     for at, v in enumerate(objects.flat):
         if v is None or isinstance(v, (str, bytes)) or (isinstance(v, Complex) and not isinstance(v, Real)):
-            raise ValueError(f"{name} must hold real numbers, not {v!r} ({_where(at, objects.shape)})")
+            raise ValueError(f"{name} must hold real numbers, not {plain(v)!r} ({_where(at, objects.shape)})")
     try:
         return objects.astype(np.float64)
     except (TypeError, ValueError, OverflowError) as error:
@@ -555,9 +556,9 @@ def _numbers(objects: np.ndarray, name: str) -> np.ndarray:
 
 def _check_options(loss: str | Loss, label_smoothing: float, reduction: str) -> Loss:
     if not (isinstance(label_smoothing, Real) and 0.0 <= label_smoothing <= 1.0):
-        raise ValueError(f"label_smoothing={label_smoothing!r} is not a number in [0, 1]")
+        raise ValueError(f"label_smoothing={plain(label_smoothing)!r} is not a number in [0, 1]")
     if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"reduction={reduction!r} is none of 'mean', 'sum' and 'none'")
+        raise ValueError(f"reduction={plain(reduction)!r} is none of 'mean', 'sum' and 'none'")
     checked = check_loss(loss)
     refuse_smoothing(checked, label_smoothing)
     return checked
@@ -593,7 +594,7 @@ def _target(
     if y.shape == lead:
         if ignore_index is not None:
             if not isinstance(ignore_index, Integral):
-                raise TypeError(f"ignore_index={ignore_index!r} must be an integer or None")
+                raise TypeError(f"ignore_index={plain(ignore_index)!r} must be an integer or None")
             s = np.ones(n) if s is None else s.copy()
         labels, mass, bad = kernels.encode_labels(_integers(y, s), n_classes, ignore_index, s, w)
         if bad >= 0:
@@ -681,8 +682,8 @@ def _class_weights(class_weight: Any, n_classes: int) -> np.ndarray | None:
         return None
     if isinstance(class_weight, (dict, str)):
         raise ValueError(
-            f"class_weight={class_weight!r} must be an array of shape ({n_classes},), one weight for each class; "
-            f"SoftmaxClassifier takes dicts and 'balanced'"
+            f"class_weight={plain(class_weight)!r} must be an array of shape ({n_classes},), one weight for each "
+            f"class; SoftmaxClassifier takes dicts and 'balanced'"
         )
     w = _weights(class_weight, "class_weight")
     if w.shape != (n_classes,):

@@ -15,6 +15,8 @@ from typing import Any, ClassVar
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
 
+from ._messages import plain
+
 __all__ = ["CrossEntropy", "FocalLoss", "GeneralizedCrossEntropy", "PolyLoss", "SymmetricCrossEntropy"]
 
 
@@ -42,7 +44,7 @@ class Loss(BaseEstimator):
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         """The expression that makes this loss, with all parameters."""
-        parameters = ", ".join(f"{name}={value!r}" for name, value in self.get_params(deep=False).items())
+        parameters = ", ".join(f"{name}={plain(value)!r}" for name, value in self.get_params(deep=False).items())
         return f"{type(self).__name__}({parameters})"
 
 
@@ -247,7 +249,7 @@ def check_loss(loss: Any) -> Loss:
     if isinstance(loss, type) and issubclass(loss, Loss):
         raise ValueError(f"loss is the class {loss.__name__}; pass an object: loss={loss.__name__}()")
     names = ", ".join(repr(name) for name in LOSSES)
-    raise ValueError(f"loss={loss!r} is no loss; pass one of {names}, or an object such as FocalLoss(gamma=2.0)")
+    raise ValueError(f"loss={plain(loss)!r} is no loss; pass one of {names}, or an object such as FocalLoss(gamma=2.0)")
 
 
 def refuse_smoothing(loss: Loss, label_smoothing: float) -> None:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from numbers import Real
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils import check_array
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics._scorer import _BaseScorer
+from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from ._arrays import refuse_masked, refuse_sparse_frame
 from ._kernels._proba import mark_labels, proba_rows
 from ._kernels._threads import effective_n_threads
+from ._messages import plain
 from ._targets import (
     CodedLabels,
     check_distribution,
@@ -117,7 +123,7 @@ def log_loss(
     0.231
     """
     if not isinstance(normalize, (bool, np.bool_)):
-        raise ValueError(f"normalize={normalize!r} is neither True nor False")
+        raise ValueError(f"normalize={plain(normalize)!r} is neither True nor False")
     result = evaluate(y_true, y_proba, labels=labels, eps=eps, sample_weight=sample_weight)
     return result.total / result.mass if normalize else result.total
 
@@ -164,16 +170,17 @@ def log_loss_samples(y_true: Any, y_proba: Any, *, labels: Any = None, eps: floa
     return losses
 
 
-class LogLossScorer:
+class LogLossScorer(_BaseScorer):
     """A scorer, made by :func:`make_log_loss_scorer`, of minus the log loss of an estimator's `predict_proba`."""
 
     def __init__(self, eps: float | str = "auto"):
         _check_eps(eps)
+        super().__init__(_loss_of_predictions, -1, {} if eps == "auto" else {"eps": eps}, "predict_proba")
         self.eps = eps
-        self._request = MetadataRequest(owner=type(self).__name__)
-        self._request.score.add_request(param="sample_weight", alias=None)
+        self._metadata_request = MetadataRequest(owner=self)  # weights that are routed have to be asked for, or refused
+        self._metadata_request.score.add_request(param="sample_weight", alias=None)
 
-    def __call__(self, estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def __call__(self, estimator: Any, X: Any, y_true: Any, sample_weight: Any = None) -> float:
         """Score a fitted estimator.
 
         Parameters
@@ -182,7 +189,7 @@ class LogLossScorer:
             A fitted estimator with `predict_proba` and `classes_`.
         X : array-like
             The input of `predict_proba`.
-        y : array-like of shape (n,) or (n, K)
+        y_true : array-like of shape (n,) or (n, K)
             Labels, or distributions over `classes_`, one-hot or soft. The columns of a DataFrame are sorted into their
             order by name.
         sample_weight : array-like of shape (n,), default=None
@@ -193,50 +200,91 @@ class LogLossScorer:
         float
             Minus the weighted mean loss. Higher is better, and the score is never NaN.
         """
-        classes, proba = predict_proba(estimator, X)
+        return self._score(None, estimator, X, y_true, sample_weight)
+
+    def _score(self, method_caller: Any, estimator: Any, X: Any, y_true: Any, sample_weight: Any = None) -> float:
+        """The score. `method_caller` is None, or finds in scikit-learn's cache what a method gave another scorer."""
+        ask = None if method_caller is None else partial(_ask_shared, method_caller, self.eps)
+        classes, proba = predict_proba(estimator, X, ask)
+        _check_lengths(proba, y_true, sample_weight)
         weights, mass = _check_weights(sample_weight, len(proba))
         target: CodedLabels | np.ndarray
-        if is_distribution(y):
-            names = column_names(y)
-            target = match_columns(check_distribution(y, dtype=None), names, classes, name="y")
+        if is_distribution(y_true):
+            names = column_names(y_true)
+            target = match_columns(check_distribution(y_true, dtype=None), names, classes, name="y")
         else:
-            target = match_labels(y, classes)
-        _check_lengths(proba, target)
+            target = match_labels(y_true, classes)
         slack = len(classes) * _epsilon(proba.dtype)  # what rounding may leave of 1 - (a sum of probabilities)
         eps = _check_eps(self.eps, proba.dtype)
         total, unknown, _ = _total_loss(proba, len(classes), target, weights, eps, slack=slack)
         if isinstance(target, CodedLabels) and unknown >= 0:
-            _check_comparable(y, target, classes)
+            _check_comparable(y_true, target, classes)
         return -total / mass
 
     def __repr__(self) -> str:
-        return f"make_log_loss_scorer({'' if self.eps == 'auto' else f'eps={self.eps!r}'})"
+        return f"make_log_loss_scorer({'' if self.eps == 'auto' else f'eps={plain(self.eps)!r}'})"
 
-    def set_score_request(self, *, sample_weight: bool | str | None) -> LogLossScorer:
-        """Request `sample_weight` if metadata routing is enabled.
+    def set_score_request(self, **requests: bool | str | None) -> LogLossScorer:
+        """Request `sample_weight`, if metadata routing is enabled.
 
         Parameters
         ----------
-        sample_weight : bool, str or None
-            True passes it to this scorer, False does not, and None raises an error if it is given. A string is the
-            name of the weights in the routed metadata.
+        **requests : bool, str or None
+            For ``sample_weight``, True passes it to this scorer, False does not, and None raises an error if it is
+            given. A string is the name of the weights in the routed metadata.
 
         Returns
         -------
         LogLossScorer
-            This scorer, modified. Do not modify `neg_log_loss_scorer`, which all code shares, but make a scorer with
-            :func:`make_log_loss_scorer`.
+            This scorer, modified. Of `neg_log_loss_scorer`, which all code shares, it is a modified copy.
         """
-        self._request.score.add_request(param="sample_weight", alias=sample_weight)
-        return self
+        return super(LogLossScorer, copy(self) if self is neg_log_loss_scorer else self).set_score_request(**requests)
 
-    def get_metadata_routing(self) -> MetadataRequest:
-        """The requests of this scorer for metadata routing."""
-        return self._request
 
-    def _accept_sample_weight(self) -> bool:
-        # GridSearchCV and cross_validate call this if metadata routing is disabled
-        return True
+def _loss_of_predictions(
+    y_true: Any, y_proba: Any, *, sample_weight: Any = None, eps: float | str = "auto"
+) -> float:
+    """The metric that scikit-learn sees in the scorer. TunedThresholdClassifierCV calls it with labels 0 and 1, as
+    probabilities of the second class."""
+    return log_loss(y_true, y_proba, sample_weight=sample_weight, eps=eps)
+
+
+class _Recorder(ClassifierMixin, BaseEstimator):
+    """A classifier that keeps the probabilities of another, with its columns in the order of the classes: of two
+    columns, scikit-learn's cache has only one."""
+
+    def __init__(self, estimator: Any):
+        self.estimator = estimator
+        self.classes_ = np.asarray(estimator.classes_)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        _, self.given_ = predict_proba(self.estimator, X)
+        return np.hstack([1.0 - self.given_, self.given_]) if self.given_.shape[1] == 1 else self.given_
+
+
+def _ask_shared(method_caller: Any, eps: float | str, estimator: Any, X: Any) -> Any:
+    """The probabilities of an estimator, which the scorers that scikit-learn evaluates at once share."""
+    classes = getattr(estimator, "classes_", None)
+    if classes is None or len(classes) < 2 or np.ndim(classes[0]) > 0:  # scikit-learn's cache has no such probabilities
+        return estimator.predict_proba(X)
+    recorder = _Recorder(estimator)
+    shared = method_caller(recorder, "predict_proba", X)
+    if hasattr(recorder, "given_"):
+        return recorder.given_
+    if np.ndim(shared) == 1:  # one column of two, without the digits of the other that a small eps asks for
+        enough_digits = _check_eps(eps, shared.dtype) >= _epsilon(shared.dtype)
+        if not (enough_digits and _is_of_second_class(shared, estimator, X)):
+            return estimator.predict_proba(X)
+    return shared
+
+
+def _is_of_second_class(column: np.ndarray, estimator: Any, X: Any) -> bool:
+    """Whether a shared column is seen to be the probability of the second class. It is that of the first if another
+    scorer, whose `pos_label` that is, asked before. The predictions for the largest and the least tell."""
+    if not hasattr(estimator, "predict"):
+        return False
+    ends = [int(np.argmax(column)), int(np.argmin(column))]
+    return np.array_equal(estimator.predict(_safe_indexing(X, ends)), np.asarray(estimator.classes_)[[1, 0]])
 
 
 def make_log_loss_scorer(*, eps: float | str = "auto") -> LogLossScorer:
@@ -313,10 +361,11 @@ def evaluate(
 ) -> Evaluation:
     """Check the arguments, and compute the log loss."""
     if y_true is None or np.ndim(y_true) == 0:
-        raise ValueError(f"y_true must hold a label or a distribution for each row; it is {y_true!r}")
+        raise ValueError(f"y_true must hold a label or a distribution for each row; it is {plain(y_true)!r}")
     names = column_names(y_proba, name="y_proba")
     proba = _check_proba(y_proba)
     clip = _check_eps(eps, proba.dtype)
+    _check_lengths(proba, y_true, sample_weight)
     weights, mass = _check_weights(sample_weight, len(proba))
     declared = None if labels is None else _check_classes(labels)
     n_columns = 2 if proba.shape[1] == 1 else proba.shape[1]
@@ -342,8 +391,7 @@ def evaluate(
     else:
         classes, target = declared, match_labels(y_true, declared, name="y_true")
     if isinstance(y_true, list) and classes.dtype.kind == "U" and len({isinstance(v, str) for v in y_true}) > 1:
-        raise ValueError("Mix of label input types (string and number): y_true has both")
-    _check_lengths(proba, target)
+        raise ValueError(f"Mix of label input types (string and number); Got {_shown(classes)}. y_true has both")
     if len(classes) != n_columns:
         _raise_class_count(classes, n_columns, declared, _hint_at_labels(proba))
     proba = _match_proba(proba, names, classes, name="y_proba")
@@ -352,10 +400,10 @@ def evaluate(
         assert isinstance(target, CodedLabels)
         if declared is None:
             _raise_class_count(learn_labels(y_true)[0], n_columns, declared)
-        values = np.unique(np.asarray(y_true).ravel()[target.indices() < 0]).tolist()
+        values = set(plain(np.unique(np.asarray(y_true).ravel()[target.indices() < 0])))
         raise ValueError(
-            f"y_true contains values {set(values)} not belonging to the passed labels {labels}: the first is in row "
-            f"{unknown}"
+            f"y_true contains values {values} not belonging to the passed labels {_shown(labels)}. The first is in row "
+            f"{unknown}."
         )
     return Evaluation(classes, proba, target, weights, clip, total, mass, losses)
 
@@ -381,11 +429,11 @@ def _raise_class_count(classes: np.ndarray, n_columns: int, declared: np.ndarray
     if declared is None:
         raise ValueError(
             f"y_true and y_prob contain different number of classes: {len(classes)} vs {n_columns}. Please provide the "
-            f"true labels explicitly through the labels argument. Classes found in y_true: {classes}{hint}"
+            f"true labels explicitly through the labels argument. Classes found in y_true: {_shown(classes)}{hint}"
         )
     raise ValueError(
-        f"The number of classes in labels is different from that in y_prob. Classes found in labels: {classes}; "
-        f"y_proba has {n_columns} columns{hint}"
+        f"The number of classes in labels is different from that in y_prob. Classes found in labels: "
+        f"{_shown(classes)}; y_proba has {n_columns} columns{hint}"
     )
 
 
@@ -466,7 +514,7 @@ def _check_eps(eps: float | str, dtype: Any = np.float64) -> float:
     if isinstance(eps, str) and eps == "auto":
         return _epsilon(np.dtype(dtype))
     if not isinstance(eps, Real) or isinstance(eps, bool) or not 0.0 <= eps < 0.5:
-        raise ValueError(f"eps={eps!r} is neither 'auto' nor a number in [0, 0.5)")
+        raise ValueError(f"eps={plain(eps)!r} is neither 'auto' nor a number in [0, 0.5)")
     return float(eps)
 
 
@@ -474,7 +522,9 @@ def _check_proba(y_proba: Any) -> np.ndarray:
     """`y_proba` as a matrix (n, K), or (n, 1) for the second of two classes. Its values are not checked."""
     if type(y_proba) is not np.ndarray or y_proba.dtype.kind not in "fiub" or not y_proba.size or y_proba.ndim > 2:
         if y_proba is None or isinstance(y_proba, str) or sp.issparse(y_proba) or np.ndim(y_proba) == 0:
-            raise ValueError(f"y_proba must be an array of probabilities, a row for each of y_true; it is {y_proba!r}")
+            raise ValueError(
+                f"y_proba must be an array of probabilities, a row for each of y_true; it is {plain(y_proba)!r}"
+            )
         refuse_masked(y_proba, "y_proba")
         refuse_sparse_frame(y_proba, "y_proba")
         try:
@@ -509,10 +559,6 @@ def _check_weights(sample_weight: Any, n: int) -> tuple[np.ndarray | None, float
     weights = check_array(
         sample_weight, dtype=np.float64, ensure_2d=False, ensure_all_finite=False, input_name="sample_weight"
     )
-    if len(weights) != n:
-        raise ValueError(
-            f"Found input variables with inconsistent numbers of samples: sample_weight has {len(weights)}, y_proba {n}"
-        )
     weights = np.require(weights, dtype=np.float64, requirements=["C", "A"])
     with np.errstate(over="ignore"):
         mass = float(weights.sum())
@@ -520,29 +566,35 @@ def _check_weights(sample_weight: Any, n: int) -> tuple[np.ndarray | None, float
         raise ValueError("sample_weight sums to inf: divide it by its largest entry")
     if not (weights.min() >= 0.0 and np.isfinite(mass)):
         bad = int(np.argmin((weights >= 0.0) & np.isfinite(weights)))
-        what = "NaN" if np.isnan(weights[bad]) else f"{weights[bad]!s}"
-        raise ValueError(f"Input sample_weight contains {what} in row {bad}; weights are finite numbers, 0 or more")
+        if np.isnan(weights[bad]):
+            problem = "Input sample_weight contains NaN."
+        elif np.isinf(weights[bad]):
+            problem = "Input sample_weight contains infinity or a value too large for dtype('float64')."
+        else:
+            problem = "Negative values in data passed to `sample_weight`."
+        raise ValueError(f"{problem} Row {bad} has {weights[bad]}; weights are finite numbers, 0 or more")
     if mass == 0.0:
-        raise ValueError("Sample weights must contain at least one non-zero number: every row is ignored")
+        raise ValueError("Sample weights must contain at least one non-zero number. Here every row is ignored")
     return weights, mass
 
 
 def _check_classes(labels: Any) -> np.ndarray:
     """The classes that `labels` declares, sorted."""
     if isinstance(labels, (str, set, frozenset, dict)) or np.ndim(labels) != 1:
-        raise ValueError(f"labels must be a list or a 1-D array of all the classes; it is {labels!r}")
+        raise ValueError(f"labels must be a list or a 1-D array of all the classes; it is {plain(labels)!r}")
     if len(labels) == 0:
         raise ValueError("labels is empty; pass all the classes")
     classes, order = learn_classes(labels, name="labels")
     if len(classes) == 1:
-        raise ValueError(f"The labels array needs to contain at least two labels, got {classes}.")
+        raise ValueError(f"The labels array needs to contain at least two labels, got {_shown(classes)}.")
     if len(order) != len(classes):
         seen = np.bincount(order)
-        raise ValueError(f"labels holds {classes.tolist()[seen.argmax()]!r} {seen.max()} times; pass each class once")
+        raise ValueError(f"labels holds {plain(classes)[seen.argmax()]!r} {seen.max()} times; pass each class once")
     if np.any(order[1:] < order[:-1]):
         warnings.warn(
-            f"Labels passed were {labels}. But this function assumes labels are ordered lexicographically. Pass the "
-            f"ordered labels={classes.tolist()} and ensure that the columns of y_prob correspond to this ordering.",
+            f"Labels passed were {_shown(labels)}. But this function assumes labels are ordered lexicographically. "
+            f"Pass the ordered labels={plain(classes)} and ensure that the columns of y_prob correspond to this "
+            "ordering.",
             UserWarning,
             stacklevel=4,
         )
@@ -560,12 +612,19 @@ def _check_rows(y_true: Any) -> np.ndarray:
     return check_distribution(y_true, dtype=None, name="y_true")
 
 
-def _check_lengths(proba: np.ndarray, target: CodedLabels | np.ndarray) -> None:
-    if len(proba) != len(target):
-        raise ValueError(
-            f"Found input variables with inconsistent numbers of samples: y_true has {len(target)}, "
-            f"y_proba {len(proba)}"
-        )
+def _check_lengths(proba: np.ndarray, y_true: Any, sample_weight: Any) -> None:
+    """Raise if the lengths differ, which are listed in scikit-learn's order."""
+    try:
+        check_consistent_length(proba, y_true, sample_weight if np.ndim(sample_weight) else None)
+    except ValueError as error:
+        raise ValueError(f"{error}. These are y_proba, y_true and the weights, if there are any") from None
+
+
+def _shown(labels: Any) -> Any:
+    """The labels that a message lists: an array as scikit-learn writes it, and a list without NumPy's types."""
+    if not isinstance(labels, np.ndarray):
+        return plain(labels)
+    return labels if labels.dtype != object else f"[{' '.join(map(repr, plain(labels)))}]"
 
 
 def _raise_outside(proba: np.ndarray, weights: np.ndarray | None) -> None:
@@ -573,10 +632,11 @@ def _raise_outside(proba: np.ndarray, weights: np.ndarray | None) -> None:
     rows = np.arange(len(proba))[counted]
     with np.errstate(invalid="ignore"):
         most, least = proba.max(axis=1)[counted], proba.min(axis=1)[counted]  # NaN if the row holds NaN
-    for what, bad in (("NaN", np.isnan(most)), ("infinity", np.isinf(most) | np.isinf(least))):
+    infinity = f"infinity or a value too large for {proba.dtype!r}"
+    for what, bad in (("NaN", np.isnan(most)), (infinity, np.isinf(most) | np.isinf(least))):
         if bad.any():
             row = rows[bad.argmax()]
-            raise ValueError(f"Input contains {what}: y_proba in row {row}; drop it, or give it sample_weight 0")
+            raise ValueError(f"Input contains {what}. Drop row {row} of y_proba, or give it sample_weight 0")
     if most.max() > 1:
         raise ValueError(
             f"y_prob contains values greater than 1: {most.max()} (row {rows[most.argmax()]}){_hint_at_labels(proba)}"
@@ -588,15 +648,22 @@ def _check_comparable(y: Any, target: CodedLabels, classes: np.ndarray) -> None:
     """Raise if `y` holds strings and the classes are numbers, or the reverse. A fold may lack all classes otherwise."""
     labels = np.asarray(y).ravel()
     if (labels.dtype.kind in "biuf") != (classes.dtype.kind in "biuf") and np.all(target.indices() < 0):
-        raise ValueError(f"y holds {labels.tolist()[0]!r} (row 0) and the like; the estimator's classes_ are {classes}")
+        raise ValueError(
+            f"y holds {plain(labels)[0]!r} (row 0) and the like; the estimator's classes_ are {_shown(classes)}"
+        )
 
 
-def predict_proba(estimator: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The classes of a fitted estimator, and its probabilities, with a column for each class."""
+def predict_proba(
+    estimator: Any, X: Any, ask: Callable[[Any, Any], Any] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The classes of a fitted estimator, and its probabilities, with a column for each class.
+
+    If there is `ask`, it is called with the estimator and X for its probabilities.
+    """
     name = type(estimator).__name__
     if not hasattr(estimator, "predict_proba"):
         raise AttributeError(f"{name} has no predict_proba, which the log loss needs: calibrate it, or score otherwise")
-    predicted = estimator.predict_proba(X)
+    predicted = estimator.predict_proba(X) if ask is None else ask(estimator, X)
     classes = getattr(estimator, "classes_", None)
     if classes is None:
         raise AttributeError(f"{name} has no classes_, which say what the columns of its predict_proba are")
@@ -607,7 +674,9 @@ def predict_proba(estimator: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
     columns = column_names(predicted, name=source)
     proba = _check_proba(predicted)
     if proba.shape[1] != len(classes) and not (proba.shape[1] == 1 and len(classes) == 2):
-        raise ValueError(f"{name}.predict_proba gave {proba.shape[1]} columns for the {len(classes)} classes {classes}")
+        raise ValueError(
+            f"{name}.predict_proba gave {proba.shape[1]} columns for the {len(classes)} classes {_shown(classes)}"
+        )
     return classes, _match_proba(proba, columns, classes, name=source)
 
 

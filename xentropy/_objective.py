@@ -16,6 +16,7 @@ from scipy.linalg.blas import daxpy
 
 from ._design import Design
 from ._losses import CrossEntropy
+from ._messages import plain
 from ._targets import Target
 
 # float32 rounds the mean loss of n rows by up to this many units of its last place, times the size of the terms of a
@@ -59,11 +60,11 @@ class Objective:
         try:
             self.C = float(C)  # NumPy knows no int of this size
         except OverflowError:
-            raise ValueError(f"C={C!r} is beyond the range of float64; use C=inf for no penalty") from None
+            raise ValueError(f"C={plain(C)!r} is beyond the range of float64; use C=inf for no penalty") from None
         total = self.C * self.design.weight_sum
         if total < 1.0 / np.finfo(np.float64).max:
             raise ValueError(
-                f"C={C!r} times the sum of the weights of the rows, {self.design.weight_sum}, is too small: its "
+                f"C={plain(C)!r} times the sum of the weights of the rows, {self.design.weight_sum}, is too small: its "
                 f"inverse, the weight of the penalty, is infinite in float64; use a larger C"
             )
         self.l1_weight = l1_ratio / total

@@ -22,6 +22,7 @@ from scipy.optimize import linprog
 
 from ._blas import one_blas_thread
 from ._design import Design
+from ._messages import plain
 from ._targets import Target
 
 # With more coefficients a linear program takes seconds, so that only a separation of all rows is found.
@@ -68,7 +69,7 @@ class Separation:
         along = (f"{named} and {more} more features" if more else named) or "the intercepts"
         how = "perfectly separable" if self.is_perfect else "separable, at least in part"
         return (
-            f"C is infinite, and the classes {classes[self.classes].tolist()} are {how}: the larger the coefficients "
+            f"C is infinite, and the classes {plain(classes[self.classes])} are {how}: the larger the coefficients "
             f"along {along}, the smaller the loss, without end. It decreases for {self.n_moved} of {self.n_rows} "
             "rows and increases for none. The coefficients are those where the fit stopped. Set a finite C."
         )

@@ -14,11 +14,13 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import assert_all_finite, check_array, column_or_1d
+from sklearn.utils._missing import is_pandas_na
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from ._arrays import refuse_masked, refuse_sparse_frame
 from ._kernels._pointwise import first_bad_distribution
 from ._kernels._proba import encode_labels, mark_labels, number_records
+from ._messages import plain
 
 # Names such as "0", "1" or "column_0", "column_1", which count columns: pandas' once written to a file, and polars'.
 _COUNTED = ("", "column_")
@@ -135,6 +137,11 @@ def learn_classes(labels: Any, *, name: str) -> tuple[np.ndarray, np.ndarray]:
     return classes, coded.indices()
 
 
+def plain_labels(y: Any, *, name: str = "y") -> np.ndarray:
+    """The labels of `y` as one array, checked. Numbers in an array of objects become an array of numbers."""
+    return _label_column(y, name=name, warn=False)
+
+
 def match_target(y: Any, classes: np.ndarray, dtype: Any = np.float64, *, name: str = "y") -> Target:
     """Encode `y` for known `classes`. A label that is not in `classes` becomes -1, which the caller handles."""
     if is_distribution(y):
@@ -163,7 +170,7 @@ def match_columns(values: np.ndarray, names: np.ndarray | None, classes: np.ndar
         return values if in_order else np.ascontiguousarray(values[:, column_of])
     if any(names.tolist() == [f"{prefix}{k}" for k in range(len(names))] for prefix in _COUNTED):
         return values
-    other = names[_places(names, classes) < 0].tolist()[0]
+    other = plain(names[_places(names, classes) < 0])[0]
     raise ValueError(
         f"{name} has columns {_brief(names)} for the classes {_brief(classes)}, but {other!r} is none of them: rename "
         f"the columns, or pass an array with its columns in the order of the classes"
@@ -274,7 +281,7 @@ def column_names(y: Any, *, name: str = "y") -> np.ndarray | None:
         return None
     if len(set(names)) < len(names):
         twice = next(c for c in names if names.count(c) > 1)
-        raise ValueError(f"{name} has two columns named {twice!r}; name each column after its class")
+        raise ValueError(f"{name} has two columns named {plain(twice)!r}; name each column after its class")
     if all(isinstance(c, str) for c in names):
         return np.array(names)
     out = np.asarray(names)
@@ -298,16 +305,24 @@ def _label_column(y: Any, *, name: str = "y", warn: bool = True) -> np.ndarray:
         y = column_or_1d(y, warn=warn)
         if y.dtype.kind == "O" and len(y):
             y = _plain_objects(y, name)
-        assert_all_finite(y, input_name=name)
+        if y.dtype.kind in "mM" and (missing := np.isnat(y)).any():
+            raise ValueError(f"{name} contains NaT in row {missing.argmax()}; drop rows without a label")
+        try:
+            assert_all_finite(y, input_name=name)
+        except ValueError as error:
+            row = int(np.argmin(np.isfinite(y)))
+            raise ValueError(f"{error} Row {row} has {y[row]}; drop rows without a label") from None
     return y
 
 
 def _check_labels(y: Any, name: str) -> np.ndarray:
     y = _label_column(y, name=name, warn=False)
     if y.dtype.kind not in "biuU" and (kind := type_of_target(y, input_name=name)) not in ("binary", "multiclass"):
-        order = "; are y_true and y_proba swapped?" if name == "y_true" and kind == "continuous" else ""
+        order = " Are y_true and y_proba swapped?" if name == "y_true" and kind == "continuous" else ""
         raise ValueError(
-            f"Unknown label type: {name} is {kind}; pass class labels, or a distribution in each row{order}"
+            f"Unknown label type: {kind}. Maybe you are trying to fit a classifier, which expects discrete classes on "
+            f"a regression target with continuous values. {name} must hold class labels, or a distribution in each "
+            f"row.{order}"
         )
     return y
 
@@ -316,12 +331,12 @@ def _plain_objects(y: np.ndarray, name: str) -> np.ndarray:
     """Convert numbers in an object array, and keep strings. A mixture has no order, so it is an error."""
     if all(isinstance(v, Number) for v in y):
         return np.asarray(y.tolist())
-    first = type(y[0])
     for i, v in enumerate(y):
-        if v is None or v is not v or isinstance(v, str) != issubclass(first, str):
+        if v is None or is_pandas_na(v) or v != v:
+            raise ValueError(f"{name} contains {v!s} in row {i}; drop rows without a label")
+        if isinstance(v, str) != isinstance(y[0], str):
             raise ValueError(
-                f"{name} contains {v!r} in row {i} beside {y[0]!r} in row 0; drop rows without a label, and use "
-                f"labels of one kind"
+                f"{name} contains {plain(v)!r} in row {i} beside {plain(y[0])!r} in row 0; use labels of one kind"
             )
     return y
 
@@ -385,5 +400,5 @@ def _plain_labels(target: Target) -> Target:
 
 
 def _brief(classes: np.ndarray, most: int = 10) -> str:
-    shown = ", ".join(repr(c) for c in classes[:most].tolist())
+    shown = ", ".join(repr(c) for c in plain(classes[:most]))
     return f"[{shown}{', ...' if len(classes) > most else ''}]"

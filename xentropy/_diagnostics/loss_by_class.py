@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .._messages import plain
 from .drawing import BLUE, GREY, ORANGE, VERMILLION, as_label, axes_for, tidy
 from .scored import ScoredRows, score_estimator, score_rows
 
@@ -88,9 +89,9 @@ class LossByClassDisplay:
             This display.
         """
         if kind not in ("share", "distribution"):
-            raise ValueError(f"kind={kind!r} is neither 'share' nor 'distribution'")
+            raise ValueError(f"kind={plain(kind)!r} is neither 'share' nor 'distribution'")
         if not isinstance(max_classes, (int, np.integer)) or max_classes < 1:
-            raise ValueError(f"max_classes={max_classes!r} must be an integer, 1 or more")
+            raise ValueError(f"max_classes={plain(max_classes)!r} must be an integer, 1 or more")
         order = np.argsort(-self.loss_share, kind="stable")
         order = order[self.support_share[order] > 0]
         shown, rest = order[:max_classes], order[max_classes:]

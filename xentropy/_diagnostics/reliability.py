@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
+from .._messages import plain
 from .calibration import Bins
 from .drawing import CURVES, GREY, as_label, axes_for, count_lines, tidy
 from .scored import ScoredRows, score_estimator, score_rows
@@ -256,7 +257,7 @@ class ReliabilityDisplay:
     @classmethod
     def _from_rows(cls, rows: ScoredRows, pos_label: Any, n_bins: int | None, name: str | None):
         if n_bins is not None and (not isinstance(n_bins, (int, np.integer)) or n_bins < 1):
-            raise ValueError(f"n_bins={n_bins!r} must be an integer, 1 or more; None chooses it")
+            raise ValueError(f"n_bins={plain(n_bins)!r} must be an integer, 1 or more; None chooses it")
         if pos_label is None:
             p, bins = rows.confidence, rows.top_bins if n_bins is None else rows.bins(n_bins)
         else:
@@ -293,7 +294,7 @@ def _axes_above(ax):
 def _class_index(rows: ScoredRows, label: Any) -> int:
     index = np.flatnonzero(rows.classes == label)
     if len(index) != 1:
-        raise ValueError(f"pos_label={label!r} is none of the classes {rows.classes.tolist()}")
+        raise ValueError(f"pos_label={plain(label)!r} is none of the classes {plain(rows.classes)}")
     return int(index[0])
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .._messages import plain
 from .findings import find
 from .scored import ScoredRows, score_rows, short_name
 
@@ -194,7 +195,7 @@ def cross_entropy_report(
     Findings: none. Nothing here speaks against these probabilities.
     """
     if not isinstance(digits, (int, np.integer)) or isinstance(digits, bool) or digits < 0:
-        raise ValueError(f"digits={digits!r} must be an integer, 0 or more")
+        raise ValueError(f"digits={plain(digits)!r} must be an integer, 0 or more")
     rows = score_rows(y_true, y_proba, labels=labels, target_names=target_names, sample_weight=sample_weight)
     report = _as_dict(rows, by_class=output_dict)
     return report if output_dict else _as_text(rows, report, int(digits))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from .._messages import plain
 from .._metrics import evaluate, predict_proba
 from .._targets import CodedLabels, check_distribution
 from .calibration import (
@@ -324,7 +325,7 @@ def score_rows(
     assert loss is not None
     names = [str(c) for c in classes.tolist()] if target_names is None else [str(name) for name in target_names]
     if len(names) != len(classes):
-        raise ValueError(f"target_names has {len(names)} names, but there are {len(classes)} classes: {classes}")
+        raise ValueError(f"target_names has {len(names)} names, but there are {len(classes)} classes: {plain(classes)}")
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"{twice!r} names two classes; give each a name of its own in target_names")
