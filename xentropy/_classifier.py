@@ -18,7 +18,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ._callbacks import CallbackSupportMixin, callbacks_of
 from ._design import Design, RowLoss
-from ._kernels._linear import linear_predict
+from ._kernels._linear import check_csr, linear_predict
 from ._kernels._pointwise import softmax
 from ._kernels._threads import effective_n_threads
 from ._lbfgs import Status
@@ -535,7 +535,11 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                     return X
         if isinstance(X, np.ndarray) and X.dtype.kind == "f" and X.dtype.itemsize <= 4:
             X = X.astype(np.float32, copy=False)  # float16, and the other byte order, would become float64
-        return validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=reset)
+        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=reset)
+        if not sp.issparse(X):
+            return np.require(X, requirements=["C", "A"])  # scikit-learn leaves a view of bytes as it is
+        check_csr(X)  # before SciPy selects rows or multiplies
+        return X
 
     def _is_plain(self, X: Any, *, reset: bool = False) -> bool:
         """Whether X is what `validate_data` would give back as it is, if its numbers are finite: asked first, as that
@@ -575,7 +579,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 self._rows(X, reset=False)  # raises where it is X that is not, and not the coefficients that are large
             return out
         X = self._rows(X, reset=False)
-        z = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
+        dtype = np.result_type(X.dtype, self.coef_.dtype)  # scikit-learn multiplies matrices of one dtype only
+        z = safe_sparse_dot(X.astype(dtype, copy=False), self.coef_.T.astype(dtype, copy=False), dense_output=True)
+        z = z + self.intercept_
         if kind == "logits":
             return z
         if kind == "classes":
@@ -628,7 +634,7 @@ def checked_weights(sample_weight: Any, X: Any, name: str = "sample_weight") -> 
     weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     if not weights.any():
         raise ValueError(f"{name} is zero for every row: there is nothing to fit")
-    return np.ascontiguousarray(weights)
+    return np.require(weights, requirements=["C", "A"])
 
 
 def class_weights(class_weight: Any, target: Target, sample_weight: np.ndarray | None) -> np.ndarray | None:
