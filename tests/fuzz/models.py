@@ -58,7 +58,7 @@ def check_model(clf, X):
     assert np.isfinite(clf.coef_).all()
     assert np.isfinite(clf.intercept_).all()
     p = clf.predict_proba(X)
-    assert p.shape == (X.shape[0], n_classes)
+    assert p.shape == (np.shape(X)[0], n_classes)
     np.testing.assert_allclose(p.sum(axis=1), 1.0, rtol=1e-5)
     with np.errstate(divide="ignore"):
         np.testing.assert_allclose(np.exp(clf.predict_log_proba(X)), p, rtol=1e-4, atol=1e-6)
