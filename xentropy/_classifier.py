@@ -328,6 +328,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 f"This {type(self).__name__} estimator requires y to be passed, but the target y is None."
             )
         X = self._rows(X, reset=True)
+        if sp.issparse(X):
+            check_csr(X)  # before SciPy selects rows
         target = learn_target(y)
         if X.shape[0] != len(target):
             check_consistent_length(X, target)  # raises
@@ -536,10 +538,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if isinstance(X, np.ndarray) and X.dtype.kind == "f" and X.dtype.itemsize <= 4:
             X = X.astype(np.float32, copy=False)  # float16, and the other byte order, would become float64
         X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=reset)
-        if not sp.issparse(X):
-            return np.require(X, requirements=["C", "A"])  # scikit-learn leaves a view of bytes as it is
-        check_csr(X)  # before SciPy selects rows or multiplies
-        return X
+        return X if sp.issparse(X) else np.require(X, requirements=["C", "A"])  # a view of bytes may not be aligned
 
     def _is_plain(self, X: Any, *, reset: bool = False) -> bool:
         """Whether X is what `validate_data` would give back as it is, if its numbers are finite: asked first, as that
@@ -579,6 +578,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 self._rows(X, reset=False)  # raises where it is X that is not, and not the coefficients that are large
             return out
         X = self._rows(X, reset=False)
+        if sp.issparse(X):
+            check_csr(X)  # before SciPy multiplies
         dtype = np.result_type(X.dtype, self.coef_.dtype)  # scikit-learn multiplies matrices of one dtype only
         z = safe_sparse_dot(X.astype(dtype, copy=False), self.coef_.T.astype(dtype, copy=False), dense_output=True)
         z = z + self.intercept_
