@@ -171,12 +171,24 @@ def test_any_layout_of_X_gives_the_same_bits(dtype, iris, tmp_path):
     mapped = np.memmap(tmp_path / "X", dtype=dtype, shape=X.shape, mode="w+")
     mapped[:] = X
     swapped = X.astype(X.dtype.newbyteorder(">"))
-    for stored in (np.asfortranarray(X), spaced, frozen, mapped, swapped, X.tolist() if dtype is np.float64 else X):
+    unaligned = np.frombuffer(b"x" + X.tobytes(), np.uint8)[1:].view(dtype).reshape(X.shape)
+    listed = X.tolist() if dtype is np.float64 else X
+    for stored in (np.asfortranarray(X), spaced, frozen, mapped, swapped, unaligned, listed):
         before = np.array(stored, copy=True)
         clf = SoftmaxClassifier().fit(stored, y)
         np.testing.assert_array_equal(clf.coef_, expected.coef_)
         np.testing.assert_array_equal(clf.predict_proba(stored), expected.predict_proba(X))
         np.testing.assert_array_equal(stored, before)
+
+
+def test_what_the_kernels_read_is_aligned(iris):
+    def unaligned(a):
+        return np.frombuffer(b"x" + a.tobytes(), np.uint8)[1:].view(a.dtype).reshape(a.shape)
+
+    X, y = unaligned(iris[0]), unaligned(np.eye(3)[iris[1]] * 0.5 + 1 / 6)
+    rows, target, weight = SoftmaxClassifier()._training_data(X, y, unaligned(np.ones(len(X))))
+    assert not any(a.flags.aligned for a in (X, y))
+    assert all(a.flags.aligned for a in (rows, target.distribution, weight))
 
 
 def test_float16_is_taken_as_float32_and_integers_as_float64(iris):
@@ -350,6 +362,8 @@ def test_sparsify_and_densify(iris):
     assert sp.issparse(clf.sparsify().coef_)
     np.testing.assert_allclose(clf.predict_proba(X), proba, rtol=1e-13)
     np.testing.assert_allclose(clf.predict_proba(sp.csr_array(X)), proba, rtol=1e-13)
+    for rows in (X.astype(np.float32), sp.csr_array(X.astype(np.float32))):
+        np.testing.assert_allclose(clf.predict_proba(rows), proba, rtol=1e-5)
     np.testing.assert_array_equal(clf.to_sklearn().coef_, dense)
     np.testing.assert_array_equal(clf.densify().coef_, dense)
 
@@ -539,6 +553,27 @@ def test_sparse_indices_out_of_range_are_never_read():
         getattr(broken, attribute)[1] = value
         with pytest.raises(ValueError, match=r"X\.ind"):
             SoftmaxClassifier().fit(broken, [0, 1, 0])
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda X, y: SoftmaxClassifier().fit(X, y),
+        lambda X, y: SoftmaxClassifier(early_stopping=True, random_state=0).fit(X, y),
+        lambda X, y: SoftmaxClassifier().fit(np.eye(40, 6), y, X_val=X, y_val=y),
+        lambda X, y: SoftmaxClassifierCV(Cs=2, cv=2).fit(X, y),
+        lambda X, y: SoftmaxClassifier().fit(np.eye(40, 6), y).sparsify().predict(X),
+    ],
+    ids=["fit", "early stopping", "X_val", "CV", "sparsified"],
+)
+@pytest.mark.parametrize(
+    ("attribute", "at", "value"), [("indices", 30, -(1 << 20)), ("indptr", 20, 1 << 20), ("indptr", 3, -(1 << 20))]
+)
+def test_sparse_indices_are_checked_before_scipy_reads_them(attribute, at, value, use):
+    X, y = sp.csr_array(np.ones((40, 6))), np.arange(40) % 2
+    getattr(X, attribute)[at] = value
+    with pytest.raises(ValueError, match=rf"X\.{attribute} of the CSR matrix"):
+        use(X, y)
 
 
 def test_before_fit(iris):

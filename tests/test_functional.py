@@ -353,6 +353,7 @@ def test_empty_batch(dtype, lead):
     assert xe.binary_cross_entropy(z, z) == 0.0
     assert xe.binary_cross_entropy(z, z, sample_weight=np.ones(lead), pos_weight=np.ones(4), reduction="sum") == 0.0
     assert xe.binary_cross_entropy(z.T, z.T, pos_weight=np.ones(lead[::-1])) == 0.0
+    assert xe.binary_cross_entropy(z, z, pos_weight=np.ones(z.shape)) == 0.0
     assert xe.linear_cross_entropy(np.empty((*lead, 3), dtype), np.empty(lead, int), np.ones((4, 3))) == 0.0
     assert xe.softmax(z).shape == z.shape
 

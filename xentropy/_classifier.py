@@ -25,7 +25,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from ._arrays import refuse_masked
 from ._callbacks import CallbackSupportMixin, callbacks_of
 from ._design import Design, RowLoss
-from ._kernels._linear import linear_predict
+from ._kernels._linear import check_csr, linear_predict
 from ._kernels._pointwise import softmax
 from ._kernels._threads import effective_n_threads
 from ._lbfgs import Status
@@ -370,6 +370,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 f"This {type(self).__name__} estimator requires y to be passed, but the target y is None."
             )
         X = self._rows(X, reset=True)
+        if sp.issparse(X):
+            check_csr(X)  # before SciPy selects rows
         target = learn_target(y)
         if X.shape[0] != len(target):
             check_consistent_length(X, target)  # raises
@@ -603,7 +605,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         refuse_masked(X, "X")
         if isinstance(X, np.ndarray) and X.dtype.kind == "f" and X.dtype.itemsize <= 4:
             X = X.astype(np.float32, copy=False)  # float16, and the other byte order, would become float64
-        return validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=reset)
+        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=reset)
+        return X if sp.issparse(X) else np.require(X, requirements=["C", "A"])  # a view of bytes may not be aligned
 
     def _is_plain(self, X: Any, *, reset: bool = False) -> bool:
         """Whether X is what `validate_data` would give back as it is, if its numbers are finite: asked first, as that
@@ -661,6 +664,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             if is_plain and not finite:
                 self._rows(X, reset=False)  # raises where it is X that is not, and not the coefficients that are large
             return out
+        if sp.issparse(X):
+            check_csr(X)  # before SciPy multiplies
         step = max(1, _BLOCK_LOGITS // n_classes)
         head = self._predict_by_sparse_coef(X[:step], kind)
         out = np.empty((X.shape[0], *head.shape[1:]), dtype=head.dtype)
@@ -671,8 +676,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def _predict_by_sparse_coef(self, X: Any, kind: str) -> np.ndarray:
         coef, intercept = self._model()
-        z = safe_sparse_dot(X, coef.T, dense_output=True)
-        z += intercept
+        dtype = np.result_type(X.dtype, coef.dtype)  # scikit-learn multiplies matrices of one dtype only
+        z = safe_sparse_dot(X.astype(dtype, copy=False), coef.T.astype(dtype, copy=False), dense_output=True)
+        z = z + intercept
         if kind == "logits":
             return z
         if kind == "classes":
@@ -771,7 +777,7 @@ def checked_weights(sample_weight: Any, X: Any, name: str = "sample_weight") -> 
     with np.errstate(over="ignore"):
         if not np.isfinite(weights.sum()):
             raise ValueError(f"{name} sums to inf: divide it by its largest entry, and multiply C by that")
-    return np.ascontiguousarray(weights)
+    return np.require(weights, requirements=["C", "A"])
 
 
 def class_weights(class_weight: Any, target: Target, sample_weight: np.ndarray | None) -> np.ndarray | None:

@@ -241,7 +241,7 @@ def check_distribution(y: Any, *, dtype: Any = np.float64, name: str = "y") -> n
             ) from None
     if dtype is None:
         dtype = np.float32 if y.dtype == np.float32 else np.float64
-    y = np.ascontiguousarray(y, dtype=dtype)
+    y = np.require(y, dtype=dtype, requirements=["C", "A"])
     bad = first_bad_distribution(y, rtol)
     if bad >= 0:
         raise bad_distribution(y[bad], name, f"row {bad}")

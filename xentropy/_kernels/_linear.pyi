@@ -3,6 +3,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+def check_csr(X: Any) -> None: ...
+
 class LinearPass:
     @property
     def n_partitions(self) -> int: ...

@@ -129,9 +129,26 @@ cdef class _Model:
         if compute not in ("float32", "float64"):
             raise ValueError(f"compute={compute!r} is neither 'float32' nor 'float64'")
         self.kernels = kernels_of(compute == "float32")
-        self.model.n_rows, self.model.n_features = X.shape
         self.model.n_outputs = 1 if sigmoid else n_classes
         self.model.target.n_classes = n_classes
+        self._bind_X(X)
+        # with few values for each feature, copying the coefficients and the gradient would take as long as the pass
+        self.model.in_place = (self.model.indptr != NULL
+                               and X.data.shape[0] < _MIN_UPDATES_FEW * self.model.n_features)
+        cdef Py_ssize_t real = 4 if compute == "float32" else 8
+        cdef Py_ssize_t d = 0 if self.model.indptr != NULL else self.model.n_features, R = self.model.n_outputs
+        cdef Py_ssize_t fitting = _BLOCK_BYTES // (real * (d + 2 * R))
+        # each block reads the coefficients and updates their gradient once: the larger they are, the more rows share
+        # that
+        cdef Py_ssize_t sharing = 8 * d * R // _BYTES_PER_ROW
+        self.model.block_rows = max((512 if R > _FEW else 128) // real, min(256, fitting), min(192, sharing)) // 16 * 16
+        self._scratch = np.empty((0, 0), dtype=np.uint8)
+        self._packed = aligned(self.kernels.linear_packed(&self.model))
+        self.model.packed = <void *> <size_t> self._packed.ctypes.data
+        return 0
+
+    cdef int _bind_X(self, X) except -1:
+        self.model.n_rows, self.model.n_features = X.shape
         self._keep = []
         if isinstance(X, np.ndarray):
             if X.dtype == np.float32:
@@ -153,19 +170,6 @@ cdef class _Model:
                 self._bind_csr[double, int32_t](X.data, indices, indptr)
             else:
                 self._bind_csr[double, int64_t](X.data, indices, indptr)
-        # with few values for each feature, copying the coefficients and the gradient would take as long as the pass
-        self.model.in_place = (self.model.indptr != NULL
-                               and X.data.shape[0] < _MIN_UPDATES_FEW * self.model.n_features)
-        cdef Py_ssize_t real = 4 if compute == "float32" else 8
-        cdef Py_ssize_t d = 0 if self.model.indptr != NULL else self.model.n_features, R = self.model.n_outputs
-        cdef Py_ssize_t fitting = _BLOCK_BYTES // (real * (d + 2 * R))
-        # each block reads the coefficients and updates their gradient once: the larger they are, the more rows share
-        # that
-        cdef Py_ssize_t sharing = 8 * d * R // _BYTES_PER_ROW
-        self.model.block_rows = max((512 if R > _FEW else 128) // real, min(256, fitting), min(192, sharing)) // 16 * 16
-        self._scratch = np.empty((0, 0), dtype=np.uint8)
-        self._packed = aligned(self.kernels.linear_packed(&self.model))
-        self.model.packed = <void *> <size_t> self._packed.ctypes.data
         return 0
 
     cdef unsigned char[:, ::1] _scratch_of(self, int n_threads):
@@ -225,6 +229,14 @@ cdef class _Model:
         self.model.indices = &indices[0] if data.shape[0] else NULL
         self.model.indptr = &indptr[0]
         return 0
+
+
+def check_csr(X):
+    """Raise a ValueError if the arrays of a CSR matrix or array do not fit its shape, or hold an index out of range.
+
+    SciPy checks them only when it makes a matrix, and reads out of bounds if they were edited afterwards.
+    """
+    (<_Model> _Model())._bind_X(X)
 
 
 cdef class LinearPass(_Model):

@@ -217,10 +217,10 @@ def binary_loss(const floating[::1] logits, const floating[::1] y, *, const doub
         raise ValueError(f"y, element_loss and grad must have {n} entries, as logits has")
     if sample_weight is not None and sample_weight.shape[0] * run != n:
         raise ValueError(f"sample_weight has {sample_weight.shape[0]} entries, each for {run} of {n} elements")
-    if pos_weight is not None and pos_weight.shape[0] < 1:
-        raise ValueError("pos_weight is empty")
     if n == 0:
         return 0.0
+    if pos_weight is not None and pos_weight.shape[0] < 1:
+        raise ValueError("pos_weight is empty")
     binary.loss, binary.scale, binary.smoothing, binary.y = loss_of(loss), scale, label_smoothing, &y[0]
     binary.sample_weight, binary.run = &sample_weight[0] if sample_weight is not None else NULL, run
     binary.pos_weight, binary.period = NULL, 1
