@@ -329,7 +329,7 @@ class Design:
             intercept = intercept + self.row_loss.offset
         n, K, weight = self.n_rows, self.n_classes, self.row_weight
         total = float(n) if weight is None else float((self._scale * weight).sum())
-        step = max(1, _MAX_BLOCK_VALUES // max(K, 1 + self.nnz // max(1, n)))
+        step = max(1, 2 * _BLOCK_VALUES // max(K, 1 + self.nnz // max(1, n)))
         for first in range(0, n, step):
             at = slice(first, min(first + step, n))
             X = self._X[at if self._rows is None else self._rows[at]]
