@@ -88,6 +88,7 @@ class PositiveNegative:
 def minimise_l1(m: Minimisation, preconditioning: Preconditioning, within_bounds: PositiveNegative) -> Solution:
     """Minimise from where `m` has begun: within bounds, until a Hessian pays and proximal Newton goes on."""
     at_minimum = Ends()
+    lower: list[PositiveNegative] = []  # in whose variables there is a decrease where it has ended
 
     def ends(run: Run) -> Status | None:
         assert m.l1 is not None
@@ -111,14 +112,13 @@ def minimise_l1(m: Minimisation, preconditioning: Preconditioning, within_bounds
             ended = m.run(within_bounds, ends)
         elif ended not in ENDS_AT_A_MINIMUM:
             return m.solution(ended)
-        elif at_minimum.is_confirmed(m, ended):
-            return m.solution(at_minimum.status)
         else:
-            here = [PositiveNegative(diagonal, m.l1) for diagonal in preconditioning.diagonals_here(m.at.theta)]
-            lower = next((bounds for bounds in here if m.falls_short(_norm(m, bounds))), None)
-            if lower is None:
+            if not at_minimum.is_confirmed(m, ended):
+                here = [PositiveNegative(diagonal, m.l1) for diagonal in preconditioning.diagonals_here(m.at.theta)]
+                lower = [bounds for bounds in here if m.falls_short(_norm(m, bounds))]
+            if not lower:
                 return m.solution(at_minimum.status)
-            within_bounds = lower
+            within_bounds = lower.pop(0)
             ended = m.run(within_bounds, ends)
 
 

@@ -13,6 +13,7 @@ from ._blas import one_blas_thread
 from ._gradient_subspace import MANY_VARIABLES, N_AXES, GradientSubspace
 from ._lbfgs import ENDS_AT_A_MINIMUM, Ends, Minimisation, Preconditioned, Progress, Run, Solution, Status, relative
 from ._objective import Objective
+from ._preconditioner import Preconditioner
 from ._preconditioning import Preconditioning
 
 # The minimum of a subsample differs by about a percent of the value, so no more is asked for, and it is not worth more
@@ -115,6 +116,7 @@ def minimise_smooth(
         return run.renewal_pays(preconditioning.cost_of_renewal(run.n_evaluations))
 
     in_subspace, at_minimum = isinstance(coordinates, GradientSubspace), Ends()
+    lower: list[Preconditioner] = []  # in whose variables there is a decrease where it has ended
     while True:
         before = m.at.n_evaluations
         ended = m.run(coordinates, ends)
@@ -125,14 +127,16 @@ def minimise_smooth(
             coordinates = Preconditioned(coordinates.preconditioner)
         elif ended not in ENDS_AT_A_MINIMUM:
             return m.solution(ended)
-        elif at_minimum.is_confirmed(m, ended):
-            return m.solution(at_minimum.status)
         else:
-            here = preconditioning.here(m.at.theta)
-            lower = next((p for p in here if m.falls_short(float(np.linalg.norm(p.to_gradient(m.grad))))), None)
-            if lower is None:
+            if not at_minimum.is_confirmed(m, ended):
+                here = preconditioning.here(m.at.theta)
+                lower = [p for p in here if m.falls_short(float(np.linalg.norm(p.to_gradient(m.grad))))]
+            if not lower:
                 return m.solution(at_minimum.status)
-            coordinates = GradientSubspace(lower, N_AXES) if in_subspace else Preconditioned(lower)
+            preconditioner = lower.pop(0)
+            coordinates = (
+                GradientSubspace(preconditioner, N_AXES) if in_subspace else Preconditioned(preconditioner)
+            )
 
 
 def _minimum_of_subsample(objective: Objective, preconditioning: Preconditioning, theta: np.ndarray) -> np.ndarray:
