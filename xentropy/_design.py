@@ -279,6 +279,18 @@ class Design:
         grad /= total
         return loss / total, grad
 
+    def stored_effective_rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of a CSR matrix: how many values each feature has, and Kish's effective number behind their squares."""
+        X = self._X if self._rows is None else self._X[self._rows]
+        counts = np.bincount(X.indices, minlength=self.n_features)
+        largest = np.zeros(self.n_features)
+        np.maximum.at(largest, X.indices, np.abs(X.data))
+        squares = np.square(X.data / np.where(largest > 0.0, largest, 1.0)[X.indices])
+        if self.row_weight is not None:
+            squares *= np.repeat(self.row_weight / self.row_weight.max(), np.diff(X.indptr))
+        sums, fourth = (np.bincount(X.indices, of, self.n_features) for of in (squares, squares**2))
+        return counts, np.divide(sums**2, fourth, out=np.zeros(self.n_features), where=fourth > 0.0)
+
     def curvature(self, theta: np.ndarray) -> Curvature:
         """The curvature of the mean cross-entropy at theta, feature by feature."""
         d, R = self.n_features, self.n_outputs
@@ -302,7 +314,7 @@ class Design:
         limit = most * of_all.squares[features].sum(axis=1)
 
         def shared(centre: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-            for X, curvature in self._class_curvatures(theta):
+            for X, curvature in self._class_curvatures(theta, len(features)):
                 x = X[:, features]
                 x = x.astype(np.float64) if isinstance(x, np.ndarray) else x.toarray().astype(np.float64)
                 owns = (x - of_all.centre[features]) ** 2 * curvature.sum(axis=1)[:, None] > limit
@@ -319,7 +331,7 @@ class Design:
         squares[self.constant] = 0.0
         return Curvature(centre, squares, of_all.mass)
 
-    def _class_curvatures(self, theta: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
+    def _class_curvatures(self, theta: np.ndarray, width: int = 0) -> Iterator[tuple[Any, np.ndarray]]:
         """Rows of X, block by block, and T_i p_ik (1 - p_ik) of their probabilities at theta, (rows, R), with weights T
         that sum to one over all blocks."""
         coef, intercept = self.views(theta)
@@ -329,7 +341,7 @@ class Design:
             intercept = intercept + self.row_loss.offset
         n, K, weight = self.n_rows, self.n_classes, self.row_weight
         total = float(n) if weight is None else float((self._scale * weight).sum())
-        step = max(1, 2 * _BLOCK_VALUES // max(K, 1 + self.nnz // max(1, n)))
+        step = max(1, 2 * _BLOCK_VALUES // max(K, width, 1 + self.nnz // max(1, n)))
         for first in range(0, n, step):
             at = slice(first, min(first + step, n))
             X = self._X[at if self._rows is None else self._rows[at]]

@@ -137,9 +137,10 @@ def curvatures(design: Design, theta: np.ndarray, features: np.ndarray) -> list[
 
 
 def features_of_few_rows(design: Design) -> np.ndarray:
-    """Features whose variance few rows may own, as far as a sample of dense rows shows."""
+    """Features whose variance few rows own, though others have values too: as far as a sample of dense rows shows."""
     if not design.is_dense:
-        return np.empty(0, dtype=np.intp)
+        n_values, n_effective = design.stored_effective_rows()
+        return np.flatnonzero((n_effective < _MIN_EFFECTIVE_ROWS) & (n_values > 10.0 * n_effective))
     sample = design.subsample(min(design.n_rows, 8 * _FEW_ROWS))
     coverage = FeatureCoverage(sample)
     for at, weight in sample.blocks():

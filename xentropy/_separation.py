@@ -78,7 +78,8 @@ class Separation:
 @one_blas_thread()
 def find_separation(design: Design, target: Target, theta: np.ndarray) -> Separation | None:
     """A direction in which the loss of `target` decreases without end. None if there is none, if a target names several
-    classes, or if only some rows are separated and there are more than _MAX_COEFFICIENTS coefficients.
+    classes, or if only some rows are separated and there are more than _MAX_COEFFICIENTS coefficients, or features of
+    sizes with which the linear program cannot compute.
 
     Parameters
     ----------
@@ -100,9 +101,10 @@ def find_separation(design: Design, target: Target, theta: np.ndarray) -> Separa
     below = np.inf
     while len(new := margins.least(direction, n_new, below)):
         taken, below = np.vstack([taken, new]), -10.0 * _ACCURACY
-        direction = margins.widest(taken)
-        if margins.sum(direction) <= 1000.0 * _ACCURACY:
+        widest = margins.widest(taken)
+        if widest is None or margins.sum(widest) <= 1000.0 * _ACCURACY:
             return None
+        direction = widest
     return margins.separation(direction)
 
 
@@ -156,14 +158,15 @@ class _Margins:
         direction = np.column_stack([np.zeros(size), step.reshape(K - 1, size).T])
         return not self.least(-direction, 1, -_MAX_CHANGE).size
 
-    def widest(self, taken: np.ndarray) -> np.ndarray:
-        """The direction with the largest sum of all margins of which none in `taken` is negative."""
+    def widest(self, taken: np.ndarray) -> np.ndarray | None:
+        """The direction with the largest sum of all margins of which none in `taken` is negative. None where HiGHS
+        cannot tell, as with features of very different sizes."""
         found = linprog(
             -self._sums().ravel(), A_ub=-taken, b_ub=np.zeros(len(taken)), bounds=(-1.0, 1.0), method="highs",
             options={"primal_feasibility_tolerance": _ACCURACY, "dual_feasibility_tolerance": _ACCURACY},
         )  # fmt: skip
         if found.x is None:
-            raise RuntimeError(f"the linear program that looks for separated classes ended so: {found.message}")
+            return None
         return np.column_stack([np.zeros(self._shape[0]), found.x.reshape(self._shape[0], -1)])
 
     def sum(self, direction: np.ndarray) -> float:
