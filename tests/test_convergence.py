@@ -592,3 +592,74 @@ def test_a_first_row_of_next_to_no_weight_does_not_hide_directions(lightest):
     model = SoftmaxClassifier(C=np.inf).fit(X, y, sample_weight=weight)
     assert model.converged_
     assert model.objective_ == pytest.approx(without.objective_, rel=1e-6)
+
+
+# values that own the variance of a column
+
+
+def two_parameter_minimum(x, y, C, coef, intercept):
+    """The objective of two classes and one feature with an L2 penalty, by Newton in long double."""
+    x, sign = x.astype(np.longdouble), np.where(y == 1, -1, 1).astype(np.longdouble)
+    C, penalty = (C, 1) if np.isfinite(C) else (1.0, 0)
+    w = np.array([coef, intercept], dtype=np.longdouble)
+
+    def value(w):
+        return C * np.logaddexp(np.longdouble(0), sign * (w[0] * x + w[1])).sum() + penalty * w[0] ** 2 / 2
+
+    for _ in range(100):
+        p = np.exp(-np.logaddexp(0, -sign * (w[0] * x + w[1])))
+        g = np.array([C * (p * sign * x).sum() + penalty * w[0], C * (p * sign).sum()])
+        c = p * np.exp(-np.logaddexp(0, sign * (w[0] * x + w[1])))
+        if not c.sum() > 0:
+            break
+        mean = (c * x).sum() / c.sum()  # about it the Hessian is diagonal
+        curvature = C * (c * (x - mean) ** 2).sum() + penalty
+        if not curvature > 0:
+            break
+        first = (g[0] - mean * g[1]) / curvature
+        if not np.isfinite(first):
+            break
+        step = np.array([first, g[1] / (C * c.sum()) - mean * first])
+        t = np.longdouble(1)
+        while value(w - t * step) > value(w) and t > 1e-12:
+            t /= 2
+        if t <= 1e-12:
+            break
+        w = w - t * step
+    return float(value(w))
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array, np.float32])
+@pytest.mark.parametrize("n_rows", [1, 6])
+@pytest.mark.parametrize("C", [1.0, 100.0, np.inf])
+@pytest.mark.parametrize("value", [-1e6, -999999.0, -(2.0**31), 1e9, 1e12])
+def test_few_huge_values_do_not_end_a_fit(value, C, n_rows, kind):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=300)
+    y = (x + rng.normal(size=300) > 0).astype(int)
+    x[:n_rows], y[:n_rows] = value, 0
+    X = kind(x[:, None])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of 1e12 with C=inf: its fits say that they have stalled
+        clf = SoftmaxClassifier(C=C).fit(X, y)
+    assert clf.converged_ or (value == 1e12 and np.isinf(C))
+    x = (X.toarray() if sp.issparse(X) else X)[:, 0]
+    starts = [(1.6, 0.0), (clf.coef_[0, 0], clf.intercept_[0]), (0.0, 0.0)]
+    best = min(two_parameter_minimum(x, y, C, *start) for start in starts)
+    assert abs(clf.objective_ - best) <= 1e-6 * best
+    if value < 0.0:
+        assert clf.score(X, y) > 0.7
+
+
+@pytest.mark.parametrize("C", [1.0, 100.0])
+@pytest.mark.parametrize("value", [-999999.0, -(2.0**31)])
+def test_few_huge_values_do_not_end_an_l1_fit(value, C):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=300)
+    y = (x + rng.normal(size=300) > 0).astype(int)
+    x[0], y[0] = value, 0
+    with_value = SoftmaxClassifier(C=C, l1_ratio=1.0).fit(x[:, None], y)
+    without = SoftmaxClassifier(C=C, l1_ratio=1.0).fit(x[1:, None], y[1:])
+    assert with_value.converged_
+    assert with_value.objective_ == pytest.approx(without.objective_, rel=1e-6)  # the row costs nothing
+    np.testing.assert_allclose(with_value.coef_, without.coef_, rtol=1e-3)

@@ -471,3 +471,51 @@ def test_a_first_row_of_next_to_no_weight_is_not_sampled(lightest):
     weight = np.ones(8000)
     weight[0] = lightest
     assert 0 not in rows_of(numbered(8000, sample_weight=weight).subsample(500))
+
+
+# curvature
+
+
+def curvature_by_hand(design, theta, keep=None):
+    """Sums over rows: of the curvature itself, and of the features about their means weighted with it."""
+    (at, weight), = design.blocks()
+    rows = design.rows(at)
+    p = design.probabilities(rows, theta)
+    c = weight[:, None] * p * (1.0 - p)
+    c = c[:, -design.n_outputs :]
+    x = rows[:, : design.n_features] + (0.0 if design.mean is None else design.mean)
+    keep = np.ones(x.shape, dtype=bool) if keep is None else keep
+    shared = c.sum(axis=1)[:, None] * keep
+    centre = np.zeros(x.shape[1]) if design.mean is None else (shared * x).sum(axis=0) / shared.sum(axis=0)
+    squares = (np.square(x - centre) * keep).T @ c
+    return centre, squares, c.sum(axis=0)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("n_classes", [2, 4])
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
+def test_curvature_is_that_of_the_rows(kind, n_classes, fit_intercept):
+    rng = np.random.default_rng(n_classes)
+    X = rng.normal(size=(200, 5)) * (rng.random((200, 5)) < 0.8) + 0.3
+    X[7, 2] = 1e6
+    y = np.arange(200) % n_classes
+    weight = rng.exponential(size=200)
+    design = Design(kind(X), learn_target(y), sample_weight=weight, fit_intercept=fit_intercept)
+    theta = 0.3 * rng.normal(size=design.n_theta)
+    theta[2 * design.n_outputs : 3 * design.n_outputs] *= 1e-6
+    found, expected = design.curvature(theta), curvature_by_hand(design, theta)
+    np.testing.assert_allclose(found.centre, expected[0], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found.squares, expected[1], rtol=1e-9)
+    np.testing.assert_allclose(found.mass, expected[2], rtol=1e-10)
+    few = np.array([1, 2])
+    x = X - found.centre
+    shared = design.shared_curvature(theta, found, few, 0.05)
+    (_, weights), = design.blocks()
+    p = design.probabilities(design.rows(slice(None)), theta)
+    c = (weights[:, None] * p * (1.0 - p))[:, -design.n_outputs :].sum(axis=1)
+    owned = np.square(x) * c[:, None] > 0.05 * found.squares.sum(axis=1)
+    owned[:, [0, 3, 4]] = False
+    assert owned[7, 2]
+    expected = curvature_by_hand(design, theta, ~owned)
+    np.testing.assert_allclose(shared.centre, expected[0], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(shared.squares, expected[1], rtol=1e-9)

@@ -279,21 +279,11 @@ class Design:
         grad /= total
         return loss / total, grad
 
-    def stored_effective_rows(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of a CSR matrix: how many values each feature has, and Kish's effective number behind their squares."""
-        X = self._X if self._rows is None else self._X[self._rows]
-        counts = np.bincount(X.indices, minlength=self.n_features)
-        largest = np.zeros(self.n_features)
-        np.maximum.at(largest, X.indices, np.abs(X.data))
-        squares = np.square(X.data / np.where(largest > 0.0, largest, 1.0)[X.indices])
-        if self.row_weight is not None:
-            squares *= np.repeat(self.row_weight / self.row_weight.max(), np.diff(X.indptr))
-        sums, fourth = (np.bincount(X.indices, of, self.n_features) for of in (squares, squares**2))
-        return counts, np.divide(sums**2, fourth, out=np.zeros(self.n_features), where=fourth > 0.0)
-
     def curvature(self, theta: np.ndarray) -> Curvature:
         """The curvature of the mean cross-entropy at theta, feature by feature."""
         d, R = self.n_features, self.n_outputs
+        if not self.is_dense:
+            return self._stored_curvature(theta)
         mass, means, squares = np.zeros(R), np.zeros((d, R)), np.zeros((d, R))  # of the rows so far
         for X, curvature in self._class_curvatures(theta):
             for k in np.flatnonzero(curvature.any(axis=0)):
@@ -306,6 +296,24 @@ class Design:
                 mass[k] += added
         centre = means @ mass / mass.sum() if self.fit_intercept and mass.any() else np.zeros(d)
         squares += mass * (means - centre[:, None]) ** 2
+        squares[self.constant] = 0.0
+        return Curvature(centre, squares, mass)
+
+    def _stored_curvature(self, theta: np.ndarray) -> Curvature:
+        """`curvature` from the values that a CSR matrix stores."""
+        d, R = self.n_features, self.n_outputs
+        mass, first, squares = np.zeros(R), np.zeros((d, R)), np.zeros((d, R))
+        for X, curvature in self._class_curvatures(theta):
+            mass += curvature.sum(axis=0)
+            squares += X.power(2).T @ curvature
+            if self.fit_intercept:
+                first += X.T @ curvature
+        centre = np.zeros(d)
+        if self.fit_intercept and mass.any():
+            centre = first.sum(axis=1) / mass.sum()
+            of_zero = squares.copy()
+            squares += centre[:, None] * (centre[:, None] * mass - 2.0 * first)
+            squares = np.maximum(squares, np.finfo(np.float64).eps * of_zero)  # of next to no variance
         squares[self.constant] = 0.0
         return Curvature(centre, squares, mass)
 

@@ -187,14 +187,14 @@ class Preconditioning:
 
     def here(self, theta: np.ndarray) -> list[Preconditioner]:
         """The current preconditioner in units of the curvature at theta, where the objective was evaluated last; and a
-        diagonal one of the curvature that many rows share, where single rows own much of it. None of them if the
-        current one was made of a Hessian at about this loss and no feature is of few rows.
+        diagonal one of the curvature that many rows share, where single rows own much of it. None of them if no feature
+        is of few rows.
 
         A few rows with huge values may own the variance of a feature, or its curvature. Once they are classified, its
         coefficients are nearly free to move, and a gradient that seemed short in the variables before is not."""
-        is_current = self.level >= Level.PER_CLASS and not _has_changed(self._objective.loss, self._hessian_loss)
-        if is_current and not len(self._features_of_few_rows):
+        if not len(self._features_of_few_rows):
             return []
+        is_current = self.level >= Level.PER_CLASS and not _has_changed(self._objective.loss, self._hessian_loss)
         of_all, *shared = curvatures(self._design, theta, self._features_of_few_rows)
         first = self._diagonal_of(of_all)
         if not (is_current or self.current is None or self.level is Level.DIAGONAL):
@@ -203,7 +203,10 @@ class Preconditioning:
         return [first, *map(self._diagonal_of, shared)]
 
     def diagonals_here(self, theta: np.ndarray) -> list[Recentred]:
-        """Diagonal preconditioners of the curvature at theta, and of what many rows share of it."""
+        """Diagonal preconditioners of the curvature at theta, and of what many rows share of it, if there are features
+        of few rows."""
+        if not len(self._features_of_few_rows):
+            return []
         return [self._diagonal_of(of) for of in curvatures(self._design, theta, self._features_of_few_rows)]
 
     @cached_property
