@@ -452,6 +452,13 @@ def test_labels_in_an_array_of_objects(values):
         ({"class_weight": {1: 10**400}}, [[1.0], [2.0]], [0, 1], None, r"class_weight\[1\]"),
         ({"class_weight": {0: 1e308, 1: 1e308}}, [[1.0], [2.0]], [0, 1], None, "sums to inf: divide .* multiply C"),
         ({"class_weight": "balanced"}, [[1.0], [2.0]], [0, 1], [1e308, 1e308], "sample_weight sums to inf: divide"),
+        ({"class_weight": "balanced"}, [[1.0], [2.0]], [0, 1], [1e-320, 1.0], r"infinite weights to the classes \[0\]"),
+        (
+            {"class_weight": {0: 1e300, 1: 1.0}, "label_smoothing": 0.1},
+            [[1.0], [2.0]], [0, 1], [1e-10, 1e10], "sums to inf: divide",
+        ),
+        ({"class_weight": {0: 1e-200, 1: 1e-200}}, [[1.0], [2.0]], [0, 1], [1e-200, 1e-200], "sums to 0.0: multiply"),
+        ({"C": 1e10}, [[1.0], [2.0]], [0, 1], [1e300, 1.0], "C=10000000000.0 times .* use a smaller C, or C=inf"),
         ({"C": 1e-300}, [[1.0], [2.0]], [0, 1], [1e-10, 1e-10], "C=1e-300 times .* use a larger C"),
         ({"C": 1e-300}, [[1.0], [2.0]], [0, 1], [1e-100, 1e-100], "use a larger C"),  # the product is 0
         ({"C": 5e-324}, [[1.0], [2.0]], [0, 1], None, "C=5e-324 times the sum of the weights of the rows, 2.0"),
@@ -469,6 +476,15 @@ def test_labels_in_an_array_of_objects(values):
 def test_wrong_input_is_named(params, X, y, sample_weight, message):
     with pytest.raises(ValueError, match=message):
         SoftmaxClassifier(**params).fit(X, y, sample_weight)
+
+
+def test_a_class_of_next_to_no_weight_has_a_finite_adjustment():
+    X, y, weight = [[1.0], [2.0], [3.0], [4.0]], [0, 1, 1, 1], [1e-300, 1.0, 1e300, 1e300]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clf = SoftmaxClassifier(logit_adjustment=1.0, fit_intercept=False).fit(X, y, weight)
+    assert np.isfinite(clf.coef_).all()
+    assert clf.converged_
 
 
 def test_masks_are_refused(iris):

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from xentropy import _design, softmax
 from xentropy._design import Design, RowLoss
-from xentropy._targets import learn_target
+from xentropy._targets import Target, learn_target
 
 
 def with_wide_indices(X):
@@ -519,3 +519,18 @@ def test_curvature_is_that_of_the_rows(kind, n_classes, fit_intercept):
     expected = curvature_by_hand(design, theta, ~owned)
     np.testing.assert_allclose(shared.centre, expected[0], rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(shared.squares, expected[1], rtol=1e-9)
+
+
+def test_rows_of_the_least_weight_are_sampled():
+    X, target = np.arange(6.0)[:, None], two_labels(6)
+    sample = Design(X, target, sample_weight=np.array([0.0, 5e-324, 0.0, 5e-324, 0.0, 0.0])).subsample(4)
+    np.testing.assert_array_equal(sample.rows(slice(None))[:, 0] + sample.mean, [1.0, 3.0])
+
+
+def test_a_huge_weight_of_a_class_without_rows():
+    X, class_weight = np.arange(6.0)[:, None], np.array([1e-30, 1e-30, 1e300])
+    target = Target(np.arange(3), labels=np.arange(6, dtype=np.int32) % 2)
+    design = Design(X, target, row_loss=RowLoss(class_weight=class_weight))
+    value, grad = design.loss_gradient(np.zeros(6))
+    assert value == pytest.approx(np.log(3.0))
+    np.testing.assert_allclose(grad[3:], [-1 / 6, -1 / 6, 1 / 3])

@@ -175,6 +175,20 @@ def test_a_path_that_reaches_its_end_is_a_fit():
     assert len(stopped(X, y, validation, C=1e12, n_iter_no_change=100).history_["C"]) < 12
 
 
+@pytest.mark.parametrize("l1_ratio", [0.0, 1.0])
+@pytest.mark.parametrize(("unit", "weight"), [(1e150, 1e150), (1e-140, 1e-20), (1e-3, 1e300), (1e3, 1e-300)])
+def test_a_path_begins_within_float64(unit, weight, l1_ratio):
+    X, y, validation = split(*independent(200, 3, 2))
+    clf = SoftmaxClassifier(early_stopping=True, l1_ratio=l1_ratio, C=1e-3 / weight)
+    validation["X_val"] = validation["X_val"] * unit
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some of the features in these units hardly matter
+        warnings.simplefilter("error", RuntimeWarning)
+        clf.fit(X * unit, y, np.full(len(y), weight), **validation)
+    assert np.isfinite(clf.coef_).all()
+    assert (clf.history_["C"] > 0.0)[1:].all()
+
+
 def test_small_C_is_a_path_of_one_step():
     X, y, validation = PROBLEMS["iris"]()
     clf = stopped(X, y, validation, C=1e-6)

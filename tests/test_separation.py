@@ -143,6 +143,17 @@ def test_rows_without_weight_do_not_count(storage, fit_intercept):
         fitted(X, y, weight, fit_intercept=fit_intercept)
 
 
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_weights_do_not_decide_what_is_separated(n_classes):
+    X, y = with_a_flag(*problem(3, n_classes))
+    weight = np.logspace(-300, 300, len(y))[np.random.default_rng(0).permutation(len(y))]
+    target = learn_target(y)
+    for rows in (X[:, -1] >= 0, X[:, -1] == 0):  # the flag separates, and without its rows nothing does
+        design = Design(X[rows], target[rows], sample_weight=weight[rows])
+        found = find_separation(design, target[rows], np.zeros(design.n_theta))
+        assert (found is not None) == rows.all()
+
+
 def test_weights_near_the_probabilities_save_the_linear_program(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("solved a linear program")

@@ -420,6 +420,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         class_weight = class_weights(self.class_weight, target, sample_weight)
         if X_val is not None:
             X_val = self._rows(X_val, reset=False)
+            if sp.issparse(X_val):
+                check_csr(X_val)  # before SciPy counts what it holds
             seen = match_target(y_val, target.classes, name="y_val")
             check_consistent_length(X_val, seen)
             if seen.labels is not None and (seen.labels < 0).any():
@@ -792,7 +794,15 @@ def class_weights(class_weight: Any, target: Target, sample_weight: np.ndarray |
                 f"class_weight='balanced' has no weight for the classes {missing}, whose samples weigh nothing; drop "
                 f"them, or pass class_weight as a dict"
             )
-        return mass.sum() / (target.n_classes * mass)
+        with np.errstate(over="ignore"):
+            balanced = mass.sum() / (target.n_classes * mass)
+        if not np.isfinite(balanced).all():
+            light = plain(target.classes[~np.isfinite(balanced)])
+            raise ValueError(
+                f"class_weight='balanced' gives infinite weights to the classes {light}, whose samples weigh next to "
+                f"nothing; drop them, or pass class_weight as a dict"
+            )
+        return balanced
     weights = np.ones(target.n_classes)
     index = {c: k for k, c in enumerate(target.classes.tolist())}
     unknown = plain([c for c in class_weight if c not in index])
@@ -829,5 +839,5 @@ def _logit_offset(
             f"logit_adjustment={tau} has no prior for the classes {missing}, whose samples weigh nothing; drop "
             f"them, or set logit_adjustment=0"
         )
-    offset = float(tau) * np.log(mass / mass.sum())
+    offset = float(tau) * (np.log(mass) - np.log(mass.sum()))  # shares may underflow
     return offset[1:] - offset[0] if target.n_classes == 2 else offset

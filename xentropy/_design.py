@@ -143,17 +143,20 @@ class Design:
         mass = target.class_mass(sample_weight)
         with np.errstate(over="ignore", invalid="ignore"):
             self.weight_sum = float(mass.sum() if class_weight is None else mass @ class_weight)
-        if not isfinite(self.weight_sum):
+            target_mass = (1.0 - smoothing) * mass + smoothing / target.n_classes * mass.sum()
+            target_mass = target_mass if class_weight is None else target_mass * class_weight
+            weight_sum = max(self.weight_sum, float(target_mass.sum())) if self.weight_sum else 0.0
+        if weight_sum == 0.0 or not isfinite(weight_sum):
+            first, second = ("divide", "multiply") if weight_sum else ("multiply", "divide")
             raise ValueError(
-                f"sample_weight times class_weight sums to {self.weight_sum}: divide the weights by a number, and "
-                f"multiply C by it"
+                f"sample_weight times class_weight sums to {weight_sum}: {first} the weights by a number, and {second} "
+                f"C by it"
             )
         # The kernels drop gradients of next to no weight, and float32 cannot hold each weight of a class. Powers of two
         # change no other digit.
-        self._scale = ldexp(1.0, min(1023, -frexp(self.weight_sum / len(target))[1]))
-        self._unit = 0 if class_weight is None else frexp(class_weight.max())[1]
-        target_mass = (1.0 - smoothing) * mass + smoothing / target.n_classes * mass.sum()
-        target_mass = target_mass if class_weight is None else target_mass * class_weight
+        self._class_weight = None if class_weight is None else np.where(target_mass > 0.0, class_weight, 0.0)
+        self._unit = 0 if self._class_weight is None else frexp(self._class_weight.max())[1]
+        self._scale = ldexp(1.0, min(1023 - max(0, self._unit), len(target).bit_length() - frexp(self.weight_sum)[1]))
         self.shares = target_mass / target_mass.sum()
         self.row_weight = target.row_mass(sample_weight, class_weight, smoothing)
         self._pass: tuple[str, Any] = ("", None)
@@ -359,7 +362,7 @@ class Design:
             yield X, of_class
 
     def _new_pass(self, precision: str, *, shift: np.ndarray | None) -> LinearPass:
-        X, rows, class_weight = self._X, self._rows, self.row_loss.class_weight
+        X, rows, class_weight = self._X, self._rows, self._class_weight
         if rows is not None and not self.is_dense:
             X, rows = X[rows], None
         return LinearPass(
@@ -405,7 +408,7 @@ class Design:
         place[:1] = 0.5 / n_rows  # at 0 the first row would come in whatever it weighs
         if self.row_weight is None:
             return (place * self.n_rows).astype(np.int64), np.ones(n_rows)
-        until = np.cumsum(self.row_weight)
+        until = np.cumsum(self._scale * self.row_weight)  # sums of the least numbers are rounded up
         at, times = np.unique(np.searchsorted(until, place * until[-1], side="right"), return_counts=True)
         return at.astype(np.int64, copy=False), times.astype(np.float64)
 

@@ -67,6 +67,11 @@ class Objective:
                 f"C={plain(C)!r} times the sum of the weights of the rows, {self.design.weight_sum}, is too small: its "
                 f"inverse, the weight of the penalty, is infinite in float64; use a larger C"
             )
+        if np.isinf(total) and np.isfinite(self.C):
+            raise ValueError(
+                f"C={plain(C)!r} times the sum of the weights of the rows, {self.design.weight_sum}, overflows; use a "
+                f"smaller C, or C=inf for no penalty"
+            )
         self.l1_weight = l1_ratio / total
         self.l2_weight = (1.0 - l1_ratio) / total
 

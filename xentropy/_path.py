@@ -134,13 +134,15 @@ def _penalties(objective: Objective, prior: np.ndarray, l1_ratio: float) -> np.n
     loss, grad = objective(prior)
     objective.penalise(end, l1_ratio)
     slope, _ = objective.design.views(grad)
-    steepest, squares = float(np.abs(slope).max(initial=0.0)), float(np.sum(slope * slope))
+    with np.errstate(over="ignore"):  # a preconditioner names the column
+        steepest, squares = float(np.abs(slope).max(initial=0.0)), float(np.sum(slope * slope))
     if squares == 0.0:
         return np.array([end])
     # With an L1 penalty all coefficients are zero up to some C. With an L2 penalty they are -C S slope / (1 - l1_ratio)
     # at first, and take their product with the slope off the loss.
     first = max(l1_ratio / steepest, (1.0 - l1_ratio) * _FIRST_DECREASE * loss / squares) / weight_sum
-    n_steps = max(0.0, np.ceil(np.log(min(end / first, _LONGEST)) / np.log(_FACTOR)))
+    first = max(first, np.finfo(np.float64).tiny / min(1.0, weight_sum))  # a smaller C has an infinite penalty
+    n_steps = np.ceil(np.clip(np.log(end) - np.log(first), 0.0, np.log(_LONGEST)) / np.log(_FACTOR))
     factors = _FACTOR ** np.arange(n_steps + 1.0)
     return end / factors[::-1] if end <= _LONGEST * first else np.append(first * factors, end)
 

@@ -32,6 +32,9 @@ _MARGINS_FOR_EACH = 3
 # HiGHS satisfies conditions within this, where no coefficient of a standardised feature is above 1. A margin is
 # negative beyond ten times it, and positive beyond a thousand times it.
 _ACCURACY = 1e-9
+# Rows of next to no weight may be any number of standard deviations away. HiGHS takes numbers below 1e-9 for zero and
+# refuses those above 1e15: a feature that has larger numbers than this in its standard deviations has a larger unit.
+_LARGEST = 1e6
 # A weight may change by this share of itself, and smaller ones than the least are lost in rounding.
 _MAX_CHANGE, _LEAST_WEIGHT = 0.5, 1e-12
 # Features that a message names.
@@ -115,6 +118,10 @@ class _Margins:
     def __init__(self, design: Design, target: Target) -> None:
         self._design, self._labels = design, np.asarray(target.labels)
         self._scale = np.sqrt(np.where(design.variance > 0.0, design.variance, 1.0))
+        if design.row_weight is not None and design.row_weight.sum() > _LARGEST**2 * design.least_weight:
+            for at, _ in design.blocks():
+                largest = np.abs(design.rows(at)[:, : design.n_features]).max(axis=0, initial=0.0)
+                np.maximum(self._scale, largest / _LARGEST, out=self._scale)
         if design.fit_intercept:
             self._scale = np.append(self._scale, 1.0)
         self._shape = len(self._scale), design.n_classes

@@ -79,7 +79,7 @@ def minimise(
         low_precision=partial(objective, precision="float32") if l1 is None and objective.design.float32_pays else None,
         resolution=objective.resolution,
     )
-    with one_blas_thread():
+    with one_blas_thread(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # no step is taken that far
         try:
             if from_subsample and max_iter:
                 m.at.theta = _minimum_of_subsample(objective, preconditioning, theta)

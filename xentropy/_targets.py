@@ -77,7 +77,8 @@ class Target:
             return sample_weight
         asked = class_weight[self.labels] if self.labels is not None else self.distribution @ class_weight
         mass = (1.0 - label_smoothing) * asked + label_smoothing * class_weight.mean()
-        return mass if sample_weight is None else mass * sample_weight
+        with np.errstate(over="ignore"):  # a design says so
+            return mass if sample_weight is None else mass * sample_weight
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """The long run: ``python tests/fuzz --seconds 3600 --seed N``, or ``python tests/fuzz KIND --seed N --case I``.
 
-Each kind of cases runs in a process of its own, so that a crash names its case and the others go on. The status is 1
-if a case failed.
+Each kind of cases runs in a process of its own, so that a crash, or a case that does not end, names its case and the
+others go on. The status is 1 if a case failed.
 """
 
 import argparse
+import faulthandler
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ import kinds  # noqa: E402
 import numpy as np  # noqa: E402
 
 MOST_FAILURES = 5  # of a kind: one fault is met again and again
+MOST_SECONDS = 120  # for a case; most take milliseconds
 
 
 def parsed():
@@ -48,6 +50,7 @@ def run_cases(kind, args):
     index = args.first
     while index < args.cases if args.cases is not None else time.monotonic() < end:
         progress[0] = index
+        faulthandler.dump_traceback_later(MOST_SECONDS, exit=True)
         try:
             kinds.one_case(kind, args.seed, index)
         except Exception:
@@ -56,6 +59,7 @@ def run_cases(kind, args):
             if progress[1] >= MOST_FAILURES:
                 break
         index += 1
+    faulthandler.cancel_dump_traceback_later()
     progress[0] = index
     assert kinds.canary() == canary, f"after cases of {kind}, a fit gives other bits than before"
 
