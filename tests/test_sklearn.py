@@ -124,13 +124,13 @@ def test_onnx_converters_are_registered_whichever_is_imported_first(order):
         "assert names[xentropy.SoftmaxClassifier] == 'XentropySoftmaxClassifier', names\n"
         "assert names[xentropy.SoftmaxClassifierCV] == 'XentropySoftmaxClassifierCV', names\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
 def test_importing_loads_no_optional_package():
     code = "import sys, xentropy\nassert not {'skl2onnx', 'onnx', 'matplotlib'} & sys.modules.keys()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
