@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from problems import drawn, independent
-from scipy.optimize import linprog
+from scipy.optimize import OptimizeResult, linprog
 from sklearn.exceptions import ConvergenceWarning
 
 from xentropy import FocalLoss, GeneralizedCrossEntropy, PolyLoss, SoftmaxClassifier, SymmetricCrossEntropy, _separation
@@ -152,6 +152,19 @@ def test_weights_do_not_decide_what_is_separated(n_classes):
         design = Design(X[rows], target[rows], sample_weight=weight[rows])
         found = find_separation(design, target[rows], np.zeros(design.n_theta))
         assert (found is not None) == rows.all()
+
+
+@pytest.mark.parametrize("answer", [None, "zero", "wrong"])
+def test_a_linear_program_without_a_sound_answer_says_nothing(monkeypatch, answer):
+    X, y = with_a_flag(*problem(3, 3))
+
+    def unsound(c, A_ub, **kwargs):
+        x = {None: None, "zero": np.zeros_like(c), "wrong": -np.sign(A_ub[0]) - np.sign(c)}[answer]
+        return OptimizeResult(x=x)
+
+    monkeypatch.setattr(_separation, "linprog", unsound)
+    design = Design(X, learn_target(y))
+    assert find_separation(design, learn_target(y), np.zeros(design.n_theta)) is None
 
 
 def test_weights_near_the_probabilities_save_the_linear_program(monkeypatch):

@@ -32,9 +32,10 @@ _MARGINS_FOR_EACH = 3
 # HiGHS satisfies conditions within this, where no coefficient of a standardised feature is above 1. A margin is
 # negative beyond ten times it, and positive beyond a thousand times it.
 _ACCURACY = 1e-9
-# Rows of next to no weight may be any number of standard deviations away. HiGHS takes numbers below 1e-9 for zero and
-# refuses those above 1e15: a feature that has larger numbers than this in its standard deviations has a larger unit.
-_LARGEST = 1e6
+# Rows of next to no weight may be any number of standard deviations away, but HiGHS refuses numbers above 1e15, and is
+# at a loss before. A feature has a larger unit if it has larger numbers than these, which are those that a million rows
+# of equal weight may have.
+_LARGEST = 1e3
 # A weight may change by this share of itself, and smaller ones than the least are lost in rounding.
 _MAX_CHANGE, _LEAST_WEIGHT = 0.5, 1e-12
 # Features that a message names.
@@ -81,8 +82,8 @@ class Separation:
 @one_blas_thread()
 def find_separation(design: Design, target: Target, theta: np.ndarray) -> Separation | None:
     """A direction in which the loss of `target` decreases without end. None if there is none, if a target names several
-    classes, or if only some rows are separated and there are more than _MAX_COEFFICIENTS coefficients, or features of
-    sizes with which the linear program cannot compute.
+    classes, or if only some rows are separated and there are more than _MAX_COEFFICIENTS coefficients, or numbers over
+    more decades than the linear program can tell apart.
 
     Parameters
     ----------
@@ -108,6 +109,8 @@ def find_separation(design: Design, target: Target, theta: np.ndarray) -> Separa
         if widest is None or margins.sum(widest) <= 1000.0 * _ACCURACY:
             return None
         direction = widest
+        if (taken @ direction[:, 1:].ravel()).min() < below:  # not as accurate as promised: it would go on for ever
+            return None
     return margins.separation(direction)
 
 
@@ -167,7 +170,7 @@ class _Margins:
 
     def widest(self, taken: np.ndarray) -> np.ndarray | None:
         """The direction with the largest sum of all margins of which none in `taken` is negative. None where HiGHS
-        cannot tell, as with features of very different sizes."""
+        finds none: zero is one, but numbers over many decades are too much for its accuracy."""
         found = linprog(
             -self._sums().ravel(), A_ub=-taken, b_ub=np.zeros(len(taken)), bounds=(-1.0, 1.0), method="highs",
             options={"primal_feasibility_tolerance": _ACCURACY, "dual_feasibility_tolerance": _ACCURACY},
