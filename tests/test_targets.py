@@ -147,7 +147,7 @@ def test_words_or_sparse_matrices_are_no_distribution():
 
 def test_a_sparse_data_frame_has_its_own_way_out():
     pd = pytest.importorskip("pandas")
-    y = pd.DataFrame.sparse.from_spmatrix(sp.csr_matrix(np.eye(3)))
+    y = pd.DataFrame(np.eye(3)).astype(pd.SparseDtype("float64", 0.0))
     with pytest.raises(ValueError, match=r"sparse DataFrame.*pass y.sparse.to_dense\(\)"):
         learn_target(y)
     np.testing.assert_array_equal(learn_target(y.sparse.to_dense()).labels, [0, 1, 2])

@@ -372,6 +372,7 @@ class Run:
         if (ended := of.ends(moved=False)) is not None:
             return ended
         self._start_x, self.start_value, self._start_gradient = self.x, self.value, self.gradient
+        self._last_value = self.value  # as SciPy sees it: with bounds |theta| is less than what x says
         # In coordinates divided by the unit, of the value divided by its square, the curvature stays at one, and a
         # first step of length one is as long as Newton's.
         self._unit = self.start_norm if self.start_norm < _LONGEST_FIRST_STEP else 1.0
@@ -445,7 +446,8 @@ class Run:
         self._since_best = 0 if self.norm < self._best_norm else self._since_best + 1
         self._best_norm = min(self.norm, self._best_norm)
         self._pace.append((self.n_evaluations, self._best_norm))
-        self._invisible = 0 if at.decrease > ROUNDING * abs(at.value) else self._invisible + 1
+        visible = self._last_value - self.value > ROUNDING * abs(self.value)
+        self._invisible, self._last_value = 0 if visible else self._invisible + 1, self.value
         if (ended := of.ends()) is not None:
             self._end(ended)
         if reachable < _MIN_REACHABLE * self.norm:
@@ -496,7 +498,7 @@ class Run:
         """Where a line search has failed, the lowest point that it has seen ends it, if that is visibly lower."""
         self.x, self.theta, self.value, self.grad = self._lowest
         self.gradient = self._to_gradient(self.grad)  # coordinates keep what `norms` needs of the last gradient
-        highest = min(self.start_value, self.of.at.value)
+        highest = min(self.start_value, self._last_value)
         if self.value >= highest - ROUNDING * abs(highest):
             self._ended = Status.STAGNATED
             return
