@@ -413,8 +413,10 @@ def containers(rng):
     none = p.astype(object)
     none[0, 0] = pick(rng, [None, "a", [1.0], 1j])
     record = np.zeros((n, n_classes), [("p", float), ("q", float)])
+    mask = rng.random(p.shape) < 0.3
+    mask[0, 0] = True  # a mask that hides nothing is no error
     given = {  # what must be an error, and what may be one
-        "masked": (np.ma.masked_array(p, mask=rng.random(p.shape) < 0.3), True),
+        "masked": (np.ma.masked_array(p, mask=mask), True),
         "objects": (none, True),
         "strings": (p.astype(str), False),
         "words": (np.full(p.shape, "a"), True),
