@@ -72,7 +72,7 @@ _MAX_KEPT = 1 << 22
 _CHANGED = 0.02
 # Where no other preconditioner is left, the Hessian is made again if the loss has changed by this share.
 # (tests/test_convergence.py: heavy tails, and weights over ten decades with one-hot columns)
-HARDLY_CHANGED = 1e-4
+_HARDLY_CHANGED = 1e-4
 # Evaluations that L-BFGS loses with its memory when the preconditioner changes. (digits, breast_cancer)
 _RESTART = 5.0
 # Evaluations that a Gram matrix may take at the start. (wine_raw and breast_cancer_raw need it, 3e5x64_10 does not.)
@@ -415,7 +415,7 @@ class Preconditioning:
         cost, level = min(((restart + self._cost(level), level) for level in higher), default=(inf, self.level))
         if cost <= self._spent_at_level + uncounted:
             return level, cost
-        change = _CHANGED if higher else HARDLY_CHANGED
+        change = _CHANGED if higher else _HARDLY_CHANGED
         if self.level >= Level.PER_CLASS and _has_changed(self._objective.loss, self._hessian_loss, change):
             cost = restart + self._cost(self.level)
             if cost <= self._spent + uncounted:

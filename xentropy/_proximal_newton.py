@@ -152,6 +152,7 @@ def proximal_newton(m: Minimisation, preconditioning: Preconditioning) -> Status
     at, model, made_at, cost, moved, gap = m.at, None, 0, 0.0, False, inf
     inverse = np.empty(len(m.l1))
     preconditioning.diagonal().solve(np.ones(len(m.l1)), inverse)
+    curvature = 1.0 / inverse
     while True:
         is_new = model is None or at.n_evaluations >= made_at + cost
         if is_new:
@@ -159,7 +160,7 @@ def proximal_newton(m: Minimisation, preconditioning: Preconditioning) -> Status
             if not np.isfinite(cost):
                 return Status.RENEW
             hessian, made_at = preconditioning.hessian_of(at.theta, entries), at.n_evaluations
-            model = QuadraticModel(hessian, entries, 1.0 / inverse, m.l1, preconditioning.n_outputs)
+            model = QuadraticModel(hessian, entries, curvature, m.l1, preconditioning.n_outputs)
         assert model is not None
         last_gap = gap
         minimum, gap = model.minimise(at.theta, m.grad)

@@ -130,8 +130,8 @@ def _confidently_wrong(rows: ScoredRows) -> Finding | None:
         )
     else:
         advice = (
-            "Look at the costliest rows: wrong labels, or inputs unlike the training data? Mend the labels, or train "
-            "with a loss that bounds what such a row costs (loss='generalized')."
+            "Look at the costliest rows: wrong labels, or inputs unlike the training data? Correct the labels, or "
+            "train with a loss that bounds what such a row costs (loss='generalized')."
         )
     rule = f"p = 0, or at least twice the expected number, {_IMPROBABLE}"
     return Finding("confidently wrong", " ".join(messages), rule, advice)
@@ -172,14 +172,14 @@ def _worse_than_guessing(rows: ScoredRows) -> Finding | None:
 
 
 def _wrong_size(rows: ScoredRows) -> list[Finding | None]:
-    """Whether a temperature is wrong, and whether there is a miscalibration that it does not mend."""
+    """Whether a temperature is wrong, and whether there is a miscalibration that it does not correct."""
     t = rows.temperature
     miscalibrated = _miscalibrated(rows)
     if t is None or rows.sample.n_certain * t.saving <= _SURPRISE + np.log(2):  # 2 for the two sides of T = 1
         return [miscalibrated]
     remaining = _miscalibrated(rows.tempered(t.value), f"At the temperature of {t.value:.3g}, too, ")
-    mended = miscalibrated is not None and remaining is None
-    if not mended and t.saving < _LEAST_SAVING * rows.log_loss:
+    corrected = miscalibrated is not None and remaining is None
+    if not corrected and t.saving < _LEAST_SAVING * rows.log_loss:
         return [miscalibrated]
     return [_wrong_confidence(rows, t), remaining]
 
@@ -196,7 +196,7 @@ def _wrong_confidence(rows: ScoredRows, t: Temperature) -> Finding:
         f"The probabilities are too {fault}: at a temperature of {t.value:.3g} the log loss falls from "
         f"{rows.log_loss:.4g} to {rows.log_loss - t.saving:.4g}. Mean confidence is {rows.mean(rows.confidence):.1%}, "
         f"accuracy {rows.mean(rows.hit):.1%}.",
-        f"a temperature saves at least {_LEAST_SAVING:.0%} of the loss, or mends a miscalibration, {_IMPROBABLE}",
+        f"a temperature saves at least {_LEAST_SAVING:.0%} of the loss, or corrects a miscalibration, {_IMPROBABLE}",
         f"{cure} To calibrate on rows that training did not see: CalibratedClassifierCV(model, method='temperature') "
         f"(from scikit-learn 1.8; before it method='sigmoid').",
     )
@@ -230,7 +230,7 @@ def _miscalibrated(rows: ScoredRows, when: str = "") -> Finding | None:
         message[0].upper() + message[1:],
         f"an error of at least {_LEAST_ERROR:g}, or one whose recalibration saves at least {_LEAST_SAVING:.0%} of the "
         f"loss, {_IMPROBABLE}",
-        "A temperature does not mend this. Calibrate on rows that training did not see, with "
+        "A temperature does not correct this. Calibrate on rows that training did not see, with "
         "CalibratedClassifierCV(model, method='isotonic'), or method='sigmoid' for few rows; ReliabilityDisplay shows "
         "where. Class weights, resampling and logit_adjustment move probabilities from the frequencies on purpose.",
     )

@@ -127,14 +127,14 @@ def cross_entropy_report(
     *overconfident*, *underconfident*
         A temperature T (above or below 1) saves :math:`n \Delta` nats in total. If the probabilities are right, this
         has a probability of at most :math:`2 e^{-n \Delta}` by Chernoff's bound, whose exponent is the saving. The
-        saving must be at least 2 % of the loss, or mend a miscalibration. T is fitted to the rows whose true class has
-        more than the machine epsilon, because a temperature does not change a probability of 0. If there are many rows,
-        T and n are those of a random sample.
+        saving must be at least 2 % of the loss, or correct a miscalibration. T is fitted to the rows whose true class
+        has more than the machine epsilon, because a temperature does not change a probability of 0. If there are many
+        rows, T and n are those of a random sample.
     *miscalibrated*
         The calibration error of the top label or of a class is above a bound that Chernoff's method gives for all signs
         of the errors of the bins together. It is at least 0.02, or isotonic regression saves at least 2 % of the loss
         of that label. If a temperature is wrong, too, the probabilities are those at the best temperature, so that this
-        finding is about what no temperature mends. At most 20 classes are tested, those with most of the loss, in a
+        finding is about what no temperature corrects. At most 20 classes are tested, those with most of the loss, in a
         random sample if there are many rows.
     *neglected class*
         A class has most of the loss, and at least twice its share of the rows. Its mean loss is above log K, the loss
