@@ -22,3 +22,12 @@ def refuse_sparse_frame(a: Any, name: str, otherwise: str = "") -> None:
     """Raise if `a` is a DataFrame of sparse columns, which has no ``toarray``."""
     if hasattr(a, "columns") and hasattr(a, "sparse"):  # pandas has the latter only if all columns are
         raise ValueError(f"{name} is a sparse DataFrame, but must be dense: pass {name}.sparse.to_dense(){otherwise}")
+
+
+def is_mapped(a: Any) -> bool:
+    """Whether `a` is an array that lies in a file, of which it is a memory map, or a view of one."""
+    while isinstance(a, np.ndarray):
+        if isinstance(a, np.memmap):
+            return True
+        a = a.base
+    return False
