@@ -20,11 +20,16 @@ from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.fixes import parse_version
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_feature_names,
+    _check_n_features,
+    _check_sample_weight,
+    check_is_fitted,
+    validate_data,
+)
 
 from ._arrays import refuse_masked
 from ._callbacks import CallbackSupportMixin, callbacks_of
-from ._design import Design, RowLoss
 from ._kernels._linear import check_csr, linear_predict
 from ._kernels._pointwise import softmax
 from ._kernels._threads import effective_n_threads
@@ -34,6 +39,9 @@ from ._messages import plain
 from ._monitor import Monitor
 from ._objective import Objective
 from ._path import stop_early
+from ._row_blocks import RowBlocks, stored_array
+from ._row_loss import RowLoss
+from ._rows import rows_of
 from ._separation import find_separation
 from ._solver import minimise
 from ._targets import Target, is_distribution, learn_target, match_target, plain_labels
@@ -181,6 +189,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     from a previous fit, or if a class or a feature occurs in few rows. Fits are deterministic: any number of threads
     gives the same bits.
 
+    If X is `RowBlocks`, `fit` keeps a sample of at most 256 MB in memory, for the start and for Hessians. With an
+    infinite `C` it notices separated classes only if all rows are separated.
+
     With an infinite `C` and more features than rows, many coefficients have the least objective, if any have. A fit
     that starts from zero gives, to about a percent, those with the least sum of squares in units of the features'
     standard deviations.
@@ -270,9 +281,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, RowBlocks} of shape (n_samples, n_features)
             Training rows. C-ordered float32 or float64 arrays and CSR matrices are not copied, and must not change
-            during `fit`.
+            during `fit`. `RowBlocks` are read block by block in each pass. So are an ``h5py.Dataset``, a
+            ``zarr.Array``, and an ``np.memmap`` of another dtype or order, if they are larger than 64 MB.
 
         y : array-like of shape (n_samples,) or (n_samples, n_classes)
             Class labels of any kind, or a distribution over the classes in each row, one-hot or soft. The columns of a
@@ -310,8 +322,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             coef, intercept = objective.unpack(theta)
             return {
                 "classes_": target.classes,
-                "coef_": as_stored(coef, X.dtype),
-                "intercept_": as_stored(intercept, X.dtype),
+                "coef_": as_stored(coef, objective.design.dtype),
+                "intercept_": as_stored(intercept, objective.design.dtype),
             }
 
         n_tasks = None if self.early_stopping else self.max_iter
@@ -352,11 +364,21 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if solution.status is Status.INTERRUPTED:
             raise KeyboardInterrupt
         if theta is solution.theta or solution.status is Status.MAX_ITER:
-            separation = find_separation(objective.design, target, theta) if np.isinf(float(self.C)) else None
+            rows = objective.design.in_memory
+            is_infinite, has_all = np.isinf(float(self.C)), rows is objective.design
+            separation = find_separation(rows, target, theta) if is_infinite and has_all else None
             if separation is not None:
                 names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(self.n_features_in_)])
                 self.converged_ = False
                 warnings.warn(separation.message(self.classes_, names), ConvergenceWarning, stacklevel=3)
+            elif solution.status is Status.SEPARATED:
+                self.converged_ = False
+                warnings.warn(
+                    "C is infinite, and the classes are perfectly separable: larger coefficients always have a smaller "
+                    "loss. The coefficients are those where the fit stopped. Set a finite C.",
+                    ConvergenceWarning,
+                    stacklevel=3,
+                )
             else:
                 solution.warn(self.tol, self.max_iter)
         if self.early_stopping:
@@ -373,8 +395,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if sp.issparse(X):
             check_csr(X)  # before SciPy selects rows
         target = learn_target(y)
-        if X.shape[0] != len(target):
-            check_consistent_length(X, target)  # raises
+        _check_length(X, target)
         if target.n_classes < 2:
             raise ValueError(
                 f"This solver needs samples of at least 2 classes in the data, but the data contains only one class: "
@@ -384,7 +405,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         refuse_smoothing(loss, self.label_smoothing)
         if loss.one_hot_only and target.distribution is not None:
             raise ValueError(f"{loss} is not defined for soft targets: y must hold labels, or one-hot rows")
-        return X, target, checked_weights(sample_weight, X)
+        return X, target, checked_weights(sample_weight, target)
 
     def _objective(
         self,
@@ -403,7 +424,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             label_smoothing=self.label_smoothing,
             offset=_logit_offset(self.logit_adjustment, target, sample_weight, class_mass),
         )
-        design = Design(
+        design = rows_of(
             X, target, row_loss=row_loss, sample_weight=sample_weight, fit_intercept=self.fit_intercept
         )
         objective = Objective(design, **penalty)
@@ -423,12 +444,12 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             if sp.issparse(X_val):
                 check_csr(X_val)  # before SciPy counts what it holds
             seen = match_target(y_val, target.classes, name="y_val")
-            check_consistent_length(X_val, seen)
+            _check_length(X_val, seen)
             if seen.labels is not None and (seen.labels < 0).any():
                 row = int(np.argmax(seen.labels < 0))
                 label = np.asarray(y_val, dtype=object).ravel()[row]
                 raise ValueError(f"y_val has label {plain(label)!r} (row {row}) that y does not hold; drop such rows")
-            weight = checked_weights(sample_weight_val, X_val, "sample_weight_val")
+            weight = checked_weights(sample_weight_val, seen, "sample_weight_val")
             mass = seen.row_mass(weight, class_weight, self.label_smoothing)
             if mass is not None and not mass.any():
                 raise ValueError(
@@ -440,6 +461,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             raise ValueError("sample_weight_val weighs the rows of X_val: pass X_val and y_val as well")
         if not self.early_stopping:
             return X, target, sample_weight, None
+        if isinstance(X, RowBlocks):
+            raise ValueError("early_stopping cannot hold out rows of X, which is read in blocks: pass X_val and y_val")
         mass = target.row_mass(sample_weight, class_weight, self.label_smoothing)
         parts = [
             (X[rows], target[rows], None if sample_weight is None else sample_weight[rows])
@@ -465,7 +488,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, RowBlocks} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -480,7 +503,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, RowBlocks} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -494,7 +517,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, RowBlocks} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -507,7 +530,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, RowBlocks} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -522,7 +545,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, RowBlocks} of shape (n_samples, n_features)
 
         y : array-like of shape (n_samples,) or (n_samples, n_classes)
             Labels or distributions, as in `fit`.
@@ -595,7 +618,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return model
 
     def _rows(self, X: Any, *, reset: bool) -> Any:
-        """X as the kernels read it: a C-ordered array or a CSR matrix, float64 or float32."""
+        """X as the kernels read it: a C-ordered array or a CSR matrix, float64 or float32, or blocks of rows."""
         if self._is_plain(X, reset=reset):
             with np.errstate(over="ignore", invalid="ignore"):
                 if np.isfinite(X.sum()):  # a sum that overflows is looked at again, number by number
@@ -604,6 +627,11 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                         if hasattr(self, "feature_names_in_"):
                             del self.feature_names_in_
                     return X
+        if (blocks := stored_array(X)) is not None:
+            first = blocks.first_rows()
+            _check_feature_names(self, first, reset=reset)
+            _check_n_features(self, first, reset=reset)
+            return blocks
         refuse_masked(X, "X")
         if isinstance(X, np.ndarray) and X.dtype.kind == "f" and X.dtype.itemsize <= 4:
             X = X.astype(np.float32, copy=False)  # float16, and the other byte order, would become float64
@@ -648,6 +676,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         coef, intercept = self._model()
         is_plain = isinstance(coef, np.ndarray) and self._is_plain(X)  # the kernel reports numbers that are not finite
         X = X if is_plain else self._rows(X, reset=False)
+        if isinstance(X, RowBlocks):
+            return X.predictions(lambda rows: self._predict(rows, kind))
         if X.shape[1] != coef.shape[1]:  # only if the coefficients were set by hand
             raise ValueError(
                 f"X has {X.shape[1]} features, but {type(self).__name__} is expecting {coef.shape[1]} features as "
@@ -752,6 +782,14 @@ def as_stored(coef: np.ndarray, dtype: np.dtype) -> np.ndarray:
             f"units that give larger numbers"
         )
     return stored
+
+
+def _check_length(X: Any, target: Target) -> None:
+    """Raise a ValueError unless X has as many rows as the target, as far as that is known."""
+    if not isinstance(X, RowBlocks):
+        check_consistent_length(X, target)
+    elif X.n_rows not in (None, len(target)):
+        raise ValueError(f"Found input variables with inconsistent numbers of samples: {[X.n_rows, len(target)]}")
 
 
 def _warn_if_no_better(loss: float, of_prior: float) -> None:

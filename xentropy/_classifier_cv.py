@@ -36,6 +36,7 @@ from ._losses import check_loss
 from ._messages import plain
 from ._metrics import make_log_loss_scorer
 from ._path import Path
+from ._row_blocks import RowBlocks
 from ._targets import Target, is_distribution, plain_labels
 
 # The default score; where metadata is routed it takes the weights as well
@@ -197,6 +198,11 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         """
         _raise_for_params(params, self, "fit")
         rows, target, weight = self._training_data(X, y, sample_weight)
+        if isinstance(rows, RowBlocks):
+            raise ValueError(
+                f"{type(self).__name__} selects the rows of its folds, so X must be in memory, and is read in blocks: "
+                f"pass X[:], or fit SoftmaxClassifier with X_val and y_val for each C"
+            )
         Cs = np.logspace(-4, 4, self.Cs) if isinstance(self.Cs, Integral) else _values("Cs", self.Cs)
         l1_ratios = _values("l1_ratios", self.l1_ratios)
         split_params, score_params = self._routed("fit", sample_weight, params)

@@ -33,7 +33,7 @@ _MANY_EMPTY = 0.1
 # The squares of smaller numbers underflow, even where there are many of them.
 _SMALLEST_SQUARED = 2.0**-500
 # The centre of a feature, and which rows own its variance, is seen in this many rows.
-FEW_ROWS = 128
+_FEW_ROWS = 128
 # Few rows own the variance of a feature that is this many times its squared median deviation: 2.2 times if it is
 # normal, 1e4 times if one of 100 rows has a value of 1000 deviations. (tests/test_convergence.py: huge values)
 _OWNED = 1e4
@@ -68,6 +68,8 @@ class Design:
     n_rows, n_features, n_outputs, n_theta : int
         n, d, R and the length of theta.
     is_dense : bool
+    dtype : dtype
+        Of X.
     nnz : int
         Values that an evaluation reads.
     n_columns, columns : int and int64 ndarray or slice
@@ -115,8 +117,7 @@ class Design:
         self._scale = self._weighting.scale
         self.row_weight = target.row_mass(sample_weight, row_loss.class_weight, row_loss.label_smoothing)
         self._pass: tuple[str, Any] = ("", None)
-        self.is_subsample = sampled_from is not None
-        self.is_dense = isinstance(X, np.ndarray)
+        self.is_dense, self.dtype = isinstance(X, np.ndarray), X.dtype
         self.n_columns = X.shape[1]
         self.columns: np.ndarray | slice = slice(None)
         if sampled_from is not None:
@@ -125,11 +126,13 @@ class Design:
             X, self.columns = _without_empty_columns(X)
         self._X, self._rows = X, rows
         self.n_rows, self.n_features = X.shape[0] if rows is None else len(rows), X.shape[1]
+        self.of_few_rows: np.ndarray
+        self.is_subsample = sampled_from is not None and self.n_rows < sampled_from.n_rows
         self.n_theta = self.n_outputs * (self.n_features + fit_intercept)
         self.nnz = self.n_rows * self.n_features if self.is_dense else int(X.nnz)
         if sampled_from is not None:
             self._set_moments(sampled_from.centre, sampled_from.variance)
-            self.of_few_rows: np.ndarray = sampled_from.of_few_rows
+            self.of_few_rows = sampled_from.of_few_rows
             return
         if not self.is_dense:  # the pass checks the indices of a CSR matrix before anything else reads them
             self._pass = ("float64", self._new_pass("float64", shift=None))
@@ -137,7 +140,10 @@ class Design:
             weight = None if self.row_weight is None else self._scale * self.row_weight  # sums of squares need the room
             mean, variance = moments(X, weight, self.n_threads)
             self._set_moments(mean if fit_intercept else None, variance if fit_intercept else variance + mean * mean)
-            self._recentre()
+            self.of_few_rows = np.empty(0, dtype=np.intp)
+            self.of_few_rows, centre, variance = self.recentred()
+            if len(self.of_few_rows):
+                self._set_moments(centre, variance)
 
     def _set_moments(self, centre: np.ndarray | None, variance: np.ndarray) -> None:
         self.centre, self.variance = centre, variance
@@ -149,15 +155,25 @@ class Design:
                 self.largest_offset = float((np.abs(centre[varies]) / np.sqrt(variance[varies])).max())
         self.kernel_centres = self.is_dense and self.largest_offset > _LARGE_OFFSET
 
-    def _recentre(self) -> None:
-        self.of_few_rows = np.empty(0, dtype=np.intp)
-        n_rows = min(self.n_rows, FEW_ROWS)
+    def recentred(self) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """Features whose variance few rows own, the centre, which for them is where the other rows are, and the mean
+        squares about it. Few rows with huge values would put the mean far from all others, where no preconditioner
+        shows how these are spread."""
+        n_rows, none = min(self.n_rows, _FEW_ROWS), np.empty(0, dtype=np.intp)
         if not self.is_dense and self.n_features * n_rows > _MAX_BLOCK_VALUES:  # most of their values are zero
-            return
+            return none, self.centre, self.variance
         rows = self.subsample(n_rows).rows(slice(None))[:, : self.n_features]
-        self.of_few_rows, centre, variance = recentred(rows, self.centre, self.variance)
-        if len(self.of_few_rows):
-            self._set_moments(centre, variance)
+        median = np.median(rows, axis=0)
+        deviation = np.sort(np.abs(rows - median), axis=0)
+        n_zero = np.count_nonzero(deviation == 0.0, axis=0)
+        middle = np.take_along_axis(deviation, np.minimum((n_zero + len(rows)) // 2, len(rows) - 1)[None], axis=0)[0]
+        few = np.flatnonzero((middle > 0.0) & (self.variance / _OWNED > middle**2))
+        if self.centre is None or not len(few):
+            return few, self.centre, self.variance
+        centre, variance = self.centre.copy(), self.variance.copy()
+        centre[few] += median[few]
+        variance[few] += median[few] ** 2
+        return few, centre, variance
 
     @property
     def in_memory(self) -> Design:
@@ -188,7 +204,7 @@ class Design:
         """Whether passes in float32 take enough less time than those in float64."""
         return (
             self.is_dense
-            and (self.n_outputs >= _MIN_FLOAT32_OUTPUTS or self._X.dtype == np.float32)
+            and (self.n_outputs >= _MIN_FLOAT32_OUTPUTS or self.dtype == np.float32)
             and self._X.size * self.n_outputs >= _MIN_FLOAT32_WORK
             and self._target.labels is not None
             and not self.kernel_centres
@@ -412,25 +428,6 @@ def sample_places(n: int) -> np.ndarray:
     place = (np.arange(n) + np.arange(n) * _GOLDEN % 1.0) / n
     place[:1] = 0.5 / n  # at 0 the first row would come in whatever it weighs
     return place
-
-
-def recentred(
-    rows: np.ndarray, centre: np.ndarray | None, variance: np.ndarray
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-    """Features whose variance few rows own; and the centre, which for them is where the other rows are, and the mean
-    squares about it. Few rows with huge values would put the mean far from all others, where no preconditioner shows
-    how these are spread. `rows` is a sample of the features, less `centre`."""
-    median = np.median(rows, axis=0)
-    deviation = np.sort(np.abs(rows - median), axis=0)
-    n_zero = np.count_nonzero(deviation == 0.0, axis=0)
-    middle = np.take_along_axis(deviation, np.minimum((n_zero + len(rows)) // 2, len(rows) - 1)[None], axis=0)[0]
-    few = np.flatnonzero((middle > 0.0) & (variance / _OWNED > middle**2))
-    if centre is None or not len(few):
-        return few, centre, variance
-    centre, variance = centre.copy(), variance.copy()
-    centre[few] += median[few]
-    variance[few] += median[few] ** 2
-    return few, centre, variance
 
 
 def _curvatures(p: np.ndarray) -> np.ndarray:

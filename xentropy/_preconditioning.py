@@ -153,7 +153,7 @@ class Preconditioning:
         if np.isfinite(cost) and level is Level.PER_CLASS and not self._is_large:
             return self._renewed(level, theta)
         if self._hessian is not None and _has_changed(self._objective.loss, self._hessian_loss):
-            self._make_hessian(theta, self._design)
+            self._make_hessian(theta, self._design.in_memory)
         return self._make()
 
     def count(self, n_evaluations: int) -> None:
@@ -179,7 +179,7 @@ class Preconditioning:
             self._hessian_loss = self._objective.loss
             return self.current
         if self.level >= Level.PER_CLASS:
-            self._make_hessian(theta, self._design)
+            self._make_hessian(theta, self._design.in_memory)
         return self._make()
 
     def here(self, theta: np.ndarray) -> list[Diagonal]:
@@ -237,6 +237,8 @@ class Preconditioning:
         design = self._design
         if not design.row_loss.loss.convex or 8 * n_entries**2 > _MAX_BYTES:
             return inf
+        if self._are_too_few(_MIN_ROWS_PER_VARIABLE * n_entries):
+            return inf
         n_rows = self._n_used(_ROWS_PER_VARIABLE * n_entries)
         work = RATES.row * n_rows * 2 * (design.n_features + n_entries) + RATES.gram * n_rows * n_entries**2
         of_factor = n_entries**2 * (RATES.entry + RATES.factor * n_entries) + _PER_FACTOR * RATES.call
@@ -261,7 +263,7 @@ class Preconditioning:
         return self.current
 
     def _make_hessian(self, theta: np.ndarray, design: Design) -> None:
-        if design is self._design:
+        if design is self._design.in_memory:
             design = self._rows_for(_ROWS_PER_VARIABLE * design.n_theta)
         gram = self._gram_of_rows() if self._cost(self.level) > _CHEAP else None
         if self.level is Level.FULL:
@@ -297,7 +299,7 @@ class Preconditioning:
             set_factor(factors, k, hessian)
 
         each_class_hessian(
-            design,
+            design.in_memory,
             theta,
             factor,
             self._gram_of_rows(),
@@ -401,6 +403,8 @@ class Preconditioning:
             Level.FULL: (1, R * size, R + float(R) ** 2),
         }[level]
         is_large = level is Level.PER_CLASS and self._is_large
+        if self._are_too_few(_MIN_GRAM_ROWS * size if level is Level.GRAM else _MIN_ROWS_PER_VARIABLE * design.n_theta):
+            return inf
         if (2 if is_large else 8) * n_factors * float(order) ** 2 > _MAX_BYTES:
             return inf
         gathered = 1.0
@@ -409,7 +413,8 @@ class Preconditioning:
         if level is Level.FULL:
             gathered += 2.0 * R * self._share
         if is_large:
-            n_rows, n_grams = design.n_rows, R * share_of_rows(design, self._objective.last_theta, _NEGLIGIBLE_IN_LARGE)
+            n_rows = design.in_memory.n_rows
+            n_grams = R * share_of_rows(design, self._objective.last_theta, _NEGLIGIBLE_IN_LARGE)
             gathered += n_grams + _FINDING * R / size  # the rows of each class, which have to be found
             if 12.0 * n_grams * n_rows > _MAX_BYTES:  # an index and a curvature for each
                 return inf
@@ -425,12 +430,17 @@ class Preconditioning:
 
     def _n_used(self, n_rows: float) -> float:
         """How many rows `_rows_for` gives."""
-        all_rows = self._design.n_rows < 2 * n_rows or len(self._design.of_few_rows)  # a sample may lack them
-        return self._design.n_rows if all_rows else n_rows
+        n_all = self._design.in_memory.n_rows
+        return n_all if n_all < 2 * n_rows or len(self._design.of_few_rows) else n_rows  # a sample may lack them
 
     def _rows_for(self, n_rows: int) -> Design:
-        """The design itself, or a subsample where it has at least twice as many rows."""
-        return self._design if self._n_used(n_rows) == self._design.n_rows else self._design.subsample(n_rows)
+        """The rows in memory, or a subsample where they are at least twice as many."""
+        in_memory = self._design.in_memory
+        return in_memory if self._n_used(n_rows) == in_memory.n_rows else in_memory.subsample(n_rows)
+
+    def _are_too_few(self, n_rows: float) -> bool:
+        """Whether fewer rows than these are in memory, and not all: a matrix of so few would mislead."""
+        return self._design.in_memory.n_rows < min(self._design.n_rows, n_rows)
 
 
 def _has_changed(loss: float, since: float, change: float = _CHANGED) -> bool:
