@@ -288,9 +288,30 @@ def test_validation_rows_may_be_blocks(early_stopping):
     blocks = RowBlocks(cut(X[:1500], 200)), RowBlocks(cut(X[1500:], 200))
     there = model.fit(blocks[0], y[:1500], X_val=blocks[1], y_val=y[1500:])
     np.testing.assert_allclose(there.coef_, coef, atol=1e-3)
-    assert there.history_["validation_loss"].min() == pytest.approx(losses.min(), rel=1e-4)
+    assert there.history_["validation_loss"][-1] == pytest.approx(losses[-1], rel=1e-3)
     there = model.fit(X[:1500], y[:1500], X_val=blocks[1], y_val=y[1500:])
     np.testing.assert_allclose(there.coef_, coef, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "n_classes", "most"), [(100_000, 50, 10, 6), (60_000, 20, 50, 5), (100_000, 30, 2, 6)]
+)
+def test_few_passes_are_made(n, d, n_classes, most):
+    """Passes take long where the rows are read again in each of them: no more than in memory, and about five."""
+    X, y = problem(n, d, n_classes)
+    X *= np.logspace(-3, 3, d)
+    n_passes = [0]
+
+    def blocks():
+        n_passes[0] += 1
+        return cut(X, 10_000)()
+
+    there = SoftmaxClassifier().fit(RowBlocks(blocks), y)
+    here = SoftmaxClassifier().fit(X, y)
+    n_evaluations = there.history_["n_evaluations"][-1]
+    assert n_evaluations <= min(most, here.history_["n_evaluations"][-1])
+    assert n_passes[0] <= n_evaluations + 3  # the first rows, the survey, and the last evaluation in float64
+    assert there.objective_ == pytest.approx(here.objective_, rel=1e-7)
 
 
 def test_warm_start_on_blocks():

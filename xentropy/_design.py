@@ -72,6 +72,8 @@ class Design:
         Of X.
     nnz : int
         Values that an evaluation reads.
+    overhead : float
+        About how many seconds an evaluation takes beside its arithmetic: none in memory.
     n_columns, columns : int and int64 ndarray or slice
         D, and which columns of X the d features are.
     weight_sum : float
@@ -95,6 +97,8 @@ class Design:
         Whether a pass centres the features, as it must where offsets are large.
     is_subsample : bool
     """
+
+    overhead = 0.0
 
     def __init__(
         self,

@@ -129,6 +129,7 @@ class Preconditioning:
         self._costs_loss = inf
         # nanoseconds of an evaluation and of the step of L-BFGS that follows
         self._evaluation = RATES.evaluation * self._design.nnz * max(3, self._design.n_outputs) + RATES.call
+        self._evaluation += 1e9 * self._design.overhead
 
     def diagonal(self) -> Diagonal:
         """The preconditioner that needs nothing but the variances of the features."""
@@ -146,7 +147,7 @@ class Preconditioning:
             self.level, self._n_large = Level.DIAGONAL, 0
         if self.level is Level.DIAGONAL and self._starts_with_gram():
             self.level = Level.GRAM
-        if self.level is Level.FULL:  # it is worth its cost where it is made
+        if self.level is Level.FULL and self._hessian_loss != self._objective.loss:  # it pays where it is made
             self.level, self._hessian_loss = Level.PER_CLASS, inf
         level, cost = self._next(0, restart=0.0)  # L-BFGS has no memory to lose
         self._spent_at_level = 0
@@ -203,28 +204,38 @@ class Preconditioning:
 
     def learn(self, theta: np.ndarray, subsample: Design) -> None:
         """Make the Hessian at theta from a subsample, for a start there: from as many of its rows as take half an
-        evaluation, but at least _MIN_ROWS_PER_VARIABLE for each variable."""
+        evaluation, but at least _MIN_ROWS_PER_VARIABLE for each variable. Where evaluations read rows that are not in
+        memory, the full Hessian if that is affordable, or none if none is."""
+        least = _MIN_ROWS_PER_VARIABLE * self._design.n_theta
         self.level = Level.PER_CLASS
+        if self._design.overhead:
+            most = _MAX_SUBSAMPLED_COST * self._evaluation
+            costs = {level: self._nanoseconds(level, min(least, subsample.n_rows)) for level in self._hessian_levels()}
+            self.level = max((level for level, cost in costs.items() if cost <= most), default=Level.DIAGONAL)
+            if self.level is Level.DIAGONAL or self._is_large:
+                self.level = Level.DIAGONAL
+                return
         n_rows = 0.5 * subsample.n_rows * self._evaluation / self._nanoseconds(self.level, subsample.n_rows)
-        n_rows = max(n_rows, _MIN_ROWS_PER_VARIABLE * self._design.n_theta)
+        n_rows = max(n_rows, least)
         self._make_hessian(theta, subsample if n_rows > subsample.n_rows else subsample.subsample(int(n_rows)))
 
     def subsample(self) -> Design | None:
         """Rows whose minimum is a good start for all rows; None where that would not save more time than it takes."""
-        design, objective = self._design, self._objective
-        n_theta = design.n_theta
-        n_rows = min(design.n_rows // _SUBSAMPLE_SHARE, _ROWS_PER_VARIABLE * n_theta)
-        least = _MIN_ROWS_PER_VARIABLE * n_theta
+        design, objective, n_theta = self._design, self._objective, self._design.n_theta
+        is_here = design.in_memory is design
+        n_rows = design.n_rows // _SUBSAMPLE_SHARE if is_here else design.in_memory.n_rows
+        n_rows, least = min(n_rows, _ROWS_PER_VARIABLE * n_theta), _MIN_ROWS_PER_VARIABLE * n_theta
+        if not np.isfinite(design.variance).all() or objective.l1_weight > 0.0 or not design.row_loss.loss.convex:
+            return None
+        if not is_here and design.in_memory.n_rows == design.n_rows:  # where it ends is the minimum for all rows
+            return design.in_memory
         if (
             not design.is_dense
             or self._evaluation < _MIN_SUBSAMPLED_NS
             or n_rows < least
             or n_rows * design.shares.min() < _MIN_ROWS_OF_CLASS * design.n_features
             or self._is_large
-            or not np.isfinite(design.variance).all()
-            or objective.l1_weight > 0.0
             or len(design.of_few_rows)
-            or not design.row_loss.loss.convex
         ):
             return None
         if self._nanoseconds(Level.PER_CLASS, least) > _MAX_SUBSAMPLED_COST * self._evaluation:

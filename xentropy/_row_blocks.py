@@ -23,6 +23,8 @@ from ._targets import Target
 # Packages whose arrays are not in memory, but have a shape, a dtype and slices.
 _STORED_IN = ("h5py", "zarr")
 _BLOCK_BYTES = 1 << 26  # two blocks are in memory at a time
+# At this pace a pass reads: a constant, as a fit must not depend on what the disk did while it was measured.
+_BYTES_PER_SECOND = 1e9
 
 
 class RowBlocks:
@@ -260,6 +262,7 @@ class BlockRows:
             effective_size=float(n) if share is None else 1.0 / float(share @ share),
             least_weight=1.0 if counted is None else float(counted.min()),
             moments=total,
+            overhead=nnz * dtype.itemsize / _BYTES_PER_SECOND,
             X=sp.vstack(sample, format="csr") if sp.issparse(sample[0]) else np.concatenate(sample),
             target=target[at],
             sample_weight=times,

@@ -36,6 +36,9 @@ class Rows(Protocol):
     largest_offset: float
 
     @property
+    def overhead(self) -> float: ...
+
+    @property
     def columns(self) -> np.ndarray | slice: ...
 
     @property

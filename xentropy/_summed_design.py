@@ -93,6 +93,8 @@ class Survey:
     effective_size, least_weight : float
         Of all rows, as a `Design` has them.
     moments : Moments
+    overhead : float
+        Seconds.
     X, target, sample_weight
         The sample.
     """
@@ -104,6 +106,7 @@ class Survey:
     effective_size: float
     least_weight: float
     moments: Moments
+    overhead: float
     X: Any
     target: Target
     sample_weight: np.ndarray | None
@@ -166,6 +169,7 @@ class SummedDesign:
         self.n_outputs = 1 if self.n_classes == 2 else self.n_classes
         survey = source.survey(row_loss, self._sample_size)
         self.n_rows, self.nnz, self.dtype = survey.n_rows, survey.nnz, survey.dtype
+        self.overhead = survey.overhead
         self.effective_size, self.least_weight = survey.effective_size, survey.least_weight
         self._weighting = Weighting(survey.class_mass, survey.n_rows, row_loss)
         self.weight_sum, self.shares = self._weighting.weight_sum, self._weighting.shares
