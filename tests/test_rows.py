@@ -8,7 +8,8 @@ import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
 from xentropy import FocalLoss, RowBlocks, SoftmaxClassifier
-from xentropy._row_blocks import BlockRows, stored_array
+from xentropy._block_source import BlockSource
+from xentropy._row_blocks import stored_array
 from xentropy._row_loss import RowLoss
 from xentropy._rows import rows_of
 from xentropy._summed_design import Moments, PreciseSum
@@ -195,7 +196,7 @@ def test_a_sample_is_the_same_however_the_rows_are_cut():
     target, weight = Target(np.arange(3), labels=y.astype(np.int32)), weights(30_000)
     samples = []
     for step in (30_000, 1000, 77):
-        survey = BlockRows(RowBlocks(cut(X, step)), target, weight).survey(RowLoss(), lambda d, row_bytes: 500)
+        survey = BlockSource(RowBlocks(cut(X, step)), target, weight).survey(RowLoss(), lambda d, row_bytes: 500)
         assert survey.n_rows == 30_000
         samples.append(survey)
     for survey in samples[1:]:

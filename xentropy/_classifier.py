@@ -284,7 +284,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         X : {array-like, sparse matrix, RowBlocks} of shape (n_samples, n_features)
             Training rows. C-ordered float32 or float64 arrays and CSR matrices are not copied, and must not change
             during `fit`. `RowBlocks` are read block by block in each pass. So are an ``h5py.Dataset``, a
-            ``zarr.Array``, and an ``np.memmap`` of another dtype or order, if they are larger than 64 MB.
+            ``zarr.Array``, and an ``np.memmap`` of another dtype or order, if they are larger than 16 MB.
 
         y : array-like of shape (n_samples,) or (n_samples, n_classes)
             Class labels of any kind, or a distribution over the classes in each row, one-hot or soft. The columns of a

@@ -12,19 +12,12 @@ import numpy as np
 import scipy.sparse as sp
 
 from ._arrays import is_mapped, refuse_masked
-from ._design import sampled_rows
-from ._kernels._linear import LinearPass, check_csr
-from ._kernels._threads import effective_n_threads
-from ._row_loss import RowLoss, Weighting
+from ._kernels._linear import check_csr
 from ._spool import Spool
-from ._summed_design import Moments, PreciseSum, Survey, block_sums
-from ._targets import Target
 
 # Packages whose arrays are not in memory, but have a shape, a dtype and slices.
 _STORED_IN = ("h5py", "zarr")
-_BLOCK_BYTES = 1 << 26  # two blocks are in memory at a time
-# At this pace a pass reads: a constant, as a fit must not depend on what the disk did while it was measured.
-_BYTES_PER_SECOND = 1e9
+_BLOCK_BYTES = 1 << 24  # up to three blocks are in memory at a time
 
 
 class RowBlocks:
@@ -42,7 +35,7 @@ class RowBlocks:
         Or an array with ``shape``, ``dtype`` and slices of rows, such as ``np.memmap``, ``h5py.Dataset`` or
         ``zarr.Array``.
 
-    block_bytes : int, default=67108864
+    block_bytes : int, default=16777216
         The size of the blocks in which an array is read. Blocks of a callable are taken as they are.
 
     cache : bool, str or path, default=None
@@ -215,104 +208,6 @@ def _plain_dtype(dtype: np.dtype, name: str) -> type:
     if dtype.kind == "c":
         raise ValueError(f"{name} holds complex numbers")
     return np.float32 if dtype.kind == "f" and dtype.itemsize <= 4 else np.float64
-
-
-class BlockRows:
-    """The rows of `RowBlocks`, with their targets and weights in memory: a `RowSource`."""
-
-    def __init__(self, X: RowBlocks, target: Target, sample_weight: np.ndarray | None) -> None:
-        self._X, self._target, self._sample_weight = X, target, sample_weight
-        self.n_classes = target.n_classes
-        self._lengths: list[int] = []  # rows of each block in the survey
-
-    def survey(self, row_loss: RowLoss, sample_size: Callable[[int, float], int]) -> Survey:
-        target, weight, n, n_threads = self._target, self._sample_weight, len(self._target), effective_n_threads()
-        row_weight = target.row_mass(weight, row_loss.class_weight, row_loss.label_smoothing)
-        mass = target.class_mass(weight)
-        scale = Weighting(mass, n, row_loss).scale
-        first, nnz, dtype, total, sample = 0, 0, np.dtype(np.float32), None, []
-        for i, X in enumerate(self._X.plain()):
-            values = X if isinstance(X, np.ndarray) else X.data
-            rows = slice(first, first + X.shape[0])
-            self._check_block(i, X, rows, total)
-            _refuse_not_finite(X, i, first)
-            if total is None:
-                row_bytes = values.nbytes * (1 if values is X else 2) / max(1, X.shape[0])
-                at, times = np.arange(n), weight
-                if (size := sample_size(X.shape[1], row_bytes)) < n:
-                    at, times = sampled_rows(size, n, row_weight, weight, scale)
-            found = Moments.of(X, None if row_weight is None else scale * row_weight[rows], n_threads)
-            total = found if total is None or not total.weight else total + found
-            here = slice(*np.searchsorted(at, [rows.start, rows.stop]))
-            if here.stop > here.start:
-                sample.append(X[at[here] - first])
-            self._lengths.append(X.shape[0])
-            first, nnz, dtype = rows.stop, nnz + values.size, np.result_type(dtype, X.dtype)
-        if total is None:
-            raise ValueError("X has no blocks: the iterator that blocks() returned was at its end")
-        if first != n:
-            raise ValueError(f"X has {first} rows in {len(self._lengths)} blocks, and y has {n}: they must be as many")
-        counted = None if row_weight is None else row_weight[row_weight > 0.0]
-        share = None if counted is None else counted / counted.sum()
-        return Survey(
-            n_rows=n,
-            nnz=nnz,
-            dtype=dtype,
-            class_mass=mass,
-            effective_size=float(n) if share is None else 1.0 / float(share @ share),
-            least_weight=1.0 if counted is None else float(counted.min()),
-            moments=total,
-            overhead=nnz * dtype.itemsize / _BYTES_PER_SECOND,
-            X=sp.vstack(sample, format="csr") if sp.issparse(sample[0]) else np.concatenate(sample),
-            target=target[at],
-            sample_weight=times,
-        )
-
-    def sums(
-        self, new_pass: Callable[..., LinearPass], coef: np.ndarray, intercept: np.ndarray, n_threads: int
-    ) -> np.ndarray:
-        weight, total, first = self._sample_weight, PreciseSum(coef.size + len(intercept) + 1), 0
-        for i, X in enumerate(self._X.plain()):
-            if i >= len(self._lengths) or X.shape[0] != self._lengths[i]:
-                before = f"had {self._lengths[i]} rows" if i < len(self._lengths) else "did not exist"
-                raise ValueError(
-                    f"block {i} of X has {X.shape[0]} rows, and {before} in the first pass: blocks() must give the "
-                    f"same rows each time"
-                )
-            rows = slice(first, first + X.shape[0])
-            if X.shape[0]:
-                of_rows = None if weight is None else weight[rows]
-                total.add(block_sums(new_pass, X, self._target[rows], of_rows, coef, intercept, n_threads))
-            first = rows.stop
-        if first != len(self._target):
-            raise ValueError(
-                f"X has {first} rows in this pass, and had {len(self._target)} in the first: blocks() must return a "
-                f"new iterator over the same rows each time"
-            )
-        return total.value
-
-    def _check_block(self, i: int, X: Any, rows: slice, total: Moments | None) -> None:
-        if total is not None and X.shape[1] != len(total.mean):
-            raise ValueError(f"block {i} of X has {X.shape[1]} columns, and those before have {len(total.mean)}")
-        if rows.stop > len(self._target):
-            raise ValueError(f"block {i} of X ends at row {rows.stop}, but y has only {len(self._target)} rows")
-
-
-def _refuse_not_finite(X: Any, i: int, first: int) -> None:
-    values = X if isinstance(X, np.ndarray) else X.data
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(values.sum()) or np.isfinite(values).all():
-            return
-    if isinstance(X, np.ndarray):
-        row, column = np.argwhere(~np.isfinite(X))[0]
-    else:
-        at = int(np.argmin(np.isfinite(values)))
-        row, column = int(np.searchsorted(X.indptr, at, side="right")) - 1, X.indices[at]
-    value = X[row, column]
-    raise ValueError(
-        f"X contains {'NaN' if np.isnan(value) else 'infinity'} in block {i}, row {row} of it (row {first + row} of "
-        f"all), column {column}: drop such rows, or impute them"
-    )
 
 
 def stored_array(X: Any) -> RowBlocks | None:

@@ -6,8 +6,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ._block_source import BlockSource
 from ._design import Design
-from ._row_blocks import BlockRows, RowBlocks
+from ._row_blocks import RowBlocks
 from ._row_loss import RowLoss
 from ._summed_design import SummedDesign
 from ._targets import Target
@@ -87,6 +88,6 @@ def rows_of(
 ) -> Rows:
     """The rows of X, wherever they are."""
     if isinstance(X, RowBlocks):
-        source = BlockRows(X, target, sample_weight)
+        source = BlockSource(X, target, sample_weight)
         return SummedDesign(source, row_loss=row_loss, fit_intercept=fit_intercept)
     return Design(X, target, row_loss=row_loss, sample_weight=sample_weight, fit_intercept=fit_intercept)

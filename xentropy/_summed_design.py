@@ -20,8 +20,8 @@ from ._kernels._moments import moments
 from ._row_loss import RowLoss, Weighting
 from ._targets import Target
 
-# The sample has this many rows for each variable, of which a fit takes half for its start, and takes at most so many
-# bytes. (100, 25, 6 and 2 rows for each variable took 8, 14, 37 and 202 evaluations.)
+# The sample has this many rows for each variable, and takes at most so many bytes. (100, 25, 6 and 2 rows for each
+# variable took 8, 14, 37 and 202 evaluations.)
 _ROWS_PER_VARIABLE, _MAX_SAMPLE_BYTES = 100, 1 << 28
 
 
