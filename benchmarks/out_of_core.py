@@ -114,7 +114,7 @@ def main():
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--features", type=int, default=100)
     parser.add_argument("--classes", type=int, default=10)
-    parser.add_argument("--limit-mb", type=int, default=420)
+    parser.add_argument("--limit-mb", type=int, default=512)
     parser.add_argument("--folder", type=Path, default=None)
     parser.add_argument("--way", help=argparse.SUPPRESS)
     options = parser.parse_args()
