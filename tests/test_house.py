@@ -34,6 +34,8 @@ FLOORS = [
     {"_design", "_lbfgs"},
     {"_summed_design"},
     {"_block_source"},
+    {"_dask_rows"},
+    {"_dask"},
     {"_rows"},
     {"_gradient_subspace", "_hessian", "_objective"},
     {"_monitor", "_preconditioning"},

@@ -31,3 +31,14 @@ def is_mapped(a: Any) -> bool:
             return True
         a = a.base
     return False
+
+
+def is_dask(a: Any) -> bool:
+    """Whether `a` is a Dask collection, whose numbers are not here. Dask need not be installed."""
+    return type(a).__module__.partition(".")[0] in ("dask", "dask_expr")
+
+
+def refuse_dask(a: Any, name: str) -> None:
+    """Raise if `a` is a Dask collection, which NumPy would gather silently."""
+    if is_dask(a):
+        raise ValueError(f"{name} is a Dask collection, but must be in memory: pass {name}.compute()")

@@ -16,9 +16,6 @@ from ._row_loss import RowLoss, Weighting
 from ._summed_design import Moments, PreciseSum, Survey, block_sums
 from ._targets import Target
 
-# At this pace a pass reads: a constant, as a fit must not depend on what the disk did while it was measured.
-_BYTES_PER_SECOND = 1e9
-
 
 class BlockSource:
     """The rows of `RowBlocks`, with their targets and weights in memory: a `RowSource`."""
@@ -38,7 +35,7 @@ class BlockSource:
             values = X if isinstance(X, np.ndarray) else X.data
             rows = slice(first, first + X.shape[0])
             self._check_block(i, X, rows, total)
-            _refuse_not_finite(X, i, first)
+            refuse_not_finite(X, i, first)
             if total is None:
                 row_bytes = values.nbytes * (1 if values is X else 2) / max(1, X.shape[0])
                 at, times = np.arange(n), weight
@@ -65,7 +62,6 @@ class BlockSource:
             effective_size=float(n) if share is None else 1.0 / float(share @ share),
             least_weight=1.0 if counted is None else float(counted.min()),
             moments=total,
-            overhead=nnz * dtype.itemsize / _BYTES_PER_SECOND,
             X=sample.rows(),
             target=target[at],
             sample_weight=times,
@@ -122,7 +118,8 @@ class _Sample:
         return sp.vstack(self._parts, format="csr") if self._array is None else self._array
 
 
-def _refuse_not_finite(X: Any, i: int, first: int) -> None:
+def refuse_not_finite(X: Any, i: int, first: int) -> None:
+    """Raise a ValueError that names the first number that is not finite, in block i, which begins at row `first`."""
     values = X if isinstance(X, np.ndarray) else X.data
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(values.sum()) or np.isfinite(values).all():

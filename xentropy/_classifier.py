@@ -6,7 +6,7 @@ import sys
 import warnings
 from copy import copy
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -28,7 +28,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from ._arrays import refuse_masked
+from ._arrays import is_dask, refuse_dask, refuse_masked
 from ._callbacks import CallbackSupportMixin, callbacks_of
 from ._kernels._linear import check_csr, linear_predict
 from ._kernels._pointwise import softmax
@@ -281,10 +281,12 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, RowBlocks} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, RowBlocks, Dask array or DataFrame} of shape (n_samples, n_features)
             Training rows. C-ordered float32 or float64 arrays and CSR matrices are not copied, and must not change
             during `fit`. `RowBlocks` are read block by block in each pass. So are an ``h5py.Dataset``, a
             ``zarr.Array``, and an ``np.memmap`` of another dtype or order, if they are larger than 16 MB.
+            Blocks of a Dask collection stay on the workers of the current client; `y` and `sample_weight` are then Dask
+            collections of the same blocks, or arrays.
 
         y : array-like of shape (n_samples,) or (n_samples, n_classes)
             Class labels of any kind, or a distribution over the classes in each row, one-hot or soft. The columns of a
@@ -391,10 +393,16 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"This {type(self).__name__} estimator requires y to be passed, but the target y is None."
             )
+        if is_dask(X):
+            from ._dask import rows_of_collection
+
+            X, y, sample_weight = rows_of_collection(X, y, sample_weight)
+        refuse_dask(y, "y")
+        refuse_dask(sample_weight, "sample_weight")
         X = self._rows(X, reset=True)
         if sp.issparse(X):
             check_csr(X)  # before SciPy selects rows
-        target = learn_target(y)
+        target = X.target if hasattr(X, "target") else learn_target(y)
         _check_length(X, target)
         if target.n_classes < 2:
             raise ValueError(
@@ -440,6 +448,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             raise ValueError("X_val and y_val go together: pass both, or neither")
         class_weight = class_weights(self.class_weight, target, sample_weight)
         if X_val is not None:
+            refuse_dask(X_val, "X_val")
             X_val = self._rows(X_val, reset=False)
             if sp.issparse(X_val):
                 check_csr(X_val)  # before SciPy counts what it holds
@@ -461,8 +470,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             raise ValueError("sample_weight_val weighs the rows of X_val: pass X_val and y_val as well")
         if not self.early_stopping:
             return X, target, sample_weight, None
-        if isinstance(X, RowBlocks):
-            raise ValueError("early_stopping cannot hold out rows of X, which is read in blocks: pass X_val and y_val")
+        if not is_in_memory(X):
+            raise ValueError("early_stopping cannot hold out rows of X, which is not in memory: pass X_val and y_val")
         mass = target.row_mass(sample_weight, class_weight, self.label_smoothing)
         parts = [
             (X[rows], target[rows], None if sample_weight is None else sample_weight[rows])
@@ -488,11 +497,11 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, RowBlocks} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, RowBlocks, Dask array or DataFrame} of shape (n_samples, n_features)
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_classes)
+        ndarray, or a lazy Dask array, of shape (n_samples,) or (n_samples, n_classes)
             The logit of ``classes_[1]`` for two classes, and otherwise a logit for each class.
         """
         z = self._predict(X, "logits")
@@ -503,25 +512,26 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, RowBlocks} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, RowBlocks, Dask array or DataFrame} of shape (n_samples, n_features)
 
         Returns
         -------
-        ndarray of shape (n_samples,)
+        ndarray, or a lazy Dask array, of shape (n_samples,)
         """
         top = self._predict(X, "classes")  # which asks whether there are classes
-        return np.asarray(self.classes_)[top]
+        classes = np.asarray(self.classes_)
+        return top.map_blocks(partial(np.take, classes), dtype=classes.dtype) if is_dask(top) else classes[top]
 
     def predict_proba(self, X):
         """Compute the probability of each class, in the order of `classes_`.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, RowBlocks} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, RowBlocks, Dask array or DataFrame} of shape (n_samples, n_features)
 
         Returns
         -------
-        ndarray of shape (n_samples, n_classes)
+        ndarray, or a lazy Dask array, of shape (n_samples, n_classes)
         """
         return self._predict(X, "probabilities")
 
@@ -530,11 +540,11 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, RowBlocks} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, RowBlocks, Dask array or DataFrame} of shape (n_samples, n_features)
 
         Returns
         -------
-        ndarray of shape (n_samples, n_classes)
+        ndarray, or a lazy Dask array, of shape (n_samples, n_classes)
         """
         return self._predict(X, "log_probabilities")
 
@@ -556,6 +566,11 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         -------
         float
         """
+        if is_dask(X):
+            from ._dask import mean_over_blocks
+
+            return mean_over_blocks(copy(self).score, X, y, sample_weight)[0]
+        refuse_dask(y, "y")
         refuse_masked(y, "y")
         refuse_masked(sample_weight, "sample_weight")
         if not is_distribution(y):
@@ -674,6 +689,14 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         n_classes = len(self.classes_)
         coef, intercept = self._model()
+        if is_dask(X):
+            from ._dask import dtype_of, predictions
+
+            nothing = np.zeros((1, coef.shape[1]), dtype_of(X))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # it has no names
+                example = self._predict(nothing, kind)
+            return predictions(partial(copy(self)._predict, kind=kind), X, example)
         is_plain = isinstance(coef, np.ndarray) and self._is_plain(X)  # the kernel reports numbers that are not finite
         X = X if is_plain else self._rows(X, reset=False)
         if isinstance(X, RowBlocks):
@@ -784,9 +807,14 @@ def as_stored(coef: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return stored
 
 
+def is_in_memory(X: Any) -> bool:
+    """Whether what `SoftmaxClassifier._rows` has given is an array or a CSR matrix."""
+    return isinstance(X, np.ndarray) or sp.issparse(X)
+
+
 def _check_length(X: Any, target: Target) -> None:
     """Raise a ValueError unless X has as many rows as the target, as far as that is known."""
-    if not isinstance(X, RowBlocks):
+    if is_in_memory(X):
         check_consistent_length(X, target)
     elif X.n_rows not in (None, len(target)):
         raise ValueError(f"Found input variables with inconsistent numbers of samples: {[X.n_rows, len(target)]}")

@@ -29,14 +29,14 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params, check_is_fitted
 
+from ._arrays import refuse_dask
 from ._callbacks import FoldTasks, SearchTasks
-from ._classifier import SoftmaxClassifier, as_stored, class_weights
+from ._classifier import SoftmaxClassifier, as_stored, class_weights, is_in_memory
 from ._lbfgs import Status
 from ._losses import check_loss
 from ._messages import plain
 from ._metrics import make_log_loss_scorer
 from ._path import Path
-from ._row_blocks import RowBlocks
 from ._targets import Target, is_distribution, plain_labels
 
 # The default score; where metadata is routed it takes the weights as well
@@ -197,8 +197,9 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
             The fitted estimator.
         """
         _raise_for_params(params, self, "fit")
+        refuse_dask(X, "X")
         rows, target, weight = self._training_data(X, y, sample_weight)
-        if isinstance(rows, RowBlocks):
+        if not is_in_memory(rows):
             raise ValueError(
                 f"{type(self).__name__} selects the rows of its folds, so X must be in memory, and is read in blocks: "
                 f"pass X[:], or fit SoftmaxClassifier with X_val and y_val for each C"

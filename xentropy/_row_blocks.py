@@ -210,10 +210,10 @@ def _plain_dtype(dtype: np.dtype, name: str) -> type:
     return np.float32 if dtype.kind == "f" and dtype.itemsize <= 4 else np.float64
 
 
-def stored_array(X: Any) -> RowBlocks | None:
-    """Blocks of an array that is not in memory, and would have to be copied whole; None for others, and if it is no
-    larger than a block."""
-    if isinstance(X, RowBlocks):
+def stored_array(X: Any) -> Any:
+    """X itself if it gives rows in blocks already. Blocks of an array that is not in memory, and would be copied
+    whole; None for others, and if it is no larger than a block."""
+    if hasattr(X, "first_rows"):
         return X
     is_stored = type(X).__module__.partition(".")[0] in _STORED_IN
     if isinstance(X, np.ndarray) and is_mapped(X):

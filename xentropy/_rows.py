@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
+import scipy.sparse as sp
 
 from ._block_source import BlockSource
 from ._design import Design
@@ -88,6 +89,7 @@ def rows_of(
 ) -> Rows:
     """The rows of X, wherever they are."""
     if isinstance(X, RowBlocks):
-        source = BlockSource(X, target, sample_weight)
-        return SummedDesign(source, row_loss=row_loss, fit_intercept=fit_intercept)
+        X = BlockSource(X, target, sample_weight)
+    if not isinstance(X, np.ndarray) and not sp.issparse(X):
+        return SummedDesign(X, row_loss=row_loss, fit_intercept=fit_intercept)
     return Design(X, target, row_loss=row_loss, sample_weight=sample_weight, fit_intercept=fit_intercept)

@@ -23,6 +23,9 @@ from ._targets import Target
 # The sample has this many rows for each variable, and takes at most so many bytes. (100, 25, 6 and 2 rows for each
 # variable took 8, 14, 37 and 202 evaluations.)
 _ROWS_PER_VARIABLE, _MAX_SAMPLE_BYTES = 100, 1 << 28
+# About what an evaluation takes beside its arithmetic: the pace of a disk, and a round trip to the workers of a
+# cluster. They are constants, as a fit must not depend on how fast the machine was just then, nor on where blocks are.
+_ROUND_TRIP, _BYTES_PER_SECOND = 0.02, 1e9
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,6 @@ class Survey:
     effective_size, least_weight : float
         Of all rows, as a `Design` has them.
     moments : Moments
-    overhead : float
-        Seconds.
     X, target, sample_weight
         The sample.
     """
@@ -106,7 +107,6 @@ class Survey:
     effective_size: float
     least_weight: float
     moments: Moments
-    overhead: float
     X: Any
     target: Target
     sample_weight: np.ndarray | None
@@ -169,7 +169,7 @@ class SummedDesign:
         self.n_outputs = 1 if self.n_classes == 2 else self.n_classes
         survey = source.survey(row_loss, self._sample_size)
         self.n_rows, self.nnz, self.dtype = survey.n_rows, survey.nnz, survey.dtype
-        self.overhead = survey.overhead
+        self.overhead = _ROUND_TRIP + survey.nnz * survey.dtype.itemsize / _BYTES_PER_SECOND
         self.effective_size, self.least_weight = survey.effective_size, survey.least_weight
         self._weighting = Weighting(survey.class_mass, survey.n_rows, row_loss)
         self.weight_sum, self.shares = self._weighting.weight_sum, self._weighting.shares
