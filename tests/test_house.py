@@ -34,6 +34,7 @@ FLOORS = [
     {"_design", "_lbfgs"},
     {"_summed_design"},
     {"_block_source"},
+    {"_dask_tasks"},
     {"_dask_rows"},
     {"_dask"},
     {"_rows"},
@@ -62,6 +63,7 @@ PRIVATE_ACCESS = {
         "member._fitted_attributes": "... and of the classifier that it fits last",
     },
     "_classifier": {
+        "copy(self)._predict": "lazy predictions are those of the classifier as it was",
         "super(SoftmaxClassifier, cls)._get_param_names": "scikit-learn's list of parameters, which is kept",
     },
     "_classifier_cv": {

@@ -7,7 +7,6 @@ are not bound to workers, so that Dask computes the blocks of a worker that has 
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -15,106 +14,19 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from ._block_source import refuse_not_finite
+from . import _dask_tasks
 from ._design import sample_places
 from ._kernels._linear import LinearPass
 from ._row_blocks import plain_block
 from ._row_loss import RowLoss, Weighting
-from ._summed_design import Moments, PreciseSum, Survey, block_sums
-from ._targets import Target, is_distribution, learn_target, match_target
+from ._summed_design import PreciseSum, Survey
+from ._targets import Target
 
 # Seconds between looks at futures that are not finished, and without any worker or progress, after which a fit ends.
 _POLL, _PATIENCE = 1.0, 25.0
 # Blocks of a worker are one task for each of its threads if they take less than this share of its memory, and otherwise
 # tasks of this share: a task needs all of its blocks in memory at once.
 _HOLDS_ALL, _AT_ONCE = 0.5, 0.1
-
-
-# On a worker
-
-
-def _look(i: int, x: Any, y: Any, w: Any) -> dict[str, Any]:
-    """What has to be known of a block before it is encoded."""
-    n = len(y)
-    if x.shape[0] != n or (w is not None and len(w) != n):
-        of_weight = "" if w is None else f", and {len(w)} weights"
-        raise ValueError(f"block {i} of X has {x.shape[0]} rows, that of y {n}{of_weight}: rechunk them alike")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a block of few rows may look like regression targets
-        classes = learn_target(y).classes if n else None
-    plain = plain_block(x, f"block {i} of X")
-    return {
-        "n_rows": n,
-        "n_features": x.shape[1],
-        "is_distribution": is_distribution(y),
-        "classes": classes,
-        "is_sparse": sp.issparse(x),
-        "dtype": plain.dtype,
-        "is_plain": plain is x,
-        "nbytes": plain.nbytes if isinstance(plain, np.ndarray) else plain.data.nbytes + plain.indices.nbytes,
-    }
-
-
-def _encode(i: int, y: Any, w: Any, classes: np.ndarray) -> tuple[Target, np.ndarray | None]:
-    if not len(y):
-        return Target(classes, labels=np.empty(0, np.int32)), None if w is None else np.empty(0)
-    weight = None if w is None else np.ascontiguousarray(np.asarray(w).ravel(), dtype=np.float64)
-    if weight is not None and not (np.isfinite(weight).all() and (weight >= 0.0).all()):
-        raise ValueError(f"sample_weight of block {i} must hold finite numbers, 0 or more")
-    return match_target(y, classes), weight
-
-
-def _class_mass(target_and_weight: tuple[Target, np.ndarray | None]) -> np.ndarray:
-    target, weight = target_and_weight
-    return target.class_mass(weight)
-
-
-def _row_weight(target: Target, weight: np.ndarray | None, row_loss: RowLoss, scale: float) -> np.ndarray | None:
-    row_weight = target.row_mass(weight, row_loss.class_weight, row_loss.label_smoothing)
-    return None if row_weight is None else scale * row_weight
-
-
-def _survey(row_loss: RowLoss, scale: float, firsts: list[int], numbers: list[int], *blocks: Any) -> list[tuple]:
-    found = []
-    for i, first, x, (target, weight) in zip(numbers, firsts, blocks[::2], blocks[1::2], strict=True):
-        refuse_not_finite(x, i, first)
-        row_weight = _row_weight(target, weight, row_loss, scale)
-        moments = Moments.of(x, row_weight)
-        squares = moments.weight if row_weight is None else float(row_weight @ row_weight)
-        least = 1.0 if row_weight is None else row_weight.min(initial=np.inf, where=row_weight > 0.0) / scale
-        found.append((moments, squares, least, x.size if isinstance(x, np.ndarray) else x.nnz))
-    return found
-
-
-def _sample(row_loss: RowLoss, scale: float, places: list[Any], numbers: list[int], *blocks: Any) -> list[tuple]:
-    """The rows of each block at places in units of the weights from its start, or all where places are None."""
-    found = []
-    for here, x, (target, weight) in zip(places, blocks[::2], blocks[1::2], strict=True):
-        row_weight = _row_weight(target, weight, row_loss, scale)
-        if here is None:
-            at, sampled = np.arange(x.shape[0]), weight
-        elif row_weight is None:
-            at, sampled = np.minimum(here.astype(np.int64), max(0, x.shape[0] - 1)), None
-        else:
-            at, times = np.unique(np.searchsorted(np.cumsum(row_weight), here, side="right"), return_counts=True)
-            at = np.minimum(at, np.flatnonzero(row_weight)[-1] if row_weight.any() else 0)
-            sampled = times * ((1.0 if weight is None else weight[at]) / (row_weight[at] / scale))
-        if len(at):
-            found.append((x[at], target[at], sampled))
-    return found
-
-
-def _sums(
-    new_pass: Callable[..., LinearPass], coef: np.ndarray, intercept: np.ndarray, numbers: list[int], *blocks: Any
-) -> tuple[np.ndarray, np.ndarray]:
-    total = PreciseSum(coef.size + len(intercept) + 1)
-    for x, (target, weight) in zip(blocks[::2], blocks[1::2], strict=True):
-        if x.shape[0]:
-            total.add(block_sums(new_pass, x, target, weight, coef, intercept))
-    return total.high, total.low
-
-
-# On the client
 
 
 class DaskTarget:
@@ -154,7 +66,8 @@ class DaskRows:
         self._client, self._names = client, names
         xs, ys, ws = (client.compute(blocks) if blocks[0] is not None else blocks for blocks in (xs, ys, ws))
         triples = list(zip(xs, ys, ws, strict=True))
-        looks = self._gather([client.submit(_look, i, *triple, pure=False) for i, triple in enumerate(triples)])
+        submit = partial(client.submit, pure=False)
+        looks = self._gather([submit(_dask_tasks.look, i, *triple) for i, triple in enumerate(triples)])
         self._n_rows = [look["n_rows"] for look in looks]
         self.n_rows = sum(self._n_rows)
         filled = [look for look in looks if look["n_rows"]]
@@ -171,12 +84,12 @@ class DaskRows:
         self._dtype = np.result_type(*[look["dtype"] for look in filled])
         # blocks that kernels can read stay as they are, which takes no memory
         self._xs = [
-            x if look["is_plain"] else client.submit(plain_block, x, f"block {i} of X", pure=False)
+            x if look["is_plain"] else submit(plain_block, x, f"block {i} of X")
             for i, (x, look) in enumerate(zip(xs, looks, strict=True))
         ]
-        self._ts = [client.submit(_encode, i, y, w, classes, pure=False) for i, (_, y, w) in enumerate(triples)]
-        mass = self._gather([client.submit(_class_mass, t, pure=False) for t in self._ts])
-        self._wait(self._xs)
+        self._ts = [submit(_dask_tasks.encode, i, y, w, classes) for i, (_, y, w) in enumerate(triples)]
+        mass = self._gather([submit(_dask_tasks.class_mass, t) for t in self._ts])
+        self._finished(self._xs)
         self._groups = self._grouped()
         self.target = DaskTarget(classes, self.n_rows, np.sum(mass, axis=0), is_distribution=soft)
 
@@ -226,30 +139,27 @@ class DaskRows:
         return [found[i] for i in sorted(found)]
 
     def _gather(self, futures: list[Any]) -> list[Any]:
-        from distributed import CancelledError
-
         try:
-            self._wait(futures)
-            return self._client.gather(futures)
-        except CancelledError as error:
-            raise RuntimeError(
-                "blocks of X or y are lost, with the worker that held them, and Dask cannot compute them again, as it "
-                "cannot after client.scatter: load them with Dask, such as da.from_delayed or dd.read_parquet"
-            ) from error
+            return self._finished(futures, lambda: self._client.gather(futures))
         finally:
             for future in futures:
                 if not future.done():
                     future.cancel()
 
-    def _wait(self, futures: list[Any]) -> None:
-        """Wait until all are finished or have failed, but not for workers that do not come."""
-        from distributed import wait
+    def _finished(self, futures: list[Any], then: Callable[[], Any] = lambda: None) -> Any:
+        """What `then` gives when all have finished or failed; but it does not wait for workers that do not come."""
+        from distributed import CancelledError, wait
 
         moved, before = time.monotonic(), None
         while True:
             try:
                 wait(futures, timeout=_POLL)
-                return
+                return then()
+            except CancelledError as error:
+                raise RuntimeError(
+                    "blocks of X or y are lost, with the worker that held them, and Dask cannot compute them again, as "
+                    "it cannot after client.scatter: load them with Dask, such as da.from_delayed or dd.read_parquet"
+                ) from error
             except TimeoutError:
                 now = [future.status for future in futures]
                 if self._client.scheduler_info(n_workers=-1)["workers"] or now != before:
@@ -263,7 +173,7 @@ class DaskRows:
         n, mass = sum(self._n_rows), self.target.class_mass()
         scale = Weighting(mass, n, row_loss).scale
         firsts = np.concatenate([[0], np.cumsum(self._n_rows)]).tolist()
-        answers = self._ask(_survey, row_loss, scale, of_blocks=[firsts[:-1]])
+        answers = self._ask(_dask_tasks.survey, row_loss, scale, of_blocks=[firsts[:-1]])
         found = self._by_block(answers, self._groups)
         total = found[0][0]
         for moments, *_ in found[1:]:
@@ -298,7 +208,7 @@ class DaskRows:
         """The sampled parts, block by block."""
         groups, self._groups = self._groups, [[i] for i in range(len(places)) if places[i] is None or len(places[i])]
         try:
-            return self._ask(_sample, row_loss, scale, of_blocks=[places])
+            return self._ask(_dask_tasks.sample, row_loss, scale, of_blocks=[places])
         finally:
             self._groups = groups
 
@@ -306,6 +216,6 @@ class DaskRows:
         self, new_pass: Callable[..., LinearPass], coef: np.ndarray, intercept: np.ndarray, n_threads: int
     ) -> np.ndarray:
         total = PreciseSum(coef.size + len(intercept) + 1)
-        for high, low in self._ask(_sums, new_pass, coef, intercept):
+        for high, low in self._ask(_dask_tasks.sums, new_pass, coef, intercept):
             total.add(high, low)
         return total.value
