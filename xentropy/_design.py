@@ -41,7 +41,7 @@ _OWNED = 1e4
 _GOLDEN = 0.6180339887498949
 # A block of rows takes half a megabyte, or four times its Gram matrix if that is more, but at most 8 MB. So does what
 # else is worked on at once, such as the probabilities of the rows. (tests/test_memory.py)
-_BLOCK_VALUES, _MAX_BLOCK_VALUES = 1 << 16, 1 << 20
+BLOCK_VALUES, _MAX_BLOCK_VALUES = 1 << 16, 1 << 20
 
 
 class Design:
@@ -91,6 +91,8 @@ class Design:
         Features whose variance is zero.
     of_few_rows : int64 ndarray
         Features whose variance few rows own.
+    typical_variance : float64 ndarray of shape (d,)
+        The variances, or for these features as much as rows like most others may have.
     largest_offset : float
         The largest mean of a feature, in its standard deviations.
     kernel_centres : bool
@@ -131,12 +133,14 @@ class Design:
         self._X, self._rows = X, rows
         self.n_rows, self.n_features = X.shape[0] if rows is None else len(rows), X.shape[1]
         self.of_few_rows: np.ndarray
+        self.typical_variance: np.ndarray
         self.is_subsample = sampled_from is not None and self.n_rows < sampled_from.n_rows
         self.n_theta = self.n_outputs * (self.n_features + fit_intercept)
         self.nnz = self.n_rows * self.n_features if self.is_dense else int(X.nnz)
         if sampled_from is not None:
             self._set_moments(sampled_from.centre, sampled_from.variance)
             self.of_few_rows = sampled_from.of_few_rows
+            self.typical_variance = sampled_from.typical_variance
             return
         if not self.is_dense:  # the pass checks the indices of a CSR matrix before anything else reads them
             self._pass = ("float64", self._new_pass("float64", shift=None))
@@ -144,8 +148,8 @@ class Design:
             weight = None if self.row_weight is None else self._scale * self.row_weight  # sums of squares need the room
             mean, variance = moments(X, weight, self.n_threads)
             self._set_moments(mean if fit_intercept else None, variance if fit_intercept else variance + mean * mean)
-            self.of_few_rows = np.empty(0, dtype=np.intp)
-            self.of_few_rows, centre, variance = self.recentred()
+            self.of_few_rows, self.typical_variance = np.empty(0, dtype=np.intp), self.variance
+            self.of_few_rows, self.typical_variance, centre, variance = self.recentred()
             if len(self.of_few_rows):
                 self._set_moments(centre, variance)
 
@@ -159,25 +163,27 @@ class Design:
                 self.largest_offset = float((np.abs(centre[varies]) / np.sqrt(variance[varies])).max())
         self.kernel_centres = self.is_dense and self.largest_offset > _LARGE_OFFSET
 
-    def recentred(self) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-        """Features whose variance few rows own, the centre, which for them is where the other rows are, and the mean
-        squares about it. Few rows with huge values would put the mean far from all others, where no preconditioner
-        shows how these are spread."""
+    def recentred(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]:
+        """Features whose variance few rows own; the typical variances; the centre, which for these features is where
+        the other rows are, and the mean squares about it. Few rows with huge values would put the mean far from all
+        others, where no preconditioner shows how these are spread."""
         n_rows, none = min(self.n_rows, _FEW_ROWS), np.empty(0, dtype=np.intp)
         if not self.is_dense and self.n_features * n_rows > _MAX_BLOCK_VALUES:  # most of their values are zero
-            return none, self.centre, self.variance
+            return none, self.variance, self.centre, self.variance
         rows = self.subsample(n_rows).rows(slice(None))[:, : self.n_features]
         median = np.median(rows, axis=0)
         deviation = np.sort(np.abs(rows - median), axis=0)
         n_zero = np.count_nonzero(deviation == 0.0, axis=0)
         middle = np.take_along_axis(deviation, np.minimum((n_zero + len(rows)) // 2, len(rows) - 1)[None], axis=0)[0]
         few = np.flatnonzero((middle > 0.0) & (self.variance / _OWNED > middle**2))
+        typical = self.variance.copy()
+        typical[few] = _OWNED * middle[few] ** 2
         if self.centre is None or not len(few):
-            return few, self.centre, self.variance
+            return few, typical, self.centre, self.variance
         centre, variance = self.centre.copy(), self.variance.copy()
         centre[few] += median[few]
         variance[few] += median[few] ** 2
-        return few, centre, variance
+        return few, typical, centre, variance
 
     @property
     def in_memory(self) -> Design:
@@ -302,7 +308,7 @@ class Design:
             intercept = intercept + self.row_loss.offset
         n, K, weight = self.n_rows, self.n_classes, self.row_weight
         total = float(n) if weight is None else float((self._scale * weight).sum())
-        step = max(1, 2 * _BLOCK_VALUES // max(K, width, 1 + self.nnz // max(1, n)))
+        step = max(1, 2 * BLOCK_VALUES // max(K, width, 1 + self.nnz // max(1, n)))
         for first in range(0, n, step):
             at = slice(first, min(first + step, n))
             X = self._X[at if self._rows is None else self._rows[at]]
@@ -357,7 +363,7 @@ class Design:
         blocks; `rows` takes the places. Beside each row there is room for `width` other numbers."""
         n, d, weights = self.n_rows, self.n_features, self.row_weight
         total = 0.0 if weights is None else weights.sum()
-        step = min(_MAX_BLOCK_VALUES, max(_BLOCK_VALUES, 4 * d**2)) // max(1, d)
+        step = min(_MAX_BLOCK_VALUES, max(BLOCK_VALUES, 4 * d**2)) // max(1, d)
         step = max(1, min(step, _MAX_BLOCK_VALUES // width))
         for first in range(0, n, step):
             block = slice(first, min(first + step, n))

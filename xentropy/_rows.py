@@ -35,6 +35,7 @@ class Rows(Protocol):
     variance: np.ndarray
     constant: np.ndarray
     of_few_rows: np.ndarray
+    typical_variance: np.ndarray
     largest_offset: float
 
     @property

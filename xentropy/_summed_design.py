@@ -182,9 +182,9 @@ class SummedDesign:
                 variance[np.sqrt(variance) <= 8.0 * np.finfo(np.float64).eps * np.abs(mean)] = 0.0
             self.centre = mean if fit_intercept else None
             self.variance = variance if fit_intercept else variance + mean * mean
-        self.of_few_rows = np.empty(0, dtype=np.intp)
+        self.of_few_rows, self.typical_variance = np.empty(0, dtype=np.intp), self.variance
         self.in_memory = self._sample_of(survey)
-        self.of_few_rows, self.centre, self.variance = self.in_memory.recentred()
+        self.of_few_rows, self.typical_variance, self.centre, self.variance = self.in_memory.recentred()
         if len(self.of_few_rows):
             self.in_memory = self._sample_of(survey)
         sample = self.in_memory
