@@ -329,6 +329,13 @@ def test_few_passes_are_made(n, d, n_classes, most):
     assert there.objective_ == pytest.approx(here.objective_, rel=1e-7)
 
 
+def test_columns_may_have_any_name():
+    pd = pytest.importorskip("pandas")
+    X, y = problem(n=300, d=3)
+    frame = pd.DataFrame(X, columns=["first_rows", "target", "survey"])
+    assert np.array_equal(SoftmaxClassifier().fit(frame, y).coef_, SoftmaxClassifier().fit(X, y).coef_)
+
+
 def test_warm_start_on_blocks():
     X, y = problem()
     model = SoftmaxClassifier(warm_start=True).fit(RowBlocks(cut(X, 500)), y)

@@ -213,7 +213,7 @@ def _plain_dtype(dtype: np.dtype, name: str) -> type:
 def stored_array(X: Any) -> Any:
     """X itself if it gives rows in blocks already. Blocks of an array that is not in memory, and would be copied
     whole; None for others, and if it is no larger than a block."""
-    if hasattr(X, "first_rows"):
+    if hasattr(type(X), "first_rows"):  # of its class: a DataFrame may have such a column
         return X
     is_stored = type(X).__module__.partition(".")[0] in _STORED_IN
     if isinstance(X, np.ndarray) and is_mapped(X):
