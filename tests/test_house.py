@@ -34,16 +34,21 @@ FLOORS = [
     {"_active_set"},
     {"_solver"},
     {"_path", "_separation"},
+    {"_inference"},
+    {"_coefficients"},
     {"_classifier", "_functional", "_metrics"},
     {"_classifier_cv", "_diagnostics.scored"},
     {"_onnx", "_diagnostics.drawing", "_diagnostics.findings"},
-    {f"_diagnostics.{name}" for name in ("loss_by_class", "loss_curve", "reliability", "report")},
+    {f"_diagnostics.{name}" for name in ("coefficients", "loss_by_class", "loss_curve", "reliability", "report")},
     {"__init__"},
     {"__main__"},
 ]
 
 # Private attributes of other objects that a module may use, and why.
 PRIVATE_ACCESS = {
+    "_coefficients": {
+        "model._covariance_of": "the covariance of a classifier's coefficients in the form that tables start from",
+    },
     "_losses": {
         "loss._validate_params": "scikit-learn's check of the parameters of an estimator",
     },

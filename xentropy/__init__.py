@@ -5,7 +5,9 @@ from importlib.metadata import version as _version
 from . import _losses, _onnx
 from ._classifier import SoftmaxClassifier
 from ._classifier_cv import SoftmaxClassifierCV
+from ._coefficients import coefficient_table, marginal_effects
 from ._config import show_config
+from ._diagnostics.coefficients import CoefficientDisplay
 from ._diagnostics.loss_by_class import LossByClassDisplay
 from ._diagnostics.loss_curve import LossCurveDisplay
 from ._diagnostics.reliability import ReliabilityDisplay
@@ -19,12 +21,14 @@ __version__ = _version("xentropy")
 _onnx.register()
 
 __all__ = [
+    "CoefficientDisplay",
     "LossByClassDisplay",
     "LossCurveDisplay",
     "ReliabilityDisplay",
     "SoftmaxClassifier",
     "SoftmaxClassifierCV",
     "binary_cross_entropy",
+    "coefficient_table",
     "cross_entropy",
     "cross_entropy_report",
     "linear_cross_entropy",
@@ -32,6 +36,7 @@ __all__ = [
     "log_loss_samples",
     "log_softmax",
     "make_log_loss_scorer",
+    "marginal_effects",
     "neg_log_loss_scorer",
     "show_config",
     "softmax",

@@ -197,6 +197,7 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         """
         _raise_for_params(params, self, "fit")
         rows, target, weight = self._training_data(X, y, sample_weight)
+        self._covariance = None  # of other coefficients
         Cs = np.logspace(-4, 4, self.Cs) if isinstance(self.Cs, Integral) else _values("Cs", self.Cs)
         l1_ratios = _values("l1_ratios", self.l1_ratios)
         split_params, score_params = self._routed("fit", sample_weight, params)
