@@ -35,7 +35,7 @@ FLOORS = [
     {"_solver"},
     {"_path", "_separation"},
     {"_inference"},
-    {"_coefficients"},
+    {"_coefficients", "_leave_one_out"},
     {"_classifier", "_functional", "_metrics"},
     {"_classifier_cv", "_diagnostics.scored"},
     {"_onnx", "_diagnostics.drawing", "_diagnostics.findings"},
@@ -48,6 +48,9 @@ FLOORS = [
 PRIVATE_ACCESS = {
     "_coefficients": {
         "model._covariance_of": "the covariance of a classifier's coefficients in the form that tables start from",
+    },
+    "_leave_one_out": {
+        "model._as_fitted": "a classifier's coefficients with the rows that they were fitted to",
     },
     "_losses": {
         "loss._validate_params": "scikit-learn's check of the parameters of an estimator",
@@ -66,6 +69,7 @@ PRIVATE_ACCESS = {
         "member._objective": "the search fits SoftmaxClassifiers and shares their objective along a path",
         "scorer._score_func": "scikit-learn's scorer, whose metric may ask for all classes",
         "scorer._kwargs": "... and what it passes to the metric",
+        "member._feature_names": "messages about the fits of those classifiers name features",
         "member._fitted_attributes": "the search gives scikit-learn's callbacks the attributes of those classifiers",
     },
 }

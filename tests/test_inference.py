@@ -409,6 +409,8 @@ def test_a_pipeline_is_read_from_its_last_step():
     for function in (xe.coefficient_table, xe.marginal_effects):
         tables = function(pipeline, X, y), function(pipeline[-1], scaled, y)
         np.testing.assert_array_equal(column(tables[0], "se"), column(tables[1], "se"))
+    left_out = xe.leave_one_out(pipeline, X, y), xe.leave_one_out(pipeline[-1], scaled, y)
+    np.testing.assert_array_equal(left_out[0].loss, left_out[1].loss)
 
 
 def test_names_of_features():
@@ -560,3 +562,8 @@ def test_display(tmp_path):
     for wrong in (np.zeros(3), [1, 2], np.zeros(2, dtype=[("class", int)])):
         with pytest.raises(ValueError, match="must be one that coefficient_table or marginal_effects returns"):
             xe.CoefficientDisplay(wrong)
+
+
+def test_the_documentation_names_the_limit():
+    for documented in (SoftmaxClassifier.covariance, SoftmaxClassifierCV):
+        assert str(_inference.MAX_VARIABLES) in documented.__doc__

@@ -13,6 +13,7 @@ from ._diagnostics.loss_curve import LossCurveDisplay
 from ._diagnostics.reliability import ReliabilityDisplay
 from ._diagnostics.report import cross_entropy_report
 from ._functional import binary_cross_entropy, cross_entropy, linear_cross_entropy, log_softmax, softmax
+from ._leave_one_out import leave_one_out
 from ._losses import *  # noqa: F403 (the names are those of _losses.__all__)
 from ._metrics import log_loss, log_loss_samples, make_log_loss_scorer, neg_log_loss_scorer
 
@@ -31,6 +32,7 @@ __all__ = [
     "coefficient_table",
     "cross_entropy",
     "cross_entropy_report",
+    "leave_one_out",
     "linear_cross_entropy",
     "log_loss",
     "log_loss_samples",
