@@ -420,6 +420,8 @@ def test_names_of_features():
     table = xe.coefficient_table(model, X, y)
     assert isinstance(table, pd.DataFrame)
     assert table["feature"].tolist() == [*X.columns, "intercept"] * 3
+    model.covariance(X, y)
+    assert model.predict_proba_interval(X).shape == (150, 3, 2)
     effects = xe.marginal_effects(model, X, y, features=["petal width (cm)"])
     assert effects["feature"].unique().tolist() == ["petal width (cm)"]
     with pytest.raises(ValueError, match=r"features holds 'petal', .* column \(0 to 3\)"):

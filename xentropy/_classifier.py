@@ -703,14 +703,13 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 f"predict_proba_interval needs the covariance of the coefficients: call covariance(X, y) with the rows "
                 f"of fit first, and again after each fit of this {type(self).__name__}"
             )
+        logits = self._predict(X, "logits").astype(np.float64)
+        logits = np.hstack([np.zeros_like(logits), logits]) if logits.shape[1] == 1 else logits
         X = self._rows(X, reset=False)
-        width = (X.shape[1] + covariance.n_classes) * covariance.n_classes
-        parts = []
-        for rows in blocks_of_rows(X.shape[0], width):
-            logits = self._predict(X[rows], "logits").astype(np.float64)
-            logits = np.hstack([np.zeros_like(logits), logits]) if logits.shape[1] == 1 else logits
-            parts.append(proba_interval(covariance, X[rows], logits, level))
-        return np.concatenate(parts)
+        out = np.empty((*logits.shape, 2))
+        for rows in blocks_of_rows(len(out), (X.shape[1] + logits.shape[1]) * logits.shape[1]):
+            out[rows] = proba_interval(covariance, X[rows], logits[rows], level)
+        return out
 
     def sparsify(self):
         """Convert `coef_` to a CSR matrix, which is smaller and faster if most coefficients are zero.
