@@ -1,6 +1,7 @@
 """Covariances, tables and effects: figures of statsmodels and R, a dense oracle, and simulations."""
 
 import sys
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import xentropy as xe
-from xentropy import SoftmaxClassifier, SoftmaxClassifierCV, _inference
+from xentropy import SoftmaxClassifier, SoftmaxClassifierCV, _covariance, _inference
 
 DATA = Path(__file__).parent / "data"
 
@@ -178,7 +179,8 @@ def test_groups_may_lie_in_several_blocks(n_classes, monkeypatch):
     groups = np.random.default_rng(2).integers(4, size=len(y))
     model = SoftmaxClassifier(tol=1e-8).fit(X, y)
     expected = model.covariance(X, y, kind="robust", groups=groups)
-    monkeypatch.setattr(_inference, "_BLOCK_VALUES", 200)
+    monkeypatch.setattr(_covariance, "_BLOCK_VALUES", 0)
+    monkeypatch.setattr(_covariance, "_MIN_BLOCK_ROWS", 60)
     np.testing.assert_allclose(model.covariance(X, y, kind="robust", groups=groups), expected, rtol=1e-9, atol=1e-15)
     alone = model.covariance(X, y, kind="robust", groups=np.arange(len(y)))
     np.testing.assert_allclose(alone, model.covariance(X, y, kind="robust"), rtol=1e-9, atol=1e-15)
@@ -492,6 +494,12 @@ def test_what_has_no_minimum_is_refused():
     refused(r"column 0 of X \(x0\) is constant", SoftmaxClassifier(C=np.inf), constant, y)
     refused("column 0 of X .* is zero", SoftmaxClassifier(C=np.inf, fit_intercept=False), constant * [0, 1, 1, 1], y)
     refused("column 0 of X .* is constant", SoftmaxClassifier(C=np.inf), sp.csr_matrix(constant * [0, 1, 1, 1]), y)
+    model = SoftmaxClassifier(tol=1e-8).fit(X, X[:, 0] > 0)  # at a minimum, but not at one without a penalty
+    with pytest.raises(ValueError, match="not at the minimum"):
+        model.set_params(C=np.inf).covariance(X, X[:, 0] > 0)
+    del model.converged_
+    with pytest.raises(ValueError, match="are separable"):
+        model.covariance(X, X[:, 0] > 0)
     for X in (twice, constant):  # a penalty tells them apart
         assert np.isfinite(SoftmaxClassifier(tol=1e-7).fit(X, y).covariance(X, y)).all()
 
@@ -530,6 +538,26 @@ def test_inputs_are_not_modified_and_threads_do_not_matter():
         with threadpool_limits(n_threads):
             found.append(model.covariance(X, y, weight, kind="robust"))
     np.testing.assert_allclose(found[0], found[1], rtol=1e-12, atol=1e-18)
+
+
+def test_memory_does_not_grow_with_the_rows_but_by_a_few_numbers_each():
+    X, y = draw(60_000, 20, 3)
+    model = SoftmaxClassifier(C=np.inf).fit(X, y)
+    groups = np.arange(len(y)) % 100
+    calls = {
+        "model": lambda: model.covariance(X, y),
+        "robust": lambda: model.covariance(X, y, kind="robust"),
+        "groups": lambda: model.covariance(X, y, kind="robust", groups=groups),
+        "effects": lambda: xe.marginal_effects(model, X, y, features=[0, 1]),
+        "left out": lambda: xe.leave_one_out(model, X, y),
+    }
+    for name, call in calls.items():
+        tracemalloc.start()
+        call()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        numbers = {"left out": 40, "groups": 4}.get(name, 2)  # of each row, where logits of all rows are returned
+        assert peak < 10e6 + 8 * numbers * len(y), name  # X takes 9.6 MB
 
 
 def test_coefficients_set_sparse_are_read():

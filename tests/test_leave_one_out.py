@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 
 import xentropy as xe
-from xentropy import SoftmaxClassifier, SoftmaxClassifierCV, _classifier_cv, _inference, _leave_one_out
+from xentropy import SoftmaxClassifier, SoftmaxClassifierCV, _classifier_cv, _covariance, _leave_one_out
 
 
 def standardised(load):
@@ -170,7 +170,8 @@ def test_many_classes_and_coefficients_in_blocks(monkeypatch):
     X, y = X[:300] / 16.0, y[:300]
     model = SoftmaxClassifier(C=0.1).fit(X, y)
     expected = xe.leave_one_out(model, X, y)
-    monkeypatch.setattr(_inference, "_BLOCK_VALUES", 5000)
+    monkeypatch.setattr(_covariance, "_BLOCK_VALUES", 0)
+    monkeypatch.setattr(_covariance, "_MIN_BLOCK_ROWS", 70)
     found = xe.leave_one_out(model, X, y)
     np.testing.assert_allclose(found.logits, expected.logits, atol=1e-9)
     np.testing.assert_allclose(found.leverage, expected.leverage, rtol=1e-9)

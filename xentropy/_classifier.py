@@ -24,8 +24,9 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ._arrays import refuse_masked
 from ._callbacks import CallbackSupportMixin, callbacks_of
+from ._covariance import Covariance, blocks_of_rows, proba_interval
 from ._design import Design, RowLoss
-from ._inference import Covariance, Fit, blocks_of_rows, estimate_covariance, proba_interval
+from ._inference import Fit, estimate_covariance
 from ._kernels._linear import check_csr, linear_predict
 from ._kernels._pointwise import softmax
 from ._kernels._threads import effective_n_threads
@@ -440,7 +441,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         C, l1_ratio = (self.C_, self.l1_ratio_) if hasattr(self, "C_") else (self.C, self.l1_ratio)
         objective = self._objective(X, target, weight, check_loss(self.loss), C=C, l1_ratio=l1_ratio)
         theta = objective.pack(self._dense_coef().astype(np.float64), self._model()[1].astype(np.float64))
-        return Fit(X, target, weight, objective, theta, self._feature_names())
+        return Fit(X, target, weight, objective, theta, self._feature_names(), getattr(self, "converged_", False))
 
     def _split(
         self, X: Any, target: Target, sample_weight: Any, X_val: Any, y_val: Any, sample_weight_val: Any

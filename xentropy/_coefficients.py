@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr
 
-from ._inference import Covariance, Fit, blocks_of_rows, last_step, normal_quantile
+from ._covariance import Covariance, blocks_of_rows, normal_quantile
+from ._inference import Fit, last_step
 from ._messages import plain
 from ._targets import code_labels
 

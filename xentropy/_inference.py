@@ -13,18 +13,18 @@ adds Lambda / C to H.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.linalg.blas import dtrmv, dtrsv
 from scipy.linalg.lapack import dpotrf, dpotri
-from scipy.special import logsumexp, ndtri
 from sklearn.exceptions import ConvergenceWarning
 
+from ._covariance import Covariance, blocks_of_rows, contrasts
 from ._design import Design
 from ._hessian import full_hessian
+from ._kernels._gram import add_grams
 from ._losses import CrossEntropy
 from ._objective import Objective
 from ._separation import find_separation
@@ -36,9 +36,6 @@ MAX_VARIABLES = 8192
 _LEAST_TOLERANCE = 1e-12
 # How far the coefficients may be from the minimum, in standard errors: some combination of them is that far away.
 _FAR, _TOO_FAR = 0.1, 1.0
-# Numbers of a block of rows that are worked on at once: 8 MB.
-_BLOCK_VALUES = 1 << 20
-
 KINDS = ("model", "robust", "laplace")
 
 
@@ -56,6 +53,8 @@ class Fit:
     theta : float64 ndarray
         The fitted coefficients, as `objective` packs them.
     feature_names : list of str
+    converged : bool
+        Whether the fit has found a minimum, for which it has looked for separated classes if there is no penalty.
     """
 
     X: Any
@@ -64,6 +63,7 @@ class Fit:
     objective: Objective
     theta: np.ndarray
     feature_names: list[str]
+    converged: bool = False
 
     def weighted_targets(self, at: np.ndarray | slice) -> np.ndarray:
         """a_ik = s_i w_k t_ik of rows, with t smoothed: (n, K)."""
@@ -171,7 +171,7 @@ class Information:
         self.reference = 0 if K == 2 else int(design.shares.argmax())
         self.others = np.delete(np.arange(K), self.reference)
         self.penalty = 0.0 if np.isinf(objective.C) else 1.0 / objective.C
-        if self.penalty == 0.0:
+        if self.penalty == 0.0 and not fit.converged:
             _refuse_separation(fit)
         outputs = self.others if design.n_outputs > 1 else np.zeros(1, dtype=np.int64)
         self.n_each = design.n_features + design.fit_intercept
@@ -264,115 +264,29 @@ class Information:
 
     def _squared_gradients(self, fit: Fit, groups: np.ndarray | None) -> np.ndarray:
         """sum_g (sum of the gradients of its rows) (...)^T over the groups of rows, or over the rows."""
-        design, m = self.design, self.n_variables
-        order = np.arange(design.n_rows) if groups is None else np.argsort(groups, kind="stable")
-        total, step = np.zeros((m, m)), max(1, _BLOCK_VALUES // m)
-        carried, before = np.zeros((0, m)), None
-        for first in range(0, len(order), step):
-            at = order[first : first + step]
-            rows = design.rows(at)
-            p = design.probabilities(rows, fit.theta)
-            residuals = fit.residuals(at, p)[:, self.others]
-            gradients = (residuals[:, :, None] * rows[:, None, :]).reshape(len(at), m)
-            if groups is not None:
-                of_row = groups[at]
-                begins = np.append(True, of_row[1:] != of_row[:-1])
-                gradients = np.add.reduceat(gradients, np.flatnonzero(begins), axis=0)
-                if before is not None and of_row[0] == before:
-                    gradients[0] += carried[0]
-                else:
-                    total += carried.T @ carried
-                carried, before, gradients = gradients[-1:].copy(), of_row[-1], gradients[:-1]
-            total += gradients.T @ gradients
-        return total + carried.T @ carried
+        m, n = self.n_variables, self.design.n_rows
+        total = np.zeros((1, m, m))
+        if groups is None:
+            for at in blocks_of_rows(n, m):
+                gradients = self._gradients(fit, at)
+                add_grams(gradients, np.ones((len(gradients), 1)), total)
+            return total[0]
+        order, begun, of_group = np.argsort(groups, kind="stable"), np.zeros((1, m)), groups.min()
+        for block in blocks_of_rows(n, m):
+            gradients, of_row = self._gradients(fit, order[block]), groups[order[block]]
+            # the first group may have begun in the block before, and the last may go on in the next
+            gradients, of_row = np.vstack([begun, gradients]), np.append(of_group, of_row)
+            first = np.flatnonzero(np.append(True, of_row[1:] != of_row[:-1]))
+            sums = np.add.reduceat(gradients, first, axis=0)
+            add_grams(sums[:-1], np.ones((len(sums) - 1, 1)), total)
+            begun, of_group = sums[-1:], of_row[-1]
+        return total[0] + begun.T @ begun
 
-
-@dataclass(frozen=True)
-class Covariance:
-    """The covariance of the coefficients of r classes less those of the reference, in centred features.
-
-    Attributes
-    ----------
-    matrix : float64 ndarray of shape (r p, r p)
-    reference : int
-    others : int64 ndarray of shape (r,)
-    n_classes : int
-    centre : float64 ndarray of shape (d,) or None
-        The means of the features, if they are centred.
-    fit_intercept : bool
-    columns, n_columns : ndarray or slice, and int
-        Which columns of X the d features are, and the number of all.
-    prior : float
-        The variance of coefficients of which the rows say nothing.
-    """
-
-    matrix: np.ndarray
-    reference: int
-    others: np.ndarray
-    n_classes: int
-    centre: np.ndarray | None
-    fit_intercept: bool
-    columns: Any
-    n_columns: int
-    prior: float
-
-    @property
-    def n_outputs(self) -> int:
-        return 1 if self.n_classes == 2 else self.n_classes
-
-    def coefficients(self) -> np.ndarray:
-        """Of the coefficients that sum to zero over the classes and their intercepts, class by class and in the units
-        of X: (R D, R D), or (R (D + 1), R (D + 1))."""
-        of_class, r = contrasts(self.n_classes, self.others), len(self.others)
-        p = len(self.matrix) // r
-        R, P = self.n_outputs, self.n_columns + self.fit_intercept
-        blocks = np.einsum("al,lpmq->apmq", of_class, self.matrix.reshape(r, p, r, p), optimize=True)
-        blocks = np.einsum("apmq,bm->apbq", blocks, of_class, optimize=True)
-        if self.centre is not None:  # b = b_centred - mean W
-            blocks[:, -1] -= np.tensordot(self.centre, blocks[:, :-1], axes=(0, 1))
-            blocks[..., -1] -= blocks[..., :-1] @ self.centre
-        out = blocks
-        if p < P:
-            out, places = np.zeros((R, P, R, P)), self._places()
-            out[:, places[:, None], :, places] = blocks.transpose(1, 3, 0, 2)
-            for j in np.setdiff1d(np.arange(P), places):
-                out[:, j, :, j] = of_class @ self.unseen() @ of_class.T
-        matrix = out.reshape(R * P, R * P)
-        return 0.5 * (matrix + matrix.T)
-
-    def variances(self, reference: int | None) -> np.ndarray:
-        """The variance of each coefficient and intercept, (q, D) or (q, D + 1), as `contrasts` has them."""
-        of_class, r = contrasts(self.n_classes, self.others, reference), len(self.others)
-        p = len(self.matrix) // r
-        blocks = self.matrix.reshape(r, p, r, p)
-        each = np.einsum("lpmp->plm", blocks).copy()
-        if self.centre is not None:
-            to_intercept = np.append(-self.centre, 1.0)
-            each[-1] = np.einsum("p,lpmq,q->lm", to_intercept, blocks, to_intercept, optimize=True)
-        out = np.empty((len(of_class), self.n_columns + self.fit_intercept))
-        out[:] = np.einsum("al,lm,am->a", of_class, self.unseen(), of_class)[:, None]
-        out[:, self._places()] = np.einsum("al,plm,am->ap", of_class, each, of_class)
-        return np.maximum(out, 0.0)
-
-    def of_logits(self, X: Any) -> np.ndarray:
-        """The covariance of the logits of the other classes less the reference's, for each row: (n, r, r)."""
-        rows = _centred(X[:, self.columns], self.centre, self.fit_intercept)
-        found = quadratic_forms(self.matrix, rows, len(self.others))
-        if self.prior > 0.0 and rows.shape[1] < self.n_columns + self.fit_intercept:
-            unseen = X[:, np.setdiff1d(np.arange(self.n_columns), np.arange(self.n_columns)[self.columns])]
-            squares = np.square(_centred(unseen, None, False)).sum(axis=1)
-            found += squares[:, None, None] * self.unseen()
-        return found
-
-    def _places(self) -> np.ndarray:
-        """The places of the features and of the intercept among the columns of X."""
-        places = np.arange(self.n_columns)[self.columns]
-        return np.append(places, self.n_columns) if self.fit_intercept else places
-
-    def unseen(self) -> np.ndarray:
-        """The covariance (r, r) of the coefficients of a feature of which the rows say nothing: that of the prior,
-        whose inverse is I - 1 1^T / K over its variance."""
-        return self.prior * (np.eye(len(self.others)) + (1.0 if self.n_outputs > 1 else 0.0))
+    def _gradients(self, fit: Fit, at: np.ndarray | slice) -> np.ndarray:
+        """Of the losses of rows, (n, r p)."""
+        rows = self.design.rows(at)
+        residuals = fit.residuals(at, self.design.probabilities(rows, fit.theta))[:, self.others]
+        return (residuals[:, :, None] * rows[:, None, :]).reshape(len(rows), -1)
 
 
 def estimate_covariance(fit: Fit, kind: str, groups: Any = None) -> Covariance:
@@ -398,77 +312,11 @@ def estimate_covariance(fit: Fit, kind: str, groups: Any = None) -> Covariance:
     return information.covariance(fit, kind, groups)
 
 
-def proba_interval(covariance: Covariance, X: Any, logits: np.ndarray, level: float) -> np.ndarray:
-    """Lower and upper bounds, (n, K, 2), of the probabilities of rows whose logits are (n, K).
-
-    The bounds are those of log(p_k / (1 - p_k)), whose derivative in logit l is (delta_kl - p_l) / (1 - p_k).
-    """
-    K, others = covariance.n_classes, covariance.others
-    of_logits = covariance.of_logits(X)
-    quantile = normal_quantile(level)
-    out = np.empty((len(logits), K, 2))
-    for k in range(K):
-        rest = np.delete(logits, k, axis=1)
-        of_rest = logsumexp(rest, axis=1)
-        slope = np.zeros((len(logits), K))
-        slope[:, np.delete(np.arange(K), k)] = -np.exp(rest - of_rest[:, None])
-        slope[:, k] = 1.0
-        slope = slope[:, others]
-        error = np.sqrt(np.maximum(0.0, np.einsum("nl,nlm,nm->n", slope, of_logits, slope)))
-        centre = logits[:, k] - of_rest
-        for side, sign in enumerate((-1.0, 1.0)):
-            # p = exp(-log(1 + exp(-z)))
-            out[:, k, side] = np.exp(-np.logaddexp(0.0, -(centre + sign * quantile * error)))
-    return out
-
-
-def contrasts(n_classes: int, others: np.ndarray, reference: int | None = None) -> np.ndarray:
-    """The matrix (q, r) that gives, of the coefficients of `others` less those of the class that is left, those that
-    sum to zero over all classes; or those less another class's, with a row of zeros for that class. Two classes have
-    one row."""
-    if n_classes == 2:
-        return np.array([[-1.0 if reference == 1 else 1.0]])
-    of_class = np.zeros((n_classes, len(others)))
-    of_class[others, np.arange(len(others))] = 1.0
-    return of_class - (of_class.mean(axis=0) if reference is None else of_class[reference])
-
-
 def last_step(model: Any, X: Any) -> tuple[Any, Any]:
     """The last step of a pipeline, and X as it sees it; or the model and X themselves."""
     if not hasattr(model, "steps"):
         return model, X
     return model[-1], model[:-1].transform(X) if len(model.steps) > 1 else X
-
-
-def quadratic_forms(matrix: np.ndarray, rows: np.ndarray, n_classes: int) -> np.ndarray:
-    """(I (x) x_i)^T matrix (I (x) x_i) of a symmetric matrix of n_classes x n_classes blocks, for each row x_i:
-    (n, n_classes, n_classes)."""
-    n, p = rows.shape
-    out = np.empty((n, n_classes, n_classes))
-    for k in range(n_classes):
-        products = (rows @ matrix[k * p : (k + 1) * p, k * p :]).reshape(n, n_classes - k, p)
-        out[:, k, k:] = np.einsum("nlp,np->nl", products, rows)
-        out[:, k:, k] = out[:, k, k:]
-    return out
-
-
-def blocks_of_rows(n: int, width: int) -> Iterator[slice]:
-    """The rows, so many at once that `width` numbers for each take 8 MB."""
-    step = max(1, _BLOCK_VALUES // max(1, width))
-    return (slice(first, min(first + step, n)) for first in range(0, n, step))
-
-
-def normal_quantile(level: float) -> float:
-    """The half-width, in standard errors, of an interval that holds a normal variable with this probability."""
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level={level!r} must be between 0 and 1, such as 0.95")
-    return float(-ndtri(0.5 * (1.0 - level)))
-
-
-def _centred(X: Any, centre: np.ndarray | None, ones: bool) -> np.ndarray:
-    rows = np.asarray(X if isinstance(X, np.ndarray) else X.toarray(), dtype=np.float64)
-    rows = rows if centre is None else rows - centre
-    return np.column_stack([rows, np.ones(len(rows))]) if ones else rows
 
 
 def _n_variables(design: Design) -> int:

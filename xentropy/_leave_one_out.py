@@ -20,8 +20,9 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from ._blas import one_blas_thread
+from ._covariance import blocks_of_rows, quadratic_forms
 from ._design import Design
-from ._inference import Fit, Information, blocks_of_rows, last_step, quadratic_forms
+from ._inference import Fit, Information, last_step
 from ._kernels._pointwise import softmax
 from ._lbfgs import Minimisation, Preconditioned, Status
 from ._messages import plain
