@@ -27,7 +27,7 @@ class Covariance:
     others : int64 ndarray of shape (r,)
     n_classes : int
     centre : float64 ndarray of shape (d,) or None
-        The means of the features, if they are centred.
+        The centre of the features, if they are centred.
     fit_intercept : bool
     columns, n_columns : ndarray or slice, and int
         Which columns of X the d features are, and the number of all.
@@ -57,7 +57,7 @@ class Covariance:
         R, P = self.n_outputs, self.n_columns + self.fit_intercept
         blocks = np.einsum("al,lpmq->apmq", of_class, self.matrix.reshape(r, p, r, p), optimize=True)
         blocks = np.einsum("apmq,bm->apbq", blocks, of_class, optimize=True)
-        if self.centre is not None:  # b = b_centred - mean W
+        if self.centre is not None:  # b = b_centred - centre W
             blocks[:, -1] -= np.tensordot(self.centre, blocks[:, :-1], axes=(0, 1))
             blocks[..., -1] -= blocks[..., :-1] @ self.centre
         out = blocks

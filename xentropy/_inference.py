@@ -258,7 +258,7 @@ class Information:
             matrix = 0.5 * (matrix + matrix.T)
         design = self.design
         return Covariance(
-            matrix, self.reference, self.others, design.n_classes, design.mean, design.fit_intercept, design.columns,
+            matrix, self.reference, self.others, design.n_classes, design.centre, design.fit_intercept, design.columns,
             design.n_columns, prior=1.0 / self.penalty if kind == "laplace" and self.penalty > 0.0 else 0.0,
         )  # fmt: skip
 
