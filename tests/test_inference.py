@@ -476,6 +476,12 @@ def test_what_is_no_likelihood_is_refused():
         xe.coefficient_table(model, X, y, reference="z")
 
 
+def test_class_weights_of_one_are_none():
+    X, y = draw(200, 3, 3)
+    model, weighted = SoftmaxClassifier().fit(X, y), SoftmaxClassifier(class_weight={0: 1.0}).fit(X, y)
+    np.testing.assert_allclose(weighted.covariance(X, y), model.covariance(X, y), rtol=1e-4, atol=1e-7)
+
+
 def test_a_penalty_of_infinite_C_has_no_l1_part():
     X, y = draw(200, 3, 3)
     model = SoftmaxClassifier(C=np.inf, l1_ratio=0.5).fit(X, y)

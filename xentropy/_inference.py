@@ -6,8 +6,8 @@ It is inverted in the coefficients of the other classes less those of a referenc
     H = sum_i T_i x_i x_i^T (x) (diag p_i - p_i p_i^T),    |W|^2 = A^T (I - 1 1^T / K) A
 
 with T_i the weight of row i, p_i the probabilities of the classes without the reference, and W the coefficients that
-sum to zero over the classes. The objective divided by C is a negative log-likelihood and |W|^2 / (2 C), so the penalty
-adds Lambda / C to H.
+sum to zero over the classes. The objective divided by C is a negative log-likelihood and |W|^2 / (2 C), so that the
+penalty adds its Hessian over C to H.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ MAX_VARIABLES = 8192
 _LEAST_TOLERANCE = 1e-12
 # How far the coefficients may be from the minimum, in standard errors: some combination of them is that far away.
 _FAR, _TOO_FAR = 0.1, 1.0
+
 KINDS = ("model", "robust", "laplace")
 
 
@@ -152,6 +153,8 @@ class Information:
         The inverse of that.
     penalty : float
         1 / C, or 0.
+    n_variables, n_each : int
+        r p and p.
     reference : int
     others : int64 ndarray of shape (r,)
         Indices of the classes without the reference.
@@ -188,10 +191,10 @@ class Information:
 
     def _factored(self, fit: Fit) -> ScaledCholesky:
         total = self.hessian.copy()
-        r, d = len(self.others), self.design.n_features
+        r, p = len(self.others), self.n_each
         if self.penalty > 0.0:
-            p = d + self.design.fit_intercept
-            blocks, of_features, metric = total.reshape(r, p, r, p), np.arange(d), self.penalty * self._metric()
+            blocks, metric = total.reshape(r, p, r, p), self.penalty * self._metric()
+            of_features = np.arange(self.design.n_features)
             for k in range(r):
                 for j in range(r):
                     blocks[k, of_features, j, of_features] += metric[k, j]
@@ -217,7 +220,7 @@ class Information:
 
     def _singular(self, fit: Fit, at: int) -> ValueError:
         design = self.design
-        k, j = divmod(at, design.n_features + design.fit_intercept)
+        k, j = divmod(at, self.n_each)
         of_class = f"class {fit.target.classes[self.others[k]]!s}"
         if j == design.n_features:
             return ValueError(
@@ -228,7 +231,7 @@ class Information:
         return ValueError(
             f"the coefficient of column {column} of X ({fit.feature_names[column]}) for {of_class} has no standard "
             "error: its column is, to twelve digits, a linear combination of the columns before it and the intercept; "
-            "drop it, or set a finite C"
+            "drop it, or set a smaller C"
         )
 
     def check_minimum(self, stacklevel: int) -> None:
@@ -356,7 +359,7 @@ def _check_objective(fit: Fit) -> None:
 def _check_likelihood(fit: Fit, kind: str) -> None:
     row_loss = fit.objective.design.row_loss
     reason = ""
-    if row_loss.class_weight is not None:
+    if row_loss.class_weight is not None and not (row_loss.class_weight == 1.0).all():
         reason = "class_weight weighs rows by their own labels"
     elif row_loss.label_smoothing > 0.0:
         reason = f"label_smoothing={row_loss.label_smoothing} changes the targets"
