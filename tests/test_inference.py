@@ -150,6 +150,19 @@ def test_figures_of_R_for_two_classes():
     np.testing.assert_allclose(error, [2.394, 4.480, 4.737, 9.743, 25.708], atol=6e-4)
 
 
+# Stata: logit honors female [fweight=n], https://stats.oarc.ucla.edu/stata/seminars/stata-beyondbinarylogistic/
+def test_figures_of_Stata_with_frequency_weights():
+    female, honors, n = np.array([[0.0], [0.0], [1.0], [1.0]]), [0, 1, 0, 1], [73, 18, 74, 35]
+    model = SoftmaxClassifier(C=np.inf, tol=1e-9).fit(female, honors, n)
+    assert model.objective_ == pytest.approx(113.6769, abs=5e-5)
+    table = xe.coefficient_table(model, female, honors, n)
+    np.testing.assert_allclose(column(table, "coef"), [0.6513707, -1.400088], atol=5e-7)
+    np.testing.assert_allclose(column(table, "se"), [0.3336752, 0.2631619], atol=5e-8)
+    np.testing.assert_allclose(column(table, "z"), [1.95, -5.32], atol=0.005)
+    np.testing.assert_allclose(column(table, "low"), [-0.0026207, -1.915876], atol=5e-7)
+    np.testing.assert_allclose(column(table, "high"), [1.305362, -0.8842998], atol=5e-7)
+
+
 @pytest.mark.parametrize("kind", _inference.KINDS)
 @pytest.mark.parametrize("C", [np.inf, 0.3])
 @pytest.mark.parametrize("n_classes", [2, 3, 5])
