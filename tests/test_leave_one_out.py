@@ -1,5 +1,6 @@
 """Leave-one-out without refitting, beside fits without each row."""
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -175,6 +176,18 @@ def test_many_classes_and_coefficients_in_blocks(monkeypatch):
     found = xe.leave_one_out(model, X, y)
     np.testing.assert_allclose(found.logits, expected.logits, atol=1e-9)
     np.testing.assert_allclose(found.leverage, expected.leverage, rtol=1e-9)
+
+
+def test_memory_with_many_classes():
+    X, y = draw(900, 1, 150, scale=0.1)
+    y[:300] = np.repeat(np.arange(150), 2)
+    model = SoftmaxClassifier(C=0.1).fit(X, y)
+    tracemalloc.start()
+    left_out = xe.leave_one_out(model, X, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 80e6  # one array of 149 x 149 numbers for each row takes 160 MB
+    assert np.isfinite(left_out.loss).all()
 
 
 def test_mislabelled_rows_cost_most():

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp, ndtri
 
-# A block of rows takes a megabyte, so that it stays in cache, but it has so many rows at least that products with a
-# matrix do not wait for the matrix.
-_BLOCK_VALUES, _MIN_BLOCK_ROWS = 1 << 17, 256
+# A block of rows takes a megabyte, so that it stays in cache, but it has so many rows that products with a matrix do
+# not wait for the matrix, if they take 8 MB at most.
+_BLOCK_VALUES, _MIN_BLOCK_ROWS, _MAX_BLOCK_VALUES = 1 << 17, 256, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def quadratic_forms(matrix: np.ndarray, rows: np.ndarray, n_classes: int) -> np.
 
 def blocks_of_rows(n: int, width: int) -> Iterator[slice]:
     """The rows, block by block, of which each has `width` numbers."""
-    step = max(_MIN_BLOCK_ROWS, _BLOCK_VALUES // max(1, width))
+    step = max(1, _BLOCK_VALUES // width, min(_MIN_BLOCK_ROWS, _MAX_BLOCK_VALUES // width))
     return (slice(first, min(first + step, n)) for first in range(0, n, step))
 
 

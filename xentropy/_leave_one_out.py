@@ -151,7 +151,7 @@ def leave_each_out(fit: Fit, information: Information | None = None) -> LeaveOne
     coef, contrasts = information.theta.reshape(-1, R), information.contrasts()
     before, after = np.empty((2, n, R))
     leverage, away = np.empty(n), np.empty((n, r))
-    for at in blocks_of_rows(n, information.n_variables):
+    for at in blocks_of_rows(n, max(information.n_variables, r * r)):
         rows = design.rows(at)
         p = design.probabilities(rows, information.theta)
         S = quadratic_forms(information.inverse, rows, r)
