@@ -186,6 +186,15 @@ def test_the_covariance_is_that_of_the_definition(kind, C, n_classes, fit_interc
         np.testing.assert_allclose(errors(found), errors(oracle.covariance(kind, groups)), rtol=2e-6)
 
 
+@pytest.mark.parametrize("kind", _inference.KINDS)
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_one_feature_without_an_intercept(kind, n_classes):
+    X, y = draw(50, 1, n_classes)
+    model = SoftmaxClassifier(tol=1e-9, fit_intercept=False).fit(X, y)
+    expected = Oracle(model, X, np.eye(n_classes)[y], C=1.0).covariance(kind)
+    np.testing.assert_allclose(model.covariance(X, y, kind=kind), expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("n_classes", [2, 4])
 def test_groups_may_lie_in_several_blocks(n_classes, monkeypatch):
     X, y = draw(500, 3, n_classes)

@@ -289,7 +289,9 @@ class Information:
         """Of the losses of rows, (n, r p)."""
         rows = self.design.rows(at)
         residuals = fit.residuals(at, self.design.probabilities(rows, fit.theta))[:, self.others]
-        return (residuals[:, :, None] * rows[:, None, :]).reshape(len(rows), -1)
+        gradients = np.empty((*residuals.shape, self.n_each))
+        np.multiply(residuals[:, :, None], rows[:, None, :], out=gradients)
+        return gradients.reshape(len(rows), -1)
 
 
 def estimate_covariance(fit: Fit, kind: str, groups: Any = None) -> Covariance:
