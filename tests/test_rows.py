@@ -568,6 +568,12 @@ def test_a_search_needs_rows_in_memory():
         SoftmaxClassifierCV().fit(RowBlocks(X), y)
 
 
+def test_errors_of_coefficients_need_rows_in_memory():
+    X, y = problem(n=300)
+    with pytest.raises(ValueError, match=r"pass X\[:\]"):
+        SoftmaxClassifier().fit(X, y).covariance(RowBlocks(X, block_bytes=1000), y)
+
+
 def test_two_threads_may_fit_the_same_blocks(tmp_path):
     from concurrent.futures import ThreadPoolExecutor
 
