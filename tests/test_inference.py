@@ -10,7 +10,9 @@ import pytest
 import scipy.sparse as sp
 from scipy.special import expit, softmax
 from sklearn.datasets import load_iris, load_wine
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -496,6 +498,46 @@ def test_what_is_no_likelihood_is_refused():
         model.covariance(X, y + 3)
     with pytest.raises(ValueError, match=r"reference='z' must be one of the classes, \[0, 1, 2\]"):
         xe.coefficient_table(model, X, y, reference="z")
+    with pytest.raises(ValueError, match=r"reference=\[0\] must be one of the classes"):
+        xe.coefficient_table(model, X, y, reference=[0])
+
+
+def test_wrong_arguments_are_named():
+    X, y = draw(200, 3, 3)
+    model = SoftmaxClassifier().fit(X, y)
+    for level in ("95", None, [0.9], np.nan):
+        with pytest.raises(ValueError, match=r"level=.* must be between 0 and 1"):
+            xe.coefficient_table(model, X, y, level=level)
+    with pytest.raises(ValueError, match="must be one of 'model', 'robust', 'laplace'"):
+        model.covariance(X, y, kind=np.array(["model", "robust"]))
+    groups = np.arange(200) // 5 + 0.5
+    assert model.covariance(X, y, kind="robust", groups=groups).shape == (12, 12)
+    groups[3] = np.nan
+    with pytest.raises(ValueError, match=r"groups contains NaN.* Row 3 has nan"):
+        model.covariance(X, y, kind="robust", groups=groups)
+    with pytest.raises(ValueError, match="groups contains None in row 2"):
+        model.covariance(X, y, kind="robust", groups=["a", "b", None, "c"] * 50)
+    with pytest.raises(ValueError, match="groups contains 1 in row 1 beside 'a' in row 0"):
+        model.covariance(X, y, kind="robust", groups=np.array(["a", 1] * 100, dtype=object))
+    assert set(column(xe.marginal_effects(model, X, y, features=1), "feature")) == {"x1"}
+    with pytest.raises(ValueError, match="features holds True"):  # a mask would be taken for columns 0 and 1
+        xe.marginal_effects(model, X, y, features=[True, False, True])
+
+
+@pytest.mark.parametrize("function", [xe.coefficient_table, xe.marginal_effects, xe.leave_one_out])
+def test_other_models_are_named(function):
+    X, y = draw(100, 3, 3)
+    other = LogisticRegression().fit(X, y)
+    with pytest.raises(TypeError, match=r"must be a SoftmaxClassifier, .* not LogisticRegression"):
+        function(other, X, y)
+    with pytest.raises(TypeError, match="not a Pipeline that ends in LogisticRegression"):
+        function(make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y), X, y)
+    with pytest.raises(TypeError, match="not GridSearchCV: pass its best_estimator_"):
+        function(GridSearchCV(SoftmaxClassifier(), {"C": [0.1, 1.0]}, cv=2).fit(X, y), X, y)
+    unfitted = SoftmaxClassifier()
+    for model in (unfitted, make_pipeline(unfitted), make_pipeline(StandardScaler(), unfitted)):
+        with pytest.raises(NotFittedError):
+            function(model, X, y)
 
 
 def test_class_weights_of_one_are_none():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -115,7 +114,7 @@ def marginal_effects(
     y: Any,
     sample_weight: Any = None,
     *,
-    features: Sequence[Any] | None = None,
+    features: Any = None,
     kind: str = "model",
     groups: Any = None,
     level: float = 0.95,
@@ -144,7 +143,7 @@ def marginal_effects(
     sample_weight : array-like of shape (n_samples,), default=None
         The weights of its fit.
 
-    features : sequence of str or int, default=None
+    features : str, int or sequence of them, default=None
         Names or columns of features; None means all.
 
     kind : {"model", "robust", "laplace"}, default="model"
@@ -291,21 +290,21 @@ def _as_text(value: Any) -> str:
 
 
 def _place(reference: Any, classes: np.ndarray) -> int:
-    found = int(code_labels(np.asarray([reference]), classes).indices()[0])
+    found = int(code_labels(np.asarray([reference]), classes).indices()[0]) if np.ndim(reference) == 0 else -1
     if found < 0:
         raise ValueError(f"reference={plain(reference)!r} must be one of the classes, {plain(classes)}, or None")
     return found
 
 
-def _columns(features: Sequence[Any] | None, names: list[str]) -> list[int]:
+def _columns(features: Any, names: list[str]) -> list[int]:
     """The columns of features that are given by their names or their places."""
     if features is None:
         return list(range(len(names)))
-    if isinstance(features, str):
+    if np.ndim(features) == 0:
         features = [features]
     found = []
     for feature in features:
-        if isinstance(feature, (int, np.integer)) and 0 <= feature < len(names):
+        if isinstance(feature, (int, np.integer)) and not isinstance(feature, bool) and 0 <= feature < len(names):
             found.append(int(feature))
         elif isinstance(feature, str) and feature in names:
             found.append(names.index(feature))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -159,7 +160,7 @@ def blocks_of_rows(n: int, width: int) -> Iterator[slice]:
 
 def normal_quantile(level: float) -> float:
     """The half-width, in standard errors, of an interval that holds a normal variable with this probability."""
-    if not 0.0 < level < 1.0:
+    if not isinstance(level, Real) or not 0.0 < level < 1.0:
         raise ValueError(f"level={level!r} must be between 0 and 1, such as 0.95")
     return float(-ndtri(0.5 * (1.0 - level)))
 

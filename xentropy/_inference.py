@@ -20,6 +20,7 @@ import numpy as np
 from scipy.linalg.blas import dtrmv, dtrsv
 from scipy.linalg.lapack import dpotrf, dpotri
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted
 
 from ._covariance import Covariance, blocks_of_rows, contrasts
 from ._design import Design
@@ -28,7 +29,7 @@ from ._kernels._gram import add_grams
 from ._losses import CrossEntropy
 from ._objective import Objective
 from ._separation import find_separation
-from ._targets import Target
+from ._targets import Target, plain_labels
 
 # With more variables the matrix takes more than half a gigabyte, which is needed four times, and its inverse minutes.
 MAX_VARIABLES = 8192
@@ -304,7 +305,7 @@ def estimate_covariance(fit: Fit, kind: str, groups: Any = None) -> Covariance:
     groups : array-like of shape (n,), optional
         Rows of one group depend on each other.
     """
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"kind={kind!r} must be one of {', '.join(map(repr, KINDS))}")
     if kind != "robust":
         _check_likelihood(fit, kind)
@@ -318,10 +319,19 @@ def estimate_covariance(fit: Fit, kind: str, groups: Any = None) -> Covariance:
 
 
 def last_step(model: Any, X: Any) -> tuple[Any, Any]:
-    """The last step of a pipeline, and X as it sees it; or the model and X themselves."""
-    if not hasattr(model, "steps"):
-        return model, X
-    return model[-1], model[:-1].transform(X) if len(model.steps) > 1 else X
+    """The fitted classifier that is the last step of a pipeline, and X as it sees it; or the model and X themselves."""
+    if hasattr(model, "steps"):
+        last, earlier = model[-1], model[:-1] if len(model.steps) > 1 else None
+    else:
+        last, earlier = model, None
+    if not hasattr(last, "predict_proba_interval"):
+        kind = type(last).__name__ if last is model else f"a Pipeline that ends in {type(last).__name__}"
+        hint = ": pass its best_estimator_" if hasattr(last, "best_estimator_") else ""
+        raise TypeError(
+            f"model must be a SoftmaxClassifier, a SoftmaxClassifierCV or a Pipeline that ends in one, not {kind}{hint}"
+        )
+    check_is_fitted(last)
+    return last, X if earlier is None else earlier.transform(X)
 
 
 def _n_variables(design: Design) -> int:
@@ -381,10 +391,10 @@ def _refuse_separation(fit: Fit) -> None:
 
 
 def _checked_groups(groups: Any, n_rows: int) -> np.ndarray:
-    groups = np.asarray(groups)
-    if groups.shape != (n_rows,):
-        raise ValueError(f"groups has shape {groups.shape}, but must name the group of each of the {n_rows} rows")
-    _, groups = np.unique(groups, return_inverse=True)
-    if groups.max() == 0:
+    shape = np.shape(groups)
+    if shape != (n_rows,):
+        raise ValueError(f"groups has shape {shape}, but must name the group of each of the {n_rows} rows")
+    groups, of_row = np.unique(plain_labels(groups, name="groups"), return_inverse=True)
+    if len(groups) == 1:
         raise ValueError("groups holds one group only: errors that groups share are estimated from several")
-    return groups
+    return of_row
