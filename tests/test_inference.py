@@ -574,6 +574,41 @@ def test_what_has_no_minimum_is_refused():
         assert np.isfinite(SoftmaxClassifier(tol=1e-7).fit(X, y).covariance(X, y)).all()
 
 
+def test_separation_that_no_linear_program_has_looked_for_is_refused():
+    X, y = draw(3000, 37, 6, scale=0.3)  # with one more column 195 coefficients
+    flag = np.zeros(3000)
+    flag[np.flatnonzero(y == 1)[:8]] = 1.0
+    message = r"have not settled: .* column 37 of X \(x37\)\. The classes may be separated"
+    refused(message, SoftmaxClassifier(C=np.inf), np.column_stack([X, flag]), y, kind="robust")
+    X, y = draw(300, 3, 3)
+    shares, flag = np.eye(3)[y], np.zeros(300)
+    shares[0] = 0.5, 0.5, 0.0
+    flag[np.flatnonzero(y == 1)[5:12]] = 1.0
+    message = r"have not settled: .* column 3 of X \(x3\)\. The classes may be separated"
+    for tol in (1e-4, 1e-8):
+        refused(message, SoftmaxClassifier(C=np.inf, tol=tol), np.column_stack([X, flag]), shares)
+    X, y = draw(300, 3, 2)
+    shares = np.eye(2)[y]
+    shares[0] = 0.5, 0.5
+    flag = np.zeros(300)
+    flag[np.flatnonzero(y == 1)[5:12]] = 1.0
+    weight = np.ones(300)
+    weight[1] = 0.0
+    refused(message, SoftmaxClassifier(C=np.inf), np.column_stack([X, flag]), shares, weight, fit_weight=weight)
+    X[3, 1] = 1e9  # a row with huge logits holds no coefficient, and its logits change with every digit of them
+    model = SoftmaxClassifier(C=np.inf).fit(X, shares)
+    assert np.isfinite(model.covariance(X, shares)).all()
+
+
+@pytest.mark.parametrize("C", [1.0, np.inf])
+def test_a_class_without_rows_is_refused(C):
+    X, y = draw(300, 3, 3)
+    shares = np.eye(3)[np.minimum(y, 1)]
+    refused("class 2 has no row of positive weight, .* fit without the class", SoftmaxClassifier(C=C), X, shares)
+    weight = (y != 1).astype(float)
+    refused("class 1 has no row of positive weight", SoftmaxClassifier(C=C), X, y, weight, fit_weight=weight)
+
+
 def test_large_problems_are_refused():
     X = sp.csr_matrix(np.random.default_rng(0).standard_normal((30, 5000)))
     y = np.arange(30) % 3

@@ -27,6 +27,7 @@ from ._design import Design
 from ._hessian import full_hessian
 from ._kernels._gram import add_grams
 from ._losses import CrossEntropy
+from ._messages import plain
 from ._objective import Objective
 from ._separation import find_separation
 from ._targets import Target, plain_labels
@@ -37,6 +38,9 @@ MAX_VARIABLES = 8192
 _LEAST_TOLERANCE = 1e-12
 # How far the coefficients may be from the minimum, in standard errors: some combination of them is that far away.
 _FAR, _TOO_FAR = 0.1, 1.0
+# A change of a row's logits by Newton's method that says that losses fall off like exp(-z), which changes them by 1.
+# Huge logits, as of a row with huge values, change by more for every digit: those of a separated row are some tens.
+_MOVED, _MOVED_OF_LOGITS = 0.5, 0.01
 
 KINDS = ("model", "robust", "laplace")
 
@@ -248,6 +252,34 @@ class Information:
             raise ValueError(message)
         warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel)
 
+    def check_settled(self, fit: Fit) -> None:
+        """Raise without a penalty if one more step of Newton's method moves the logits of some row as it does where
+        the classes are separated: by about 1 each time, as losses fall off like exp(-z). The linear program of
+        `find_separation` takes labels and few coefficients only."""
+        if self.penalty > 0.0:
+            return
+        design = self.design
+        step = (self.theta - fit.theta).reshape(-1, design.n_outputs)
+        coef, largest, row = fit.theta.reshape(step.shape), 0.0, 0
+        for at in blocks_of_rows(design.n_rows, step.size):
+            rows = design.rows(at)
+            moved = _spread(rows @ step)
+            moved[moved <= _MOVED_OF_LOGITS * _spread(rows @ coef)] = 0.0
+            if design.row_weight is not None:
+                moved[design.row_weight[at] == 0.0] = 0.0
+            if moved.max() > largest:
+                largest, row = float(moved.max()), at.start + int(moved.argmax())
+        if largest <= _MOVED:
+            return
+        by = np.abs(design.rows(np.array([row]))[0, : design.n_features, None] * step[: design.n_features]).max(axis=1)
+        column = int(np.arange(design.n_columns)[design.columns][by.argmax()])
+        raise ValueError(
+            f"without a penalty (C=inf) the coefficients have not settled: one step of Newton's method still moves "
+            f"the logits of row {row} by {largest:.2g}, mostly by column {column} of X ({fit.feature_names[column]}). "
+            "The classes may be separated, at least in part, so that there is no minimum and no standard error: set a "
+            "finite C, or drop the column. If they are not, a smaller tol settles them"
+        )
+
     def contrasts(self) -> np.ndarray:
         """The matrix (R, r) that gives the coefficients that sum to zero over the classes."""
         return contrasts(self.design.n_classes, self.others)
@@ -313,9 +345,16 @@ def estimate_covariance(fit: Fit, kind: str, groups: Any = None) -> Covariance:
         if kind != "robust":
             raise ValueError(f"groups are for kind='robust', not for kind={kind!r}, which takes rows as independent")
         groups = _checked_groups(groups, len(fit.target))
+    _refuse_absent_class(fit)
     information = Information(fit)
     information.check_minimum(stacklevel=5)
+    information.check_settled(fit)
     return information.covariance(fit, kind, groups)
+
+
+def _spread(z: np.ndarray) -> np.ndarray:
+    """The largest difference between the logits of each row of (n, R)."""
+    return np.abs(z[:, 0]) if z.shape[1] == 1 else np.ptp(z, axis=1)
 
 
 def last_step(model: Any, X: Any) -> tuple[Any, Any]:
@@ -378,6 +417,15 @@ def _check_likelihood(fit: Fit, kind: str) -> None:
     if reason:
         raise ValueError(
             f"kind={kind!r} takes the objective as a log-likelihood, but {reason}: use kind='robust', or fit without it"
+        )
+
+
+def _refuse_absent_class(fit: Fit) -> None:
+    absent = np.flatnonzero(fit.objective.design.shares == 0.0)
+    if len(absent):
+        raise ValueError(
+            f"class {plain(fit.target.classes[absent[0]])!r} has no row of positive weight, so that its probability "
+            "decreases without end and nothing determines its coefficients: fit without the class"
         )
 
 
