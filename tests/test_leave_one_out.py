@@ -143,6 +143,12 @@ def test_what_cannot_be_left_out_is_refused():
     model = SoftmaxClassifier().fit(X, y)
     with pytest.raises(ValueError, match=r"class 2 has one row only \(row 7\), .* drop the row, or use"):
         xe.leave_one_out(model, X, y)
+    shares = np.eye(3)[y]
+    shares[7] = 0.0, 0.4, 0.6
+    weight = np.r_[0.0, np.ones(59)]
+    shares[0] = 0.0, 0.0, 1.0  # a row without weight does not count
+    with pytest.raises(ValueError, match=r"class 2 has one row only \(row 7\)"):
+        xe.leave_one_out(SoftmaxClassifier().fit(X, shares, weight), X, shares, weight)
     assert np.isfinite(xe.leave_one_out(SoftmaxClassifier(fit_intercept=False).fit(X, y), X, y).loss).all()
     smoothed = SoftmaxClassifier(label_smoothing=0.1).fit(X, y)
     assert np.isfinite(xe.leave_one_out(smoothed, X, y).loss).all()

@@ -269,15 +269,22 @@ def _solved(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 
 def _refuse_single_rows(fit: Fit) -> None:
     """Without the only row of a class there is no minimum: the intercept of the class decreases without end."""
-    design, labels = fit.objective.design.in_memory, fit.target.labels
-    if labels is None or not design.fit_intercept or design.row_loss.label_smoothing > 0.0:
+    design, target = fit.objective.design.in_memory, fit.target
+    if not design.fit_intercept or design.row_loss.label_smoothing > 0.0:
         return
-    counted = np.ones(len(labels), dtype=bool) if design.row_weight is None else design.row_weight > 0.0
-    single = np.flatnonzero(np.bincount(labels[counted], minlength=design.n_classes) == 1)
+    counted = np.flatnonzero(np.ones(len(target), dtype=bool) if design.row_weight is None else design.row_weight > 0.0)
+    part = target[counted]
+    if part.labels is not None:
+        n_rows = np.bincount(part.labels, minlength=design.n_classes)
+    else:
+        n_rows = np.count_nonzero(part.distribution, axis=0)  # type: ignore[arg-type]
+    single = np.flatnonzero(n_rows == 1)
     if len(single):
-        row = int(np.flatnonzero(counted & (labels == single[0]))[0])
+        k = int(single[0])
+        with_class = part.labels == k if part.labels is not None else part.distribution[:, k] > 0.0  # type: ignore[index]
+        row = int(counted[np.argmax(with_class)])
         raise ValueError(
-            f"class {plain(fit.target.classes[single[0]])!r} has one row only (row {row}), and a fit without it gives "
+            f"class {plain(target.classes[k])!r} has one row only (row {row}), and a fit without it gives "
             "the class no probability: drop the row, or use fit_intercept=False"
         )
 
