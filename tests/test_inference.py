@@ -684,6 +684,10 @@ def test_display(tmp_path):
     model = SoftmaxClassifier().fit(X, y)
     display = xe.CoefficientDisplay.from_estimator(model, X, y, reference=0, kind="laplace")
     assert [label.get_text() for label in display.ax_.get_yticklabels()] == ["x0", "x1", "x2", "x3"]
+    display.figure_.canvas.draw()  # the legend covers no interval, and fits into the figure
+    legend = display.ax_.get_legend().get_window_extent()
+    assert legend.x0 >= display.ax_.bbox.x1
+    assert legend.x1 <= display.figure_.bbox.x1
     assert [text.get_text() for text in display.ax_.get_legend().get_texts()] == ["class 1", "class 2"]
     table = xe.coefficient_table(model, X, y, reference=0, kind="laplace")
     drawn = display.containers_[0].lines[0].get_xdata()

@@ -107,7 +107,7 @@ class CoefficientDisplay:
         self.ax_.set_ylim(len(places) - 0.5, -0.5)
         self.ax_.set_xlabel("coefficient" if self._what == "coef" else "average effect on the probability")
         tidy(self.ax_, grid="x")
-        self.ax_.legend(frameon=False)
+        self.ax_.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         return self
 
     @classmethod
