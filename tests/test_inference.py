@@ -630,6 +630,23 @@ def test_other_rows_than_those_of_the_fit_are_noticed():
     assert caught[0].filename == __file__
 
 
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e9])
+def test_the_unit_of_weights_does_not_matter_where_they_do_not_repeat_rows(unit):
+    X, y = draw(500, 3, 3)
+    weight = np.random.default_rng(0).uniform(0.2, 3.0, len(y))
+    expected = SoftmaxClassifier(C=np.inf).fit(X, y, weight).covariance(X, y, weight, kind="robust")
+    weight *= unit
+    model = SoftmaxClassifier(C=np.inf).fit(X, y, weight)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_allclose(model.covariance(X, y, weight, kind="robust"), expected, rtol=1e-4, atol=1e-7)
+        assert np.isfinite(xe.leave_one_out(model, X, y, weight).loss).all()
+    for function in (lambda: model.covariance(X, y[::-1], weight, kind="robust"),
+                     lambda: xe.leave_one_out(model, X, y[::-1], weight)):  # fmt: skip
+        with pytest.raises(ValueError, match="not at the minimum for these rows"):
+            function()
+
+
 def test_inputs_are_not_modified_and_threads_do_not_matter():
     from threadpoolctl import threadpool_limits
 

@@ -239,16 +239,22 @@ class Information:
             "drop it, or set a smaller C"
         )
 
-    def check_minimum(self, stacklevel: int) -> None:
-        """Warn if the coefficients are not at the minimum, and raise if that is a standard error away or more."""
-        if not self.distance > _FAR:
+    def check_minimum(self, stacklevel: int, weights_repeat: bool = True) -> None:
+        """Warn if the coefficients are not at the minimum, and raise if that is a standard error away or more. If
+        weights do not repeat rows, the errors are those of weights that add up to the effective number of rows (Kish,
+        1965, Survey Sampling, section 11.7), since their unit says nothing."""
+        distance, weight = self.distance, self.design.row_weight
+        if not weights_repeat and weight is not None:
+            share = weight / weight.sum()
+            distance /= np.sqrt(weight.sum() * (share @ share))
+        if not distance > _FAR:
             return
         message = (
-            f"the coefficients are not at the minimum for these rows: some combination of them is {self.distance:.2g} "
+            f"the coefficients are not at the minimum for these rows: some combination of them is {distance:.2g} "
             "standard errors away from it. Pass the X, y and sample_weight of fit, or fit with a smaller tol or a "
             "larger max_iter"
         )
-        if self.distance > _TOO_FAR:
+        if distance > _TOO_FAR:
             raise ValueError(message)
         warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel)
 
@@ -347,7 +353,7 @@ def estimate_covariance(fit: Fit, kind: str, groups: Any = None) -> Covariance:
         groups = _checked_groups(groups, len(fit.target))
     _refuse_absent_class(fit)
     information = Information(fit)
-    information.check_minimum(stacklevel=5)
+    information.check_minimum(stacklevel=5, weights_repeat=kind != "robust")
     information.check_settled(fit)
     return information.covariance(fit, kind, groups)
 

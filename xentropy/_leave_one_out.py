@@ -138,7 +138,7 @@ def leave_one_out(model: Any, X: Any, y: Any, sample_weight: Any = None) -> Leav
     model, X = last_step(model, X)
     fit = model._as_fitted(X, y, sample_weight)
     information = Information(fit)
-    information.check_minimum(stacklevel=3)
+    information.check_minimum(stacklevel=3, weights_repeat=False)
     return leave_each_out(fit, information)
 
 
