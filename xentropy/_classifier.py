@@ -667,8 +667,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         ------
         ValueError
             If the loss is not the cross-entropy, the penalty has an L1 part, the classes are separated and C is
-            infinite, a feature is a combination of others, there are more than 8192 coefficients, or the coefficients
-            are more than a standard error away from the minimum for these rows.
+            infinite, a feature is a combination of others, a class has no rows, there are more than 8192 coefficients,
+            or the coefficients are more than a standard error away from the minimum for these rows.
 
         Warns
         -----

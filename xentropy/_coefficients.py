@@ -68,6 +68,9 @@ def coefficient_table(
     ValueError
         For the reasons that :meth:`SoftmaxClassifier.covariance` gives, or if `reference` is no class.
 
+    TypeError
+        If the model is of another kind, such as a search: pass its `best_estimator_`.
+
     See Also
     --------
     marginal_effects : Effects on the probabilities, which do not depend on a reference.
@@ -165,6 +168,9 @@ def marginal_effects(
     ------
     ValueError
         For the reasons that :meth:`SoftmaxClassifier.covariance` gives, or if X has no such feature.
+
+    TypeError
+        If the model is of another kind, such as a search: pass its `best_estimator_`.
 
     See Also
     --------

@@ -394,7 +394,10 @@ def _check_objective(fit: Fit) -> None:
     objective = fit.objective
     loss = objective.design.row_loss.loss
     if not isinstance(loss, CrossEntropy):
-        raise ValueError(f"loss={loss} is not the cross-entropy, the only loss with these errors; fit it without loss=")
+        raise ValueError(
+            f"loss={loss} is not the cross-entropy, the only loss with standard errors and leave-one-out; fit without "
+            "loss="
+        )
     if objective.l1_weight > 0.0:
         raise ValueError(
             "with l1_ratio above 0 the coefficients have been selected by the rows, and standard errors that ignore it "
@@ -439,7 +442,7 @@ def _refuse_separation(fit: Fit) -> None:
     separation = find_separation(fit.objective.design.in_memory, fit.target, fit.theta)
     if separation is not None:
         raise ValueError(
-            "without a minimum there are no standard errors. "
+            "there is no minimum, and so there are no standard errors and no leave-one-out. "
             + separation.message(fit.target.classes, fit.feature_names)
         )
 

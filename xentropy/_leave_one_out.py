@@ -103,6 +103,9 @@ def leave_one_out(model: Any, X: Any, y: Any, sample_weight: Any = None) -> Leav
         If the fit has no such Hessian, for the reasons that :meth:`SoftmaxClassifier.covariance` gives, or if a class
         has one row only.
 
+    TypeError
+        If the model is of another kind, such as a search: pass its `best_estimator_`.
+
     Warns
     -----
     ConvergenceWarning
