@@ -579,7 +579,10 @@ def test_separation_that_no_linear_program_has_looked_for_is_refused():
     flag = np.zeros(3000)
     flag[np.flatnonzero(y == 1)[:8]] = 1.0
     message = r"have not settled: .* column 37 of X \(x37\)\. The classes may be separated"
-    refused(message, SoftmaxClassifier(C=np.inf), np.column_stack([X, flag]), y, kind="robust")
+    flagged, model = np.column_stack([X, flag]), SoftmaxClassifier(C=np.inf)
+    refused(message, model, flagged, y, kind="robust")
+    with pytest.raises(ValueError, match=message):
+        xe.leave_one_out(model, flagged, y)
     X, y = draw(300, 3, 3)
     shares, flag = np.eye(3)[y], np.zeros(300)
     shares[0] = 0.5, 0.5, 0.0

@@ -282,8 +282,8 @@ class Information:
         raise ValueError(
             f"without a penalty (C=inf) the coefficients have not settled: one step of Newton's method still moves "
             f"the logits of row {row} by {largest:.2g}, mostly by column {column} of X ({fit.feature_names[column]}). "
-            "The classes may be separated, at least in part, so that there is no minimum and no standard error: set a "
-            "finite C, or drop the column. If they are not, a smaller tol settles them"
+            "The classes may be separated, at least in part, so that there is no minimum, and no standard errors and no "
+            "leave-one-out: set a finite C, or drop the column. If they are not separated, fit with a smaller tol"
         )
 
     def contrasts(self) -> np.ndarray:

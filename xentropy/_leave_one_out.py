@@ -142,6 +142,7 @@ def leave_one_out(model: Any, X: Any, y: Any, sample_weight: Any = None) -> Leav
     fit = model._as_fitted(X, y, sample_weight)
     information = Information(fit)
     information.check_minimum(stacklevel=3, weights_repeat=False)
+    information.check_settled(fit)
     return leave_each_out(fit, information)
 
 
