@@ -73,7 +73,7 @@ def test_forced_kinds():
     assert kind_of(["a", "b"] * 20, forced=Kind.TEXT).kind is Kind.TEXT
     column = kind_of(["1", "b"] * 20, forced=Kind.NUMERIC)
     assert (column.kind, column.n_missing) == (Kind.NUMERIC, 20)
-    assert "20 values (such as 'b') are no numbers" in column.note
+    assert "20 values (such as 'b') are not numbers" in column.note
     assert kind_of(["a", "b"] * 20, forced=Kind.NUMERIC).kind is Kind.EMPTY
 
 

@@ -200,6 +200,19 @@ def test_headers_open_alone(path, of_float):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("of_float", [0, 1])
+@pytest.mark.parametrize("name", ["kernels.c", "dispatch.c", "labels.c", "tiles.c", "phi.c"])
+def test_plain_c_needs_no_extensions(name, of_float):
+    # what compilers without the vector extensions of GCC get, as MSVC
+    compiler = shutil.which("gcc") or shutil.which("clang")
+    if not compiler:
+        pytest.skip("needs a compiler")
+    flags = ["-std=c11", "-pedantic-errors", "-Wall", "-Wextra", "-Werror", '-DXE_SIMD="simd_scalar.h"']
+    command = [compiler, *flags, f"-DXE_OF_FLOAT={of_float}", "-fsyntax-only", str(PACKAGE / "_kernels" / name)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("folder", sorted({path.parent for path in SOURCES}), ids=lambda path: path.name)
 def test_meson_installs_each_file(folder):
     build = (folder / "meson.build").read_text()
@@ -276,6 +289,7 @@ def test_version_has_one_home():
     (version,) = re.findall(r"^  version: '(.+)',$", (ROOT / "meson.build").read_text(), flags=re.MULTILINE)
     assert xentropy.__version__ == importlib.metadata.version("xentropy") == version
     assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
 
 
 def test_the_reference_lists_what_is_public():

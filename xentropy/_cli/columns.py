@@ -191,7 +191,7 @@ def _numbers_as_text(levels: Any, counts: np.ndarray, known: Column, forced: boo
     note = ""
     if n_others:
         example = short(texts[int(np.argmax(others))], 20)
-        what = "is no number, and" if n_others == 1 else "are no numbers, and"
+        what = "is not a number and" if n_others == 1 else "are not numbers and"
         note = f"{count(n_others, 'value')} (such as {example!r}) {what} {_read_as_missing(n_others)}"
     column = Column(known.name, Kind.NUMERIC, int((~others & ~blank).sum()), known.n_missing + n_others + n_blank, note)
     return column

@@ -59,7 +59,7 @@ def read_labels(texts: Any, name: str, target: str) -> Labels:
     if len(classes) < 2:
         raise InputError(
             f"{shown} holds one class only, {short(classes[0], 30)}, in all {count(int((codes >= 0).sum()), 'row')} of "
-            f"{name}: there is nothing to tell apart"
+            f"{name}: a model needs two classes or more"
         )
     return Labels(classes, codes, notes)
 

@@ -174,7 +174,7 @@ def _table(
 def _findings(scored: Scored) -> str:
     findings = report_dict(scored)["findings"]
     if not findings:
-        return "<p>None: nothing here speaks against these probabilities.</p>"
+        return "<p>None. The rows are consistent with these probabilities.</p>"
     items = [
         f"<li><strong>{escape(f['name'].capitalize())}.</strong> {escape(f['message'])} {escape(f['advice'])}</li>"
         for f in findings

@@ -67,7 +67,7 @@ def verdict(model: Scored, guess: Scored) -> str:
     elif mean <= 2 * error:
         lines.append(
             f"The model may be no better than the class frequencies: its log loss is lower by {mean:.4f}, which is "
-            f"within two standard errors ({error:.4f} each). More held-out rows would tell."
+            f"within two standard errors ({error:.4f} each). More held-out rows would decide it."
         )
     if mean > 0 and model.accuracy <= guess.accuracy:
         lines.append(f"The model is right no more often than the answer {majority!r} for every row.")

@@ -193,7 +193,7 @@ def cross_entropy_report(
         0  0.357        rain    0.700       rain   0.700
         5  0.357         dry    0.700        dry   0.700
     <BLANKLINE>
-    Findings: none. Nothing here speaks against these probabilities.
+    Findings: none. The rows are consistent with these probabilities.
     """
     if not isinstance(digits, (int, np.integer)) or isinstance(digits, bool) or digits < 0:
         raise ValueError(f"digits={plain(digits)!r} must be an integer, 0 or more")
@@ -386,7 +386,7 @@ def _row_table(rows: ScoredRows, report: dict[str, Any], digits: int) -> str:
 
 def _finding_list(report: dict[str, Any]) -> str:
     if not report["findings"]:
-        return "Findings: none. Nothing here speaks against these probabilities."
+        return "Findings: none. The rows are consistent with these probabilities."
     lines = ["Findings"]
     for i, finding in enumerate(report["findings"], start=1):
         lines += ["", f"  {i}. {finding['name'].capitalize()}"]
