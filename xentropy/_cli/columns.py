@@ -179,22 +179,32 @@ def _words(values: Any, levels: Any, counts: np.ndarray, known: Column) -> Colum
 def _numbers_as_text(levels: Any, counts: np.ndarray, known: Column, forced: bool = False) -> Any:
     """The column if its words are numbers but for a few, else None."""
     texts = pd.Series(levels, dtype=object).map(str).str.strip()
-    numbers = pd.to_numeric(texts, errors="coerce").to_numpy(dtype=np.float64)
+    numbers = np.array([_number(text) for text in texts])
     blank = (texts == "").to_numpy()
-    others = np.isnan(numbers) & ~blank
-    n_others, n_blank = int(counts[others].sum()), int(counts[blank].sum())
-    n_numbers = int(counts.sum()) - n_others - n_blank
-    if not n_numbers or (n_others > _MOST_WORDS * (n_others + n_numbers) and not forced):
-        if not forced:
-            return None
-        return _with(known, Kind.EMPTY, "holds no numbers")
+    words = np.isnan(numbers) & ~blank
+    n_words, n_numbers = int(counts[words].sum()), int(counts[~words & ~blank].sum())
+    if not forced and (not n_numbers or n_words > _MOST_WORDS * (n_words + n_numbers)):
+        return None
+    usable = np.abs(numbers) <= LARGEST
+    if not usable.any():
+        return _with(known, Kind.EMPTY, "holds no number that can be used")
+    others = ~usable & ~blank
+    n_others = int(counts[others].sum())
     note = ""
     if n_others:
         example = short(texts[int(np.argmax(others))], 20)
         what = "is not a number and" if n_others == 1 else "are not numbers and"
         note = f"{count(n_others, 'value')} (such as {example!r}) {what} {_read_as_missing(n_others)}"
-    column = Column(known.name, Kind.NUMERIC, int((~others & ~blank).sum()), known.n_missing + n_others + n_blank, note)
-    return column
+    n_missing = known.n_missing + n_others + int(counts[blank].sum())
+    return Column(known.name, Kind.NUMERIC, int(usable.sum()), n_missing, note)
+
+
+def _number(text: str) -> float:
+    """The number that the text is, also one too large for float64, or NaN."""
+    try:
+        return float(text) if text.isascii() and "_" not in text else np.nan
+    except ValueError:
+        return np.nan
 
 
 def find_date_format(levels: Any) -> str | None:

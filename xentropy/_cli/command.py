@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from . import arguments
 from .errors import InputError
-from .text import printable
+from .text import paragraph, printable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,8 +56,11 @@ def _run(options: arguments.argparse.Namespace) -> None:
 
 def _complain(message: str) -> None:
     if sys.stderr is not None:
+        lines = f"xentropy: error: {message}".splitlines()
+        if sys.stderr.isatty():  # elsewhere a problem is a line
+            lines = [paragraph(line, rest="    " if line.startswith(" ") else "  ") for line in lines]
         with suppress(OSError):
-            print(f"xentropy: error: {message}", file=sys.stderr)
+            print("\n".join(lines), file=sys.stderr)
 
 
 def _discard_output() -> None:

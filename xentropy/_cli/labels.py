@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
-from .text import count, printable, short
+from .text import count, paragraph, printable, short
 
 _MISSING = frozenset({"", "nan"})
 _MOST_NUMERIC = 50
@@ -107,6 +107,7 @@ def confirm(doubtful: str, yes: bool, can_ask: bool) -> None:
     remedy = "choose another --target, cut its range into classes, or pass --yes to take each value for a class"
     if not can_ask or not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):
         raise InputError(f"{doubtful}; {remedy}")
-    print(f"{doubtful}. Take each value for a class? [y/N] ", end="", file=sys.stderr, flush=True)
+    question = paragraph(f"{doubtful}. Take each value for a class? [y/N]", rest="")
+    print(question, end=" ", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().casefold() not in ("y", "yes"):
         raise InputError(f"not confirmed; {remedy}")
