@@ -159,7 +159,7 @@ def test_printable_text_controls_nothing():
 @pytest.mark.parametrize("name", ["short", "x" * 100, "\x1b" * 100, "東京" * 50, "a" * 20, "a" * 21])
 def test_short_text_fits(name):
     shown = text.short(name, 20)
-    assert text.columns_of(shown) <= 20
+    assert text.display_width(shown) <= 20
     if len(name) <= 20 and name.isprintable():
         assert shown == name
     else:

@@ -692,3 +692,11 @@ def test_text_is_aligned_and_short(n_classes):
 
 def test_examples_of_the_docstrings_run():
     assert doctest.testmod(report_module).failed == 0
+
+
+def test_wide_characters_keep_the_tables_aligned():
+    text = cross_entropy_report([0, 1, 1], [[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]], target_names=["東京", "Rome"])
+    lines = text.splitlines()
+    assert lines[2].index("1") - lines[3].index("2") == -2  # two characters take four columns
+    assert lines[3].startswith("  Rome  ")
+    assert lines[2].startswith("  東京  ")

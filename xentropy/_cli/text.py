@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import textwrap
-import unicodedata
 from collections.abc import Iterable, Sequence
+
+from .._messages import display_width
 
 WIDTH = 80
 
@@ -27,22 +28,14 @@ def short(text: object, most: int = 20) -> str:
         shown = printable(text)
     else:
         shown = printable(text)
-        if columns_of(shown) <= most:
+        if display_width(shown) <= most:
             return shown
     head, tail = shown[: most // 2], shown[-(most - most // 2 - 1) :]
-    while columns_of(head) > most // 2:
+    while display_width(head) > most // 2:
         head = head[:-1]
-    while columns_of(tail) > most - most // 2 - 1:
+    while display_width(tail) > most - most // 2 - 1:
         tail = tail[1:]
     return f"{head}…{tail}"
-
-
-def columns_of(text: str) -> int:
-    """The number of columns that a terminal needs for the text."""
-    if text.isascii():
-        return len(text)
-    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
-    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
 
 
 def paragraph(text: str, first: str = "", rest: str | None = None) -> str:
@@ -72,12 +65,12 @@ def count(number: int, what: str) -> str:
 
 def in_columns(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,), indent: str = "  ") -> str:
     """The rows as a table. Columns are aligned to the right, except those whose numbers are in `left`."""
-    widths = [max(map(columns_of, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(display_width, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
         cells = []
         for j, (cell, width) in enumerate(zip(row, widths, strict=True)):
-            padding = " " * (width - columns_of(cell))
+            padding = " " * (width - display_width(cell))
             cells.append(cell + padding if j in left else padding + cell)
         lines.append(indent + "  ".join(cells).rstrip())
     return "\n".join(lines)

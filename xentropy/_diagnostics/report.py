@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._messages import plain
+from .._messages import display_width, plain
 from .findings import find
 from .scored import ScoredRows, score_rows, short_name
 
@@ -406,8 +406,12 @@ def _name(name: str) -> str:
 
 def _columns(table: list[list[str]]) -> list[str]:
     """Rows of right-aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return ["  " + "  ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True)) for row in table]
+    widths = [max(map(display_width, column)) for column in zip(*table, strict=True)]
+
+    def line(row: list[str]) -> str:
+        return "  ".join(" " * (width - display_width(cell)) + cell for cell, width in zip(row, widths, strict=True))
+
+    return [f"  {line(row)}" for row in table]
 
 
 def _support(rows: ScoredRows, support: float) -> str:
