@@ -33,7 +33,7 @@ def main() -> None:
     for ax, title in zip(axes, ("Are the probabilities right?", "Which classes cost?", "When to stop?"), strict=True):
         ax.set_title(title, pad=24)  # above the legend of the second plot
     axes[0].legend(loc="lower right", fontsize="small", frameon=False)
-    figure.savefig(PICTURE, dpi=110)
+    figure.savefig(PICTURE, dpi=110, metadata={"Software": None})
 
 
 if __name__ == "__main__":
