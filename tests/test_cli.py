@@ -137,7 +137,7 @@ def test_features_have_names_and_rare_levels_are_pooled():
     )
     features = features_of(classify(frame, {}))
     prepare = preparation.build(features).fit(frame)
-    names = preparation.feature_names(prepare, features)
+    names = preparation.feature_names(prepare)
     assert len(names) == prepare.transform(frame).shape[1]
     assert names[:2] == ["age", "age is missing"]
     levels = {"city = Paris", "city = Rome", "city = (rare)"}

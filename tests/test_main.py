@@ -437,7 +437,7 @@ def test_report(loan_model, in_tmp, capsys):
     expected = log_loss(new["risk"], joblib.load(loan_model).predict_proba(new))
     assert table_of(out, "2 classes")["the model"][0] == pytest.approx(expected, abs=6e-5)
     assert max(map(len, out.splitlines())) <= 80
-    assert (in_tmp / "new.html").exists()
+    assert "note: arrears" in (in_tmp / "new.html").read_text(encoding="utf-8")
     new.replace("bad", "ugly").to_csv("new.csv", index=False)
     assert run("report", loan_model, "new.csv", "--target", "risk") == 2
     assert "labels that the model does not know: ugly; it knows bad, good" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
 from . import scores
@@ -88,13 +89,19 @@ def report(options: argparse.Namespace) -> None:
             scored=scored,
             text=text,
             classifier=model[-1],
-            features=None,
+            features=_feature_names(model),
             columns=[],
             notes=notes,
         )  # fmt: skip
         content = page.html().encode("utf-8")
         replace_file(options.report, lambda file: file.write(content))
         say(f"\n{paragraph(f'Wrote the report: {printable(options.report)}')}")
+
+
+def _feature_names(model: Any) -> list[str] | None:
+    from .preparation import feature_names
+
+    return feature_names(model[0]) if isinstance(model[0], ColumnTransformer) else None
 
 
 def _load(path: str) -> Any:

@@ -87,9 +87,9 @@ def _text() -> Pipeline:
     )
 
 
-def feature_names(prepare: ColumnTransformer, columns: Sequence[Column]) -> list[str]:
+def feature_names(prepare: ColumnTransformer) -> list[str]:
     """What each feature is, for people: "age", "city = Paris", "review: good", "age is missing"."""
-    texts = {f"text {i}": c.name for i, c in enumerate(c for c in columns if c.kind is Kind.TEXT)}
+    texts = {part: name for part, _, name in prepare.transformers_ if part.startswith("text ")}
     names = []
     for full in prepare.get_feature_names_out():
         part, _, name = full.partition("__")

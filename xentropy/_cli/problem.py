@@ -36,10 +36,9 @@ class Problem:
     def feature_names(self) -> list[str]:
         """The names of the prepared features, once `prepare` is fitted."""
         if self.columns:
-            from .columns import features_of
             from .preparation import feature_names
 
-            return feature_names(self.prepare, features_of(self.columns))
+            return feature_names(self.prepare)
         return [str(name) for name in self.prepare.get_feature_names_out()]
 
 
