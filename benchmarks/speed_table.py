@@ -139,7 +139,7 @@ def table(run: Run, entries: tuple[Entry, ...] = ENTRIES) -> str:
     if not settings:
         raise SystemExit(f"{run.path} does not say what it was measured with: measure with `{COMMAND} --run`")
     (((setting,), share),) = settings.items()
-    lines = [f"| | beside | on | {' | '.join(COLUMNS)} |", "|---|---|---|" + "---:|" * len(COLUMNS)]
+    lines = [f"| | compared with | on | {' | '.join(COLUMNS)} |", "|---|---|---|" + "---:|" * len(COLUMNS)]
     for entry in entries:
         for problem in entry.problems:
             cells = [""] * len(COLUMNS)
@@ -157,7 +157,7 @@ def table(run: Run, entries: tuple[Entry, ...] = ENTRIES) -> str:
 
 def front_table(full: str, run_entries: tuple[Entry, ...] = ENTRIES) -> str:
     """The rows of the full table that README.md shows, with float64 on one thread."""
-    lines = ["| | beside | on | times as fast |", "|---|---|---|---:|"]
+    lines = ["| | compared with | on | times as fast |", "|---|---|---|---:|"]
     rows = iter(re.findall(r"^\|(.*)\|$", full, flags=re.MULTILINE)[2:])
     for entry in run_entries:
         for problem, row in zip(entry.problems, rows, strict=False):

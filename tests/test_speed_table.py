@@ -61,7 +61,7 @@ def store(folder, stored, name="0123-existing.json"):
 def test_table(speed_table, entries, tmp_path):
     store(tmp_path, results())
     assert speed_table.table(speed_table.newest_run(tmp_path), entries) == (
-        "| | beside | on | float64 | float32 | float64, 2 threads |\n"
+        "| | compared with | on | float64 | float32 | float64, 2 threads |\n"
         "|---|---|---|---:|---:|---:|\n"
         "| loss | a loss | cat food 200 × 50, 10 classes |  | 3.2 |  |\n"
         "|  |  | CSR 100 × 100 000, 2 classes |  | 12.0 |  |\n"
