@@ -265,7 +265,7 @@ def test_the_edge_note_leads_to_a_wider_grid(iris_csv, in_tmp, capsys):
     tried = [1e-4, 1e-3]
     for _ in range(6):
         run(iris_csv, "--target", "species", *QUICK, "--C", ",".join(map(str, tried)))
-        further = re.search(r"To search further: --C (\S+)", capsys.readouterr().out)
+        further = re.search(r"To search further: --C=(\S+)", capsys.readouterr().out)
         if further is None:
             break
         wider = [float(C) for C in further[1].split(",")]

@@ -63,6 +63,8 @@ def run(options: argparse.Namespace) -> None:
     title = f"Score on the {count(len(split.test), 'held-out row')}"
     say(f"\n{title}\n\n{scores.table(table)}")
     verdict = scores.verdict(held_out, guess)
+    if verdict and options.class_weight:
+        verdict += " With --class-weight, probabilities are those of equally frequent classes, not of these rows."
     if verdict:
         say(f"\n{paragraph(verdict)}")
     text = scores.report(held_out)
@@ -178,7 +180,7 @@ def _edge_note(found: search.Found, Cs: list[float]) -> str:
         return f"The best C is the {end} one, but the loss hardly changes there: {word} values would change little."
     further = [best.C / 100, best.C / 10] if Cs[0] == best.C else [best.C * 10, best.C * 100]
     wider = ",".join(f"{C:.4g}" for C in sorted({*Cs, *further}))
-    return f"The best C is the {end} one. To search further: --C {wider}"
+    return f"The best C is the {end} one. To search further: --C={wider}"
 
 
 def _comparison(

@@ -62,7 +62,7 @@ def verdict(model: Scored, guess: Scored) -> str:
     if mean <= 0:
         lines.append(
             "The model is no better than the class frequencies: its log loss on these rows is not below theirs. The "
-            "features may not tell the classes apart."
+            "features may hold no information about the classes."
         )
     elif mean <= 2 * error:
         lines.append(
