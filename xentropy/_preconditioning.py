@@ -266,9 +266,11 @@ class Preconditioning:
             return inf
         n_rows = self._n_used(_ROWS_PER_VARIABLE * n_entries)
         work = RATES.row * n_rows * 2 * (design.n_features + n_entries) + RATES.gram * n_rows * n_entries**2
-        of_factor = n_entries**2 * (RATES.entry + RATES.factor * n_entries) + _PER_FACTOR * RATES.call
-        work += n_factors * of_factor
-        return work / self._evaluation
+        return work / self._evaluation + n_factors * self.factor_cost(n_entries)
+
+    def factor_cost(self, order: int) -> float:
+        """Evaluations that a factor takes the time of."""
+        return (order**2 * (RATES.entry + RATES.factor * order) + _PER_FACTOR * RATES.call) / self._evaluation
 
     def hessian_of(self, theta: np.ndarray, entries: np.ndarray) -> np.ndarray:
         """The Hessian with respect to theta[entries] at theta, with its penalty."""
