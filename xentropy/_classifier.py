@@ -119,8 +119,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         the coefficients with the least validation loss. The path begins with a penalty so strong that the features
         hardly matter, and each of its steps increases C by a factor of about 3. `C` is therefore the weakest penalty
         that is tried, and may be infinite. As for every penalty, the units of the features matter: standardise them if
-        they differ. The validation rows are those passed to `fit`, or else held-out training rows. If the kept
-        coefficients are no better for them than the class frequencies, a warning says so.
+        they differ. If the rows are so many that the coefficients hardly overfit, the path has only its last step. The
+        validation rows are those passed to `fit`, or else held-out training rows. If the kept coefficients are no
+        better for them than the class frequencies, a warning says so.
 
     validation_fraction : float, default=0.1
         Share of the rows with weight that `early_stopping` holds out if no validation rows are passed. The rows are
@@ -187,9 +188,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     and their gradient take more than 1 MiB, `fit` stores a second copy of its values, ordered by column, which is two
     to three times as fast. If a dense X has hundreds of rows for each coefficient, and a pass over it takes
     milliseconds, `fit` starts from the solution for a subsample of at most an eighth of the rows. No attribute counts
-    these iterations. The subsample is not used with an L1 penalty, with `early_stopping`, when `warm_start` continues
-    from a previous fit, or if a class or a feature occurs in few rows. Fits are deterministic: any number of threads
-    gives the same bits.
+    these iterations. The subsample is not used with an L1 penalty, with `early_stopping` in a path of several steps,
+    when `warm_start` continues from a previous fit, or if a class or a feature occurs in few rows. Fits are
+    deterministic: any number of threads gives the same bits.
 
     If X is `RowBlocks`, `fit` keeps a sample of at most 256 MB in memory, for the start and for Hessians. With an
     infinite `C` it notices separated classes only if all rows are separated.
@@ -352,7 +353,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if surrogate is not None and surrogate.status is Status.INTERRUPTED:
             solution = replace(surrogate, value=objective.value(theta), n_iter=0)
         elif self.early_stopping:
-            solution = stop_early(objective, theta, self.l1_ratio, **limits, monitor=monitor)
+            solution = stop_early(
+                objective, theta, self.l1_ratio, **limits, monitor=monitor,
+                validation=validation_loss, n_validation=len(validation[1]),
+            )  # fmt: skip
         else:
             solution = minimise(objective, theta, **limits, monitor=monitor, from_subsample=not goes_on)
         theta = monitor.best if self.early_stopping and monitor.best is not None else solution.theta
