@@ -111,6 +111,17 @@ def test_a_gradient_that_promises_what_the_value_does_not_keep_stalls():
     assert solution.value < 1.1
 
 
+def test_a_gradient_whose_square_overflows_is_no_error():
+    def steep(theta):
+        return 1e-9 + 1e150 * abs(float(theta[0])), np.array([1e150 * np.sign(theta[0])])
+
+    m = begun(steep, np.array([1e-159]), tol=1e-4)
+    assert m.falls_short(1e200)
+    ended = m.run(Preconditioned(Diagonal(np.ones(1))), lambda _: None)
+    assert m.at.gradient_norm > 1e154
+    assert ended in (Status.STALLED, Status.RESOLVED)
+
+
 def test_a_failed_line_search_ends_at_the_lowest_point_that_it_saw():
     values = []
 

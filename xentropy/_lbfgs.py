@@ -102,7 +102,9 @@ class Solution(Progress):
             reason, remedy = f"found no further decrease after {self.n_iter} iterations", "Increase tol, or decrease C"
         else:
             return
-        last = f"; the last iteration took {self.decrease / self.value:.1e} of the objective off" if self.n_iter else ""
+        last = ""
+        if np.isfinite(self.decrease):
+            last = f"; the last iteration took {self.decrease / self.value:.1e} of the objective off"
         warnings.warn(
             f"L-BFGS {reason} with the gradient norm at {self.gradient_norm:.1e} of the objective, where tol={tol:.1e} "
             f"was asked for{last}. {remedy}.",
@@ -249,7 +251,7 @@ class Minimisation:
     def falls_short(self, gradient_norm: float) -> bool:
         """Whether a gradient of this length, in variables where the curvature is about one here, promises a decrease
         that is more than `tol` leaves."""
-        return 0.5 * gradient_norm**2 > self.unimportant_decrease
+        return 0.5 * gradient_norm * gradient_norm > self.unimportant_decrease
 
     @property
     def unimportant_decrease(self) -> float:
@@ -282,7 +284,7 @@ class Minimisation:
             elif ended is Status.STAGNATED and not self.by_slope:
                 self.by_slope = True
             elif ended is Status.STAGNATED:
-                gap = 0.5 * self.at.gradient_norm**2 * self.at.value
+                gap = 0.5 * self.at.gradient_norm * self.at.gradient_norm * self.at.value  # a power of it may raise
                 return Status.RESOLVED if gap <= ROUNDING else Status.STALLED
             elif ended is not Status.LINE_SEARCH_FAILED:
                 return ended
@@ -466,7 +468,7 @@ class Run:
         of = self.of
         norm, reachable = self.coordinates.norms(self.x, self.gradient)
         if of.low_precision is None or not (
-            relative(norm, self.value) <= of.tol or 0.5 * norm**2 <= of.resolution()  # type: ignore[misc]
+            relative(norm, self.value) <= of.tol or 0.5 * norm * norm <= of.resolution()  # type: ignore[misc]
         ):
             return norm, reachable
         of.low_precision = None
@@ -489,7 +491,7 @@ class Run:
         gradient is what is left of it. By slopes: whether the gradient no longer becomes shorter."""
         if self.of.by_slope:
             return self._since_best >= max(_PATIENCE, self.of.at.n_iter // 4)
-        return self._invisible >= 3 or 0.5 * self.norm**2 <= ROUNDING * abs(self.value)
+        return self._invisible >= 3 or 0.5 * self.norm * self.norm <= ROUNDING * abs(self.value)
 
     def _keep_lowest(self) -> None:
         self._lowest = self.x, self.theta, self.value, self.grad
