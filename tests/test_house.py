@@ -33,7 +33,7 @@ FLOORS = [
     {"_proximal_newton"},
     {"_active_set"},
     {"_solver"},
-    {"_path", "_separation"},
+    {"_path", "_prediction", "_separation"},
     {"_classifier", "_functional", "_metrics"},
     {"_classifier_cv", "_diagnostics.scored"},
     {"_onnx", "_diagnostics.drawing", "_diagnostics.findings"},

@@ -30,7 +30,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params, check_is_fitted
 
 from ._callbacks import FoldTasks, SearchTasks
-from ._classifier import SoftmaxClassifier, as_stored, class_weights
+from ._classifier import SoftmaxClassifier, all_or_nothing, as_stored, class_weights
 from ._lbfgs import Status
 from ._losses import check_loss
 from ._messages import plain
@@ -173,6 +173,7 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @all_or_nothing
     def fit(self, X, y, sample_weight=None, **params):
         """Choose the penalty by cross-validation, and fit the model.
 
@@ -317,7 +318,7 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
                 f"max_iter={self.max_iter} iterations (tol={self.tol:.1e}). Increase max_iter or tol, or leave out the "
                 "largest Cs.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
 

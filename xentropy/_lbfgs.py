@@ -109,7 +109,7 @@ class Solution(Progress):
             f"L-BFGS {reason} with the gradient norm at {self.gradient_norm:.1e} of the objective, where tol={tol:.1e} "
             f"was asked for{last}. {remedy}.",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
