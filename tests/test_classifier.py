@@ -179,7 +179,7 @@ def test_any_layout_of_X_gives_the_same_bits(dtype, iris, tmp_path):
         before = np.array(stored, copy=True)
         clf = SoftmaxClassifier().fit(stored, y)
         np.testing.assert_array_equal(clf.coef_, expected.coef_)
-        np.testing.assert_array_equal(clf.predict_proba(stored), expected.predict_proba(X))
+        np.testing.assert_array_equal(clf.predict_proba(stored), expected.predict_proba(sp.csr_matrix(X)))
         np.testing.assert_array_equal(stored, before)
 
 
@@ -653,6 +653,21 @@ def test_sparse_indices_are_checked_before_scipy_reads_them(attribute, at, value
     getattr(X, attribute)[at] = value
     with pytest.raises(ValueError, match=rf"X\.{attribute} of the CSR matrix"):
         use(X, y)
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u1", "<i2", ">i2", "u2", ">i4", "u4", ">i8", "u8"])
+@pytest.mark.parametrize("both", [False, True])
+def test_sparse_indices_of_any_integer_type(both, dtype, iris):
+    X, y = iris[0][::5], iris[1][::5]
+    odd = sp.csr_matrix(X)
+    odd.indices = odd.indices.astype(dtype)
+    odd.indptr = odd.indptr.astype(dtype) if both else odd.indptr
+    clf, expected = SoftmaxClassifier().fit(odd, y), SoftmaxClassifier().fit(sp.csr_matrix(X), y)
+    np.testing.assert_array_equal(clf.coef_, expected.coef_)
+    np.testing.assert_array_equal(clf.predict_proba(odd), expected.predict_proba(sp.csr_matrix(X)))
+    np.testing.assert_array_equal(clf.sparsify().predict(odd), expected.predict(X))
+    path = SoftmaxClassifierCV(Cs=[1.0], cv=3).fit(odd, y)
+    np.testing.assert_array_equal(path.scores_, SoftmaxClassifierCV(Cs=[1.0], cv=3).fit(sp.csr_matrix(X), y).scores_)
 
 
 def test_before_fit(iris):

@@ -22,7 +22,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.fixes import parse_version
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from ._arrays import refuse_masked
+from ._arrays import refuse_masked, with_usual_indices
 from ._callbacks import CallbackSupportMixin, callbacks_of
 from ._design import Design, RowLoss
 from ._kernels._linear import check_csr
@@ -625,7 +625,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if isinstance(X, np.ndarray) and X.dtype.kind == "f" and X.dtype.itemsize <= 4:
             X = X.astype(np.float32, copy=False)  # float16, and the other byte order, would become float64
         X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=reset)
-        return X if sp.issparse(X) else np.require(X, requirements=["C", "A"])  # a view of bytes may not be aligned
+        if sp.issparse(X):
+            return with_usual_indices(X)
+        return np.require(X, requirements=["C", "A"])  # a view of bytes may not be aligned
 
     def _is_plain(self, X: Any, *, reset: bool = False) -> bool:
         """Whether X is what `validate_data` would give back as it is, if its numbers are finite: asked first, as that

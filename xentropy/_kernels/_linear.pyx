@@ -160,7 +160,7 @@ cdef class _Model:
             for name, array in (("indptr", indptr), ("indices", indices)):
                 if array.dtype.kind not in "iu":
                     raise ValueError(f"X.{name} of the CSR matrix holds {array.dtype}, not integers")
-            if indptr.dtype != indices.dtype:
+            if indptr.dtype != indices.dtype or indices.dtype not in (np.int32, np.int64):
                 indptr, indices = indptr.astype(np.int64), indices.astype(np.int64)
             if X.dtype == np.float32 and indices.dtype == np.int32:
                 self._bind_csr[float, int32_t](X.data, indices, indptr)
