@@ -69,6 +69,20 @@ def test_a_value_of_next_to_nothing_is_the_end():
         assert (m.at.n_iter == 0) == at_once
 
 
+def test_a_value_counts_where_the_least_value_is_less():
+    A, best = 1e-20 * np.eye(3), np.array([1.0, 2.0, 3.0])
+
+    def fun(theta):
+        return 0.5e-20 * float((theta - best) @ (theta - best)) + 1e-25, 1e-20 * (theta - best)
+
+    assert begun(fun, np.zeros(3), tol=1e-4).is_solved()
+    m = begun(fun, np.zeros(3), tol=1e-4, least_value=1e-40)
+    assert run(m, Factored(A)) in (Status.CONVERGED, Status.STAGNATED)
+    assert m.at.value == pytest.approx(1e-25, rel=1e-6)
+    assert m.relative(1.0, 0.0) == pytest.approx(1e40)
+    assert np.isfinite(begun(fun, np.zeros(3), least_value=0.0).relative(1.0, 1.0))
+
+
 @pytest.mark.parametrize("distance", [0.01, 0.4])
 def test_the_first_step_is_newtons(distance):
     A, best = spread()

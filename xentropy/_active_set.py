@@ -11,7 +11,7 @@ from math import inf
 import numpy as np
 from scipy.optimize import Bounds
 
-from ._lbfgs import ENDS_AT_A_MINIMUM, Ends, Minimisation, Run, Solution, Status, relative
+from ._lbfgs import ENDS_AT_A_MINIMUM, Ends, Minimisation, Run, Solution, Status
 from ._preconditioner import Diagonal, Recentred
 from ._preconditioning import Preconditioning
 from ._proximal_newton import AT_ONCE, NEARLY_VIOLATED, entries_to_move, proximal_newton
@@ -98,7 +98,7 @@ def minimise_l1(m: Minimisation, preconditioning: Preconditioning, within_bounds
         return run.renewal_pays(cost, use_second_half=False) if run.n_evaluations >= cost else None
 
     assert m.l1 is not None
-    m.at.gradient_norm = relative(_norm(m, within_bounds), m.at.value)
+    m.at.gradient_norm = m.relative(_norm(m, within_bounds), m.at.value)
     if (solved := m.ends(moved=False)) is not None:
         return m.solution(solved)
     _, cost = entries_to_move(m.l1, m.at.theta, m.grad, preconditioning, 0)

@@ -206,6 +206,13 @@ class Design:
         weight = self.row_weight
         return 1.0 if weight is None else float(weight.min(initial=np.inf, where=weight > 0.0))
 
+    @cached_property
+    def least_share(self) -> float:
+        """The least weight by the side of the mean of the rows that have any, at most 1."""
+        if self.row_weight is None:
+            return 1.0
+        return min(1.0, self.least_weight / float(self.row_weight.sum()) * np.count_nonzero(self.row_weight))
+
     @property
     def has_hard_labels(self) -> bool:
         """Whether every target names one class only."""
