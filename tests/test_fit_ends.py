@@ -235,3 +235,14 @@ def test_weights_over_hundreds_of_decades_are_fitted_or_said_not_to_be(decades, 
         tight = SoftmaxClassifier(C=C, tol=1e-10).fit(X, y, weight)
     value = weighted_objective(clf, X, y, weight)
     assert value <= weighted_objective(tight, X, y, weight) * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("C", [1.0, np.inf])
+@pytest.mark.parametrize("weight", [1e-306, 1e-310, 1e300])
+def test_class_weights_near_the_ends_of_float64(weight, C):
+    X, y = load_iris(return_X_y=True)
+    clf = SoftmaxClassifier(class_weight=dict.fromkeys(range(3), weight), C=C, label_smoothing=0.1).fit(X, y)
+    with_C = 1e300 if C * weight > 1e300 else C * weight
+    same = SoftmaxClassifier(C=with_C, label_smoothing=0.1).fit(X, y)
+    assert clf.converged_
+    np.testing.assert_allclose(clf.predict_proba(X), same.predict_proba(X), atol=1e-3)

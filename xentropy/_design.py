@@ -40,6 +40,8 @@ _FEW_ROWS = 128
 _OWNED = 1e4
 # Multiples of the golden ratio modulo one are spread evenly and have no period that the rows could share.
 _GOLDEN = 0.6180339887498949
+# The exponent of two of a quotient of weights, whose sums float64 still holds.
+_LARGEST_QUOTIENT = 900
 # A block of rows takes half a megabyte, or four times its Gram matrix if that is more, but at most 8 MB. So does what
 # else is worked on at once, such as the probabilities of the rows. (tests/test_memory.py)
 _BLOCK_VALUES, _MAX_BLOCK_VALUES = 1 << 16, 1 << 20
@@ -385,7 +387,7 @@ class Design:
         at, times = self._sampled(n_rows)
         weight = self._sample_weight
         if self.row_weight is not None:  # a row comes in by its weight, which must not count again
-            weight = times * ((1.0 if weight is None else weight[at]) / self.row_weight[at])
+            weight = times * _quotient(np.ones(len(at)) if weight is None else weight[at], self.row_weight[at])
         return Design(
             self._X,
             self._target[at],
@@ -450,6 +452,13 @@ def _curvatures(p: np.ndarray) -> np.ndarray:
     p *= 1.0 - p
     p[rows, place] = largest * others
     return p
+
+
+def _quotient(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a / b, times a power of two if some would be infinite."""
+    (a, of_a), (b, of_b) = np.frexp(a), np.frexp(b)
+    exponents = of_a - of_b
+    return np.ldexp(a / b, exponents - max(0, int(exponents.max(initial=0)) - _LARGEST_QUOTIENT))
 
 
 def _without_empty_columns(X: Any) -> tuple[Any, np.ndarray | slice]:
