@@ -10,7 +10,7 @@ import numpy as np
 
 def refuse_masked(a: Any, name: str) -> None:
     """Raise if `a` is a masked array that hides entries. As an array it would show what lies below its mask."""
-    if not np.ma.is_masked(a):
+    if not (isinstance(a, np.ma.MaskedArray) and np.ma.is_masked(a)):  # pandas' arrays have masks too, and show NA
         return
     row = int(np.argwhere(np.ma.getmaskarray(a))[0][0]) if np.ndim(a) else 0
     raise ValueError(
