@@ -78,7 +78,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     C : float, default=1.0
         Inverse of the strength of the penalty. Smaller values regularise more, and ``inf`` means no penalty. Without a
         penalty and with rows that are separated from those of other classes there is no minimum: a `ConvergenceWarning`
-        names the classes and the direction.
+        names the classes and the direction. With up to 150 coefficients a linear program finds it, and with up to 600
+        the way that the fit has gone; with more, it is found only if all rows are separated.
 
     l1_ratio : float, default=0.0
         Share of the L1 penalty, in [0, 1]. If it is above 0, some coefficients can be exactly zero.
