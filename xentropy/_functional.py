@@ -51,7 +51,7 @@ def cross_entropy(
     ----------
     y_true : array-like of shape (...) or (..., K)
         Class indices in [0, K), of any integer dtype, or distributions over the classes, one-hot or soft. The number of
-        axes decides.
+        axes decides. If this and `logits` are DataFrames with names, columns are matched by name.
 
     logits : array-like of shape (..., K)
         Logits, with classes on the last axis and any leading axes. C-ordered float32 and float64 arrays are not copied.
@@ -184,7 +184,8 @@ def binary_cross_entropy(
     Parameters
     ----------
     y_true : array-like of the shape of `logits`
-        Targets in [0, 1], which are 0 and 1 or probabilities.
+        Targets in [0, 1], which are 0 and 1 or probabilities. If this and `logits` are DataFrames with names, columns
+        are matched by name.
 
     logits : array-like of any shape
         Logits. C-ordered float32 and float64 arrays are not copied. float16 is computed in float32, and integers are
