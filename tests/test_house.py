@@ -25,25 +25,43 @@ COMPILED = sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for pat
 
 # Each module is on a floor, and imports only from floors below it.
 FLOORS = [
-    {"_arrays", "_blas", "_kernels", "_messages"},
-    {"_callbacks", "_config", "_diagnostics.calibration", "_losses", "_preconditioner", "_read_csv", "_targets"},
+    {"_arrays", "_blas", "_covariance", "_kernels", "_messages", "_spool"},
+    {
+        *("_callbacks", "_config", "_diagnostics.calibration", "_losses", "_preconditioner", "_read_csv"),
+        *("_row_blocks", "_targets"),
+    },
+    {"_row_loss"},
     {"_design", "_lbfgs"},
+    {"_summed_design"},
+    {"_block_source"},
+    {"_dask_tasks"},
+    {"_dask_rows"},
+    {"_dask"},
+    {"_rows"},
     {"_gradient_subspace", "_hessian", "_objective"},
     {"_monitor", "_preconditioning"},
     {"_proximal_newton"},
     {"_active_set"},
     {"_solver"},
     {"_path", "_prediction", "_separation"},
+    {"_inference"},
+    {"_coefficients", "_leave_one_out"},
     {"_classifier", "_functional", "_metrics"},
     {"_classifier_cv", "_diagnostics.scored"},
     {"_onnx", "_diagnostics.drawing", "_diagnostics.findings"},
-    {f"_diagnostics.{name}" for name in ("loss_by_class", "loss_curve", "reliability", "report")},
+    {f"_diagnostics.{name}" for name in ("coefficients", "loss_by_class", "loss_curve", "reliability", "report")},
     {"__init__"},
     {"__main__"},
 ]
 
 # Private attributes of other objects that a module may use, and why.
 PRIVATE_ACCESS = {
+    "_coefficients": {
+        "model._covariance_of": "the covariance of a classifier's coefficients in the form that tables start from",
+    },
+    "_leave_one_out": {
+        "model._as_fitted": "a classifier's coefficients with the rows that they were fitted to",
+    },
     "_losses": {
         "loss._validate_params": "scikit-learn's check of the parameters of an estimator",
     },
@@ -53,6 +71,7 @@ PRIVATE_ACCESS = {
         "member._fitted_attributes": "... and of the classifier that it fits last",
     },
     "_classifier": {
+        "copy(self)._predict": "lazy predictions are those of the classifier as it was",
         "super(SoftmaxClassifier, cls)._get_param_names": "scikit-learn's list of parameters, which is kept",
     },
     "_classifier_cv": {
@@ -61,6 +80,7 @@ PRIVATE_ACCESS = {
         "member._objective": "the search fits SoftmaxClassifiers and shares their objective along a path",
         "scorer._score_func": "scikit-learn's scorer, whose metric may ask for all classes",
         "scorer._kwargs": "... and what it passes to the metric",
+        "member._feature_names": "messages about the fits of those classifiers name features",
         "member._fitted_attributes": "the search gives scikit-learn's callbacks the attributes of those classifiers",
     },
 }

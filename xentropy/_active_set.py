@@ -94,7 +94,7 @@ def minimise_l1(m: Minimisation, preconditioning: Preconditioning, within_bounds
         if (stalled := check.gives_up(run)) is not None:
             return stalled
         _, cost = entries_to_move(l1, run.theta, run.grad, preconditioning, run.n_evaluations)
-        return run.renewal_pays(cost, use_second_half=False) if run.n_evaluations >= cost else None
+        return run.renewal_pays(cost) if run.n_evaluations >= cost else None
 
     def here() -> tuple[list[Coordinates], list[Coordinates]]:
         of_all, but_for_few_rows = preconditioning.diagonals_here(m.at.theta)

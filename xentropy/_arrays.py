@@ -35,3 +35,23 @@ def with_usual_indices(X: Any) -> Any:
     usual = copy(X)
     usual.indices, usual.indptr = X.indices.astype(np.int64), X.indptr.astype(np.int64)
     return usual
+
+
+def is_mapped(a: Any) -> bool:
+    """Whether `a` is an array that lies in a file, of which it is a memory map, or a view of one."""
+    while isinstance(a, np.ndarray):
+        if isinstance(a, np.memmap):
+            return True
+        a = a.base
+    return False
+
+
+def is_dask(a: Any) -> bool:
+    """Whether `a` is a Dask collection, whose numbers are not here. Dask need not be installed."""
+    return type(a).__module__.partition(".")[0] in ("dask", "dask_expr")
+
+
+def refuse_dask(a: Any, name: str) -> None:
+    """Raise if `a` is a Dask collection, which NumPy would gather silently."""
+    if is_dask(a):
+        raise ValueError(f"{name} is a Dask collection, but must be in memory: pass {name}.compute()")

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from numbers import Integral, Real
 from typing import Any
 
@@ -20,11 +20,18 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.fixes import parse_version
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_feature_names,
+    _check_n_features,
+    _check_sample_weight,
+    check_is_fitted,
+    validate_data,
+)
 
-from ._arrays import refuse_masked, with_usual_indices
+from ._arrays import is_dask, refuse_dask, refuse_masked, with_usual_indices
 from ._callbacks import CallbackSupportMixin, callbacks_of
-from ._design import Design, RowLoss
+from ._covariance import Covariance, blocks_of_rows, proba_interval
+from ._inference import Fit, estimate_covariance
 from ._kernels._linear import check_csr
 from ._lbfgs import Status
 from ._losses import LOSSES, CrossEntropy, Loss, check_loss, refuse_smoothing
@@ -33,6 +40,9 @@ from ._monitor import Monitor
 from ._objective import Objective
 from ._path import stop_early
 from ._prediction import predict_by_kernel, predict_by_sparse_coef, with_overflown
+from ._row_blocks import RowBlocks, stored_array
+from ._row_loss import RowLoss
+from ._rows import rows_of
 from ._separation import find_separation
 from ._solver import minimise
 from ._targets import Target, is_distribution, learn_target, match_target, plain_labels
@@ -198,6 +208,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     from a previous fit, or if a class or a feature occurs in few rows. Fits are deterministic: any number of threads
     gives the same bits.
 
+    If X is `RowBlocks`, `fit` keeps a sample of at most 256 MB in memory, for the start and for Hessians. With an
+    infinite `C` it notices separated classes only if all rows are separated.
+
     With an infinite `C` and more features than rows, many coefficients have the least objective, if any have. A fit
     that starts from zero gives, to about a percent, those with the least sum of squares in units of the features'
     standard deviations.
@@ -288,9 +301,12 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, RowBlocks, Dask array or DataFrame} of shape (n_samples, n_features)
             Training rows. C-ordered float32 or float64 arrays and CSR matrices are not copied, and must not change
-            during `fit`.
+            during `fit`. `RowBlocks` are read block by block in each pass. So are an ``h5py.Dataset``, a
+            ``zarr.Array``, and an ``np.memmap`` of another dtype or order, if they are larger than 16 MB.
+            Blocks of a Dask collection stay on the workers of the current client; `y` and `sample_weight` are then Dask
+            collections of the same blocks, or arrays.
 
         y : array-like of shape (n_samples,) or (n_samples, n_classes)
             Class labels of any kind, or a distribution over the classes in each row, one-hot or soft. The columns of a
@@ -320,6 +336,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             If the fit was interrupted. The estimator holds the best coefficients so far.
         """
         X, target, sample_weight = self._training_data(X, y, sample_weight)
+        self._covariance = None  # of other coefficients
         X, target, sample_weight, validation = self._split(X, target, sample_weight, X_val, y_val, sample_weight_val)
         loss = check_loss(self.loss)
         objective = self._objective(X, target, sample_weight, loss, C=self.C, l1_ratio=self.l1_ratio)
@@ -328,8 +345,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             coef, intercept = objective.unpack(theta)
             return {
                 "classes_": target.classes,
-                "coef_": as_stored(coef, X.dtype),
-                "intercept_": as_stored(intercept, X.dtype),
+                "coef_": as_stored(coef, objective.design.dtype),
+                "intercept_": as_stored(intercept, objective.design.dtype),
             }
 
         n_tasks = None if self.early_stopping else self.max_iter
@@ -370,11 +387,21 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if solution.status is Status.INTERRUPTED:
             raise KeyboardInterrupt
         if theta is solution.theta or solution.status is Status.MAX_ITER:
-            separation = find_separation(objective.design, target, theta) if np.isinf(float(self.C)) else None
+            rows = objective.design.in_memory
+            is_infinite, has_all = np.isinf(float(self.C)), rows is objective.design
+            separation = find_separation(rows, target, theta) if is_infinite and has_all else None
             if separation is not None:
-                names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(self.n_features_in_)])
+                message = separation.message(self.classes_, self._feature_names())
                 self.converged_ = False
-                warnings.warn(separation.message(self.classes_, names), ConvergenceWarning, stacklevel=4)
+                warnings.warn(message, ConvergenceWarning, stacklevel=4)
+            elif solution.status is Status.SEPARATED:
+                self.converged_ = False
+                warnings.warn(
+                    "C is infinite, and the classes are perfectly separable: larger coefficients always have a smaller "
+                    "loss. The coefficients are those where the fit stopped. Set a finite C.",
+                    ConvergenceWarning,
+                    stacklevel=4,
+                )
             else:
                 solution.warn(self.tol, self.max_iter)
         if self.early_stopping:
@@ -387,12 +414,17 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"This {type(self).__name__} estimator requires y to be passed, but the target y is None."
             )
+        if is_dask(X):
+            from ._dask import rows_of_collection
+
+            X, y, sample_weight = rows_of_collection(X, y, sample_weight)
+        refuse_dask(y, "y")
+        refuse_dask(sample_weight, "sample_weight")
         X = self._rows(X, reset=True)
         if sp.issparse(X):
             check_csr(X)  # before SciPy selects rows
-        target = learn_target(y)
-        if X.shape[0] != len(target):
-            check_consistent_length(X, target)  # raises
+        target = X.target if hasattr(X, "target") else learn_target(y)
+        _check_length(X, target)
         if target.n_classes < 2:
             raise ValueError(
                 f"This solver needs samples of at least 2 classes in the data, but the data contains only one class: "
@@ -402,7 +434,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         refuse_smoothing(loss, self.label_smoothing)
         if loss.one_hot_only and target.distribution is not None:
             raise ValueError(f"{loss} is not defined for soft targets: y must hold labels, or one-hot rows")
-        return X, target, checked_weights(sample_weight, X)
+        return X, target, checked_weights(sample_weight, target)
 
     def _objective(
         self,
@@ -421,13 +453,45 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             label_smoothing=self.label_smoothing,
             offset=_logit_offset(self.logit_adjustment, target, sample_weight, class_mass),
         )
-        design = Design(
+        design = rows_of(
             X, target, row_loss=row_loss, sample_weight=sample_weight, fit_intercept=self.fit_intercept
         )
         objective = Objective(design, **penalty)
         if np.isinf(objective.C):
             design.check_small_columns()
         return objective
+
+    def _covariance_of(
+        self, X: Any, y: Any, sample_weight: Any, kind: str, groups: Any
+    ) -> tuple[Covariance, Fit]:
+        fit = self._as_fitted(X, y, sample_weight)
+        return estimate_covariance(fit, kind, groups), fit
+
+    def _as_fitted(self, X: Any, y: Any, sample_weight: Any) -> Fit:
+        """The coefficients with the rows of `fit`, which are passed again."""
+        check_is_fitted(self)
+        if getattr(self, "early_stopping", False):
+            raise ValueError(
+                "early_stopping has chosen the coefficients by validation rows, so they are no minimum for all rows: "
+                "fit with early_stopping=False and the C of the step that was kept"
+            )
+        refuse_dask(X, "X")
+        X = self._rows(X, reset=False)
+        if not is_in_memory(X):
+            raise ValueError("X is read in blocks, but the errors of coefficients need it in memory: pass X[:]")
+        if sp.issparse(X):
+            check_csr(X)
+        target = match_target(y, self.classes_)
+        check_consistent_length(X, target)
+        if target.labels is not None and (target.labels < 0).any():
+            row = int(np.argmax(target.labels < 0))
+            label = np.asarray(y, dtype=object).ravel()[row]
+            raise ValueError(f"y has label {plain(label)!r} (row {row}) that the fit did not see: pass the y of fit")
+        weight = checked_weights(sample_weight, X)
+        C, l1_ratio = (self.C_, self.l1_ratio_) if hasattr(self, "C_") else (self.C, self.l1_ratio)
+        objective = self._objective(X, target, weight, check_loss(self.loss), C=C, l1_ratio=l1_ratio)
+        theta = objective.pack(self._dense_coef().astype(np.float64), self._model()[1].astype(np.float64))
+        return Fit(X, target, weight, objective, theta, self._feature_names(), getattr(self, "converged_", False))
 
     def _split(
         self, X: Any, target: Target, sample_weight: Any, X_val: Any, y_val: Any, sample_weight_val: Any
@@ -437,16 +501,17 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             raise ValueError("X_val and y_val go together: pass both, or neither")
         class_weight = class_weights(self.class_weight, target, sample_weight)
         if X_val is not None:
+            refuse_dask(X_val, "X_val")
             X_val = self._rows(X_val, reset=False)
             if sp.issparse(X_val):
                 check_csr(X_val)  # before SciPy counts what it holds
             seen = match_target(y_val, target.classes, name="y_val")
-            check_consistent_length(X_val, seen)
+            _check_length(X_val, seen)
             if seen.labels is not None and (seen.labels < 0).any():
                 row = int(np.argmax(seen.labels < 0))
                 label = np.asarray(y_val, dtype=object).ravel()[row]
                 raise ValueError(f"y_val has label {plain(label)!r} (row {row}) that y does not hold; drop such rows")
-            weight = checked_weights(sample_weight_val, X_val, "sample_weight_val")
+            weight = checked_weights(sample_weight_val, seen, "sample_weight_val")
             mass = seen.row_mass(weight, class_weight, self.label_smoothing)
             if mass is not None and not mass.any():
                 raise ValueError(
@@ -458,6 +523,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             raise ValueError("sample_weight_val weighs the rows of X_val: pass X_val and y_val as well")
         if not self.early_stopping:
             return X, target, sample_weight, None
+        if not is_in_memory(X):
+            raise ValueError("early_stopping cannot hold out rows of X, which is not in memory: pass X_val and y_val")
         mass = target.row_mass(sample_weight, class_weight, self.label_smoothing)
         parts = [
             (X[rows], target[rows], None if sample_weight is None else sample_weight[rows])
@@ -483,11 +550,11 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, RowBlocks, Dask array or DataFrame} of shape (n_samples, n_features)
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_classes)
+        ndarray, or a lazy Dask array, of shape (n_samples,) or (n_samples, n_classes)
             The logit of ``classes_[1]`` for two classes, and otherwise a logit for each class.
         """
         z = self._predict(X, "logits")
@@ -498,25 +565,26 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, RowBlocks, Dask array or DataFrame} of shape (n_samples, n_features)
 
         Returns
         -------
-        ndarray of shape (n_samples,)
+        ndarray, or a lazy Dask array, of shape (n_samples,)
         """
         top = self._predict(X, "classes")  # which asks whether there are classes
-        return np.asarray(self.classes_)[top]
+        classes = np.asarray(self.classes_)
+        return top.map_blocks(partial(np.take, classes), dtype=classes.dtype) if is_dask(top) else classes[top]
 
     def predict_proba(self, X):
         """Compute the probability of each class, in the order of `classes_`.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, RowBlocks, Dask array or DataFrame} of shape (n_samples, n_features)
 
         Returns
         -------
-        ndarray of shape (n_samples, n_classes)
+        ndarray, or a lazy Dask array, of shape (n_samples, n_classes)
         """
         return self._predict(X, "probabilities")
 
@@ -525,11 +593,11 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, RowBlocks, Dask array or DataFrame} of shape (n_samples, n_features)
 
         Returns
         -------
-        ndarray of shape (n_samples, n_classes)
+        ndarray, or a lazy Dask array, of shape (n_samples, n_classes)
         """
         return self._predict(X, "log_probabilities")
 
@@ -540,7 +608,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, RowBlocks} of shape (n_samples, n_features)
 
         y : array-like of shape (n_samples,) or (n_samples, n_classes)
             Labels or distributions, as in `fit`.
@@ -551,6 +619,11 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         -------
         float
         """
+        if is_dask(X):
+            from ._dask import mean_over_blocks
+
+            return mean_over_blocks(copy(self).score, X, y, sample_weight)[0]
+        refuse_dask(y, "y")
         refuse_masked(y, "y")
         refuse_masked(sample_weight, "sample_weight")
         if not is_distribution(y):
@@ -559,6 +632,144 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         check_consistent_length(top, target, sample_weight)
         hit = target.distribution[np.arange(len(top)), top]
         return float(np.average(hit, weights=sample_weight))
+
+    def covariance(self, X, y, sample_weight=None, *, kind="model", groups=None):
+        r"""Estimate the covariance of the coefficients, for their standard errors.
+
+        With the weights :math:`s_i` and the Hessian of the losses and the gradient of one row,
+
+        .. math:: H = \sum_i s_i \, x_i x_i^\top \otimes (\mathrm{diag}(p_i) - p_i p_i^\top), \qquad
+                  g_i = s_i \, x_i \otimes (p_i - t_i)
+
+        and with the penalty divided by `C`, :math:`\Lambda`, whose entries are 1 / C for coefficients and 0 for
+        intercepts, it is
+
+        ===============  ===================================================================================
+        ``"model"``      :math:`(H + \Lambda)^{-1} H (H + \Lambda)^{-1}`, the inverse of H without a penalty
+        ``"robust"``     :math:`(H + \Lambda)^{-1} (\sum_i g_i g_i^\top) (H + \Lambda)^{-1}`
+        ``"laplace"``    :math:`(H + \Lambda)^{-1}`
+        ===============  ===================================================================================
+
+        ``"model"`` holds if the model is right and a row of weight 2 stands for two equal rows. ``"robust"``
+        (White's HC0) also holds if the model is only the best of its kind, and takes weights as those of a survey. Both
+        are about the minimum of the expected objective, from which a penalty keeps the coefficients of the
+        population. ``"laplace"`` is Laplace's approximation to the posterior for normal priors of variance `C`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The rows of `fit`.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_classes)
+            The targets of `fit`.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            The weights of `fit`.
+
+        kind : {"model", "robust", "laplace"}, default="model"
+            Which covariance. Only ``"robust"`` allows `class_weight` and `label_smoothing`, with which the objective is
+            no likelihood. All take the prior of `logit_adjustment` as known.
+
+        groups : array-like of shape (n_samples,), default=None
+            Groups of rows that depend on each other, such as those of one person, for ``kind="robust"``: the gradients
+            are summed by group before they are squared. No factor corrects for a small number of groups.
+
+        Returns
+        -------
+        float64 ndarray of shape (n_coefs, n_coefs)
+            Entries are in the order of ``np.column_stack([coef_, intercept_]).ravel()``, or of ``coef_.ravel()``
+            without an intercept. With three or more classes the coefficients sum to zero over the classes, and so do
+            their covariances: the matrix is singular, and serves for differences between classes.
+
+        Raises
+        ------
+        ValueError
+            If the loss is not the cross-entropy, the penalty has an L1 part, the classes are separated and C is
+            infinite, a feature is a combination of others, there are more than 8192 coefficients, or the coefficients
+            are more than a standard error away from the minimum for these rows.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If they are more than a tenth of a standard error away from it.
+
+        See Also
+        --------
+        coefficient_table : The standard errors, tests and intervals of the coefficients.
+        marginal_effects : Effects of the features on the probabilities.
+
+        Notes
+        -----
+        The memory is about four such matrices, and the time grows with the rows times the squared number of
+        coefficients, and with its cube.
+
+        References
+        ----------
+        White (1982), Maximum likelihood estimation of misspecified models, Econometrica 50(1), 1-25.
+        Gray (1992), Flexible methods for analyzing survival data using splines, JASA 87(420), 942-951, section 2.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from xentropy import SoftmaxClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> clf = SoftmaxClassifier(C=np.inf, tol=1e-6).fit(X[50:], y[50:])
+        >>> np.sqrt(np.diag(clf.covariance(X[50:], y[50:]))).round(2)
+        array([ 2.39,  4.48,  4.74,  9.74, 25.71])
+        """
+        self._covariance, _ = self._covariance_of(X, y, sample_weight, kind, groups)
+        return self._covariance.coefficients()
+
+    def predict_proba_interval(self, X, *, level=0.95):
+        r"""Compute intervals of the probabilities, from the covariance that :meth:`covariance` has last estimated.
+
+        They are those of :math:`\log(p_k / (1 - p_k))`, by the delta method, so that they lie in [0, 1]. They are about
+        the probability of the class, not about which class a row has.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        level : float, default=0.95
+            Probability that an interval is to cover.
+
+        Returns
+        -------
+        float64 ndarray of shape (n_samples, n_classes, 2)
+            The lower and the upper bound for each class.
+
+        Raises
+        ------
+        ValueError
+            If :meth:`covariance` has not been called since the fit.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from xentropy import SoftmaxClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> clf = SoftmaxClassifier(C=np.inf, tol=1e-6).fit(X[50:], y[50:])
+        >>> _ = clf.covariance(X[50:], y[50:])
+        >>> clf.predict_proba_interval(X[[70]]).round(2)
+        array([[[0.08, 0.96],
+                [0.04, 0.92]]])
+        """
+        check_is_fitted(self)
+        covariance = getattr(self, "_covariance", None)
+        if covariance is None:
+            raise ValueError(
+                f"predict_proba_interval needs the covariance of the coefficients: call covariance(X, y) with the rows "
+                f"of fit first, and again after each fit of this {type(self).__name__}"
+            )
+        logits = self._predict(X, "logits").astype(np.float64)
+        logits = np.hstack([np.zeros_like(logits), logits]) if logits.shape[1] == 1 else logits
+        X = self._rows(X, reset=False)
+        out = np.empty((*logits.shape, 2))
+        for rows in blocks_of_rows(len(out), (X.shape[1] + logits.shape[1]) * logits.shape[1]):
+            out[rows] = proba_interval(covariance, X[rows], logits[rows], level)
+        return out
 
     def sparsify(self):
         """Convert `coef_` to a CSR matrix, which is smaller and faster if most coefficients are zero.
@@ -613,7 +824,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return model
 
     def _rows(self, X: Any, *, reset: bool) -> Any:
-        """X as the kernels read it: a C-ordered array or a CSR matrix, float64 or float32."""
+        """X as the kernels read it: a C-ordered array or a CSR matrix, float64 or float32, or blocks of rows."""
         if self._is_plain(X, reset=reset):
             with np.errstate(over="ignore", invalid="ignore"):
                 if np.isfinite(X.sum()):  # a sum that overflows is looked at again, number by number
@@ -622,6 +833,11 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                         if hasattr(self, "feature_names_in_"):
                             del self.feature_names_in_
                     return X
+        if (blocks := stored_array(X)) is not None:
+            first = blocks.first_rows()
+            _check_feature_names(self, first, reset=reset)
+            _check_n_features(self, first, reset=reset)
+            return blocks
         refuse_masked(X, "X")
         if isinstance(X, np.ndarray) and X.dtype.kind == "f" and X.dtype.itemsize <= 4:
             X = X.astype(np.float32, copy=False)  # float16, and the other byte order, would become float64
@@ -643,6 +859,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             and X.flags.aligned
             and (reset or (X.shape[1] == self._n_features() and not hasattr(self, "feature_names_in_")))
         )
+
+    def _feature_names(self) -> list[str]:
+        names = getattr(self, "feature_names_in_", None)
+        return [f"x{j}" for j in range(self._n_features())] if names is None else [str(name) for name in names]
 
     def _n_features(self) -> int:
         """The number of features, which of coefficients that were set by hand is their number of columns."""
@@ -676,8 +896,18 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 f"coef_ has {coef.shape[0]} rows for {n_classes} classes; it must have one for each, or one in all for "
                 "two classes"
             )
+        if is_dask(X):
+            from ._dask import dtype_of, predictions
+
+            nothing = np.zeros((1, coef.shape[1]), dtype_of(X))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # it has no names
+                example = self._predict(nothing, kind)
+            return predictions(partial(copy(self)._predict, kind=kind), X, example)
         is_plain = isinstance(coef, np.ndarray) and self._is_plain(X)  # the kernel reports numbers that are not finite
         X = X if is_plain else self._rows(X, reset=False)
+        if isinstance(X, RowBlocks):
+            return X.predictions(lambda rows: self._predict(rows, kind))
         if X.shape[1] != coef.shape[1]:  # only if the coefficients were set by hand
             raise ValueError(
                 f"X has {X.shape[1]} features, but {type(self).__name__} is expecting {coef.shape[1]} features as "
@@ -760,6 +990,19 @@ def as_stored(coef: np.ndarray, dtype: np.dtype) -> np.ndarray:
             f"units that give larger numbers"
         )
     return stored
+
+
+def is_in_memory(X: Any) -> bool:
+    """Whether what `SoftmaxClassifier._rows` has given is an array or a CSR matrix."""
+    return isinstance(X, np.ndarray) or sp.issparse(X)
+
+
+def _check_length(X: Any, target: Target) -> None:
+    """Raise a ValueError unless X has as many rows as the target, as far as that is known."""
+    if is_in_memory(X):
+        check_consistent_length(X, target)
+    elif X.n_rows not in (None, len(target)):
+        raise ValueError(f"Found input variables with inconsistent numbers of samples: {[X.n_rows, len(target)]}")
 
 
 def _warn_if_no_better(loss: float, of_prior: float) -> None:

@@ -452,13 +452,13 @@ class Run:
             self._take_lowest()
         return self._ended
 
-    def renewal_pays(self, cost: float, *, use_second_half: bool = True) -> Status | None:
+    def renewal_pays(self, cost: float) -> Status | None:
         """RENEW if another preconditioner that costs this many evaluations pays: if more than that are left to `tol`,
-        at the pace of this run or, with `use_second_half`, of its second half."""
+        at the pace of this run or of its second half."""
         if self.n_evaluations < _MIN_PACE or not np.isfinite(cost):
             return None
         goal = self.of.tol * max(abs(self.value), self.of.least_value)
-        for n_evaluations, norm in (self._pace[0], self._pace[len(self._pace) // 2 if use_second_half else 0]):
+        for n_evaluations, norm in (self._pace[0], self._pace[len(self._pace) // 2]):
             if self.norm >= norm or goal <= 0.0:
                 return Status.RENEW
             left = (self.n_evaluations - n_evaluations) * log(self.norm / goal) / log(norm / self.norm)

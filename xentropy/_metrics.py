@@ -17,7 +17,7 @@ from sklearn.metrics._scorer import _BaseScorer
 from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from ._arrays import refuse_masked, refuse_sparse_frame
+from ._arrays import is_dask, refuse_dask, refuse_masked, refuse_sparse_frame
 from ._kernels._proba import mark_labels, proba_rows
 from ._kernels._threads import effective_n_threads
 from ._messages import plain
@@ -68,6 +68,7 @@ def log_loss(
         probabilities. Numbers 0, ..., K - 1, such as the default names of pandas and polars, are no names, unless they
         are the classes. C-ordered float32 and float64 arrays are read in place, and other arrays are converted a block
         of rows at a time. float16 is computed in float32.
+        Dask collections, with `y_true` and `sample_weight` of the same blocks, are reduced block by block.
     normalize : bool, default=True
         Whether to return the (weighted) mean of the rows' losses or their sum.
     sample_weight : array-like of shape (n,), default=None
@@ -124,6 +125,14 @@ def log_loss(
     """
     if not isinstance(normalize, (bool, np.bool_)):
         raise ValueError(f"normalize={plain(normalize)!r} is neither True nor False")
+    if is_dask(y_proba):
+        from ._dask import all_classes, mean_over_blocks
+
+        if labels is None and column_names(y_proba, name="y_proba") is None:
+            labels = all_classes(y_true)
+        of_block = partial(_log_loss_of_block, labels=labels, eps=eps)
+        mean, mass = mean_over_blocks(of_block, y_proba, y_true, sample_weight)
+        return mean if normalize else mean * mass
     result = evaluate(y_true, y_proba, labels=labels, eps=eps, sample_weight=sample_weight)
     return result.total / result.mass if normalize else result.total
 
@@ -170,6 +179,10 @@ def log_loss_samples(y_true: Any, y_proba: Any, *, labels: Any = None, eps: floa
     return losses
 
 
+def _log_loss_of_block(y_proba: Any, y_true: Any, sample_weight: Any, **options: Any) -> float:
+    return log_loss(y_true, y_proba, sample_weight=sample_weight, **options)
+
+
 class LogLossScorer(_BaseScorer):
     """A scorer, made by :func:`make_log_loss_scorer`, of minus the log loss of an estimator's `predict_proba`."""
 
@@ -204,6 +217,10 @@ class LogLossScorer(_BaseScorer):
 
     def _score(self, method_caller: Any, estimator: Any, X: Any, y_true: Any, sample_weight: Any = None) -> float:
         """The score. `method_caller` is None, or finds in scikit-learn's cache what a method gave another scorer."""
+        if is_dask(X):
+            from ._dask import mean_over_blocks
+
+            return mean_over_blocks(partial(self._score, None, estimator), X, y_true, sample_weight)[0]
         ask = None if method_caller is None else partial(_ask_shared, method_caller, self.eps)
         classes, proba = predict_proba(estimator, X, ask)
         _check_lengths(proba, y_true, sample_weight)
@@ -367,6 +384,8 @@ def evaluate(
 ) -> Evaluation:
     """Check the arguments, and compute the log loss. Probabilities that are outside of [0, 1] by no more than rounding
     are errors, as in scikit-learn, or `rounded` to 0 and 1."""
+    refuse_dask(y_true, "y_true")
+    refuse_dask(y_proba, "y_proba")
     if y_true is None or np.ndim(y_true) == 0:
         raise ValueError(f"y_true must hold a label or a distribution for each row; it is {plain(y_true)!r}")
     names = column_names(y_proba, name="y_proba")

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from scipy.linalg.blas import daxpy
 
-from ._design import Design
 from ._losses import CrossEntropy
 from ._messages import plain
+from ._rows import Rows, rows_of
 from ._targets import Target
 
 # float32 rounds the mean loss of n rows by up to this many units of its last place, times the size of the terms of a
@@ -29,7 +29,7 @@ class Objective:
 
     Parameters
     ----------
-    design : Design
+    design : Rows
     C : float
         Inverse strength of the penalty; inf means none.
     l1_ratio : float
@@ -43,7 +43,7 @@ class Objective:
         The mean loss, without penalty, of the last evaluation, and a copy of where it was.
     """
 
-    def __init__(self, design: Design, *, C: float = 1.0, l1_ratio: float = 0.0) -> None:
+    def __init__(self, design: Rows, *, C: float = 1.0, l1_ratio: float = 0.0) -> None:
         self.design, self._n_coef = design, design.n_features * design.n_outputs
         self.loss, self.last_theta = np.inf, np.zeros(design.n_theta)
         self._last_grad, self._last_precision = np.zeros(design.n_theta), ""
@@ -167,7 +167,7 @@ class Objective:
 
     def loss_on(self, X: Any, target: Target, sample_weight: np.ndarray | None) -> Callable[[np.ndarray], float]:
         """theta -> mean loss, without penalty, on other rows of the same features and classes."""
-        design = Design(
+        design = rows_of(
             X,
             target,
             row_loss=self.design.row_loss,
