@@ -16,7 +16,7 @@ class Quadratic:
 
     def __init__(self, A, best, *, l1=None, float32_pays=False, bias=0.0):
         self.A, self.best, self.l1, self.bias = A, best, l1, bias
-        self.design = SimpleNamespace(float32_pays=float32_pays)
+        self.design = SimpleNamespace(float32_pays=float32_pays, least_weight=1.0, n_rows=1, weight_sum=1.0)
         self.n_exact = self.n_low = 0
 
     def __call__(self, theta, precision="float64"):

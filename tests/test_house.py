@@ -39,7 +39,7 @@ FLOORS = [
     {"_proximal_newton"},
     {"_active_set"},
     {"_solver"},
-    {"_path", "_separation"},
+    {"_path", "_prediction", "_separation"},
     {"_inference"},
     {"_coefficients", "_leave_one_out"},
     {"_classifier", "_functional", "_metrics"},

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from problems import cancer, digits, independent, labels, log_normal, standardised_cancer, text
 from sklearn.datasets import load_iris, load_wine, make_classification
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.preprocessing import StandardScaler
 
 import xentropy._classifier
 from xentropy import FocalLoss, GeneralizedCrossEntropy, LossCurveDisplay, SoftmaxClassifier, cross_entropy
@@ -48,6 +49,11 @@ def noise():
     return rng.standard_normal((300, 50)), rng.integers(3, size=300)
 
 
+def standardised_wine():
+    X, y = load_wine(return_X_y=True)
+    return StandardScaler().fit_transform(X), y
+
+
 def few_rows_of_text():
     X, y = text(300, 1500, 15, 2)
     return sp.csr_matrix(X), y
@@ -61,6 +67,7 @@ PROBLEMS = {
     "cancer": lambda: split(*standardised_cancer()),
     "cancer, raw": lambda: split(*cancer()),
     "iris": lambda: shuffled(*load_iris(return_X_y=True)),
+    "wine": lambda: split(*standardised_wine()),  # whose classes are separated
     "wine, raw": lambda: shuffled(*load_wine(return_X_y=True)),
     "digits": lambda: shuffled(digits()[0][:600], digits()[1][:600]),
     "text": lambda: first_half(*few_rows_of_text()),

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.tree import DecisionTreeClassifier
@@ -92,6 +93,22 @@ def test_numbers_are_scikit_learns():
     report = cross_entropy_report(y, proba, output_dict=True)
     assert report["log_loss"] == pytest.approx(log_loss(y, proba), rel=1e-12)
     assert report["accuracy"] == accuracy_score(y, proba.argmax(axis=1))
+
+
+def test_the_dict_holds_plain_numbers():
+    def check(value):
+        if isinstance(value, dict):
+            for entry in value.values():
+                check(entry)
+        elif isinstance(value, list):
+            for entry in value:
+                check(entry)
+        else:
+            assert type(value) in (int, float, str, bool, type(None)), type(value)
+
+    P = softmax(np.random.default_rng(0).normal(size=(50, 3)), axis=1)
+    for y in (np.arange(50) % 3, P):
+        check(cross_entropy_report(y, P, sample_weight=np.arange(50.0), output_dict=True))
 
 
 def test_decomposition_adds_up_and_recalibrates_as_isotonic_regression_does():

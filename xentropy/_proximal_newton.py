@@ -14,7 +14,7 @@ from scipy.linalg.blas import dger
 from scipy.linalg.lapack import dposv
 
 from ._kernels._coordinate import coordinate_descent
-from ._lbfgs import BY_SLOPE, ROUNDING, Minimisation, Status, relative
+from ._lbfgs import BY_SLOPE, ROUNDING, Minimisation, Status
 from ._preconditioning import AT_ONCE, Preconditioning
 
 # Entries whose gradient is this near to the penalty, or beyond it, may soon violate their optimality conditions. (text
@@ -178,7 +178,7 @@ def proximal_newton(m: Minimisation, preconditioning: Preconditioning) -> Status
         assert model is not None
         last_gap = gap
         minimum, gap = model.minimise(at.theta, m.grad)
-        at.gradient_norm = relative(float(np.sqrt(2.0 * max(gap, 0.0))), at.value)
+        at.gradient_norm = m.relative(float(np.sqrt(2.0 * max(gap, 0.0))), at.value)
         if (ended := m.ends(moved)) is not None:
             return ended
         is_resolved = gap <= ROUNDING * abs(at.value)
