@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 import sklearn
+from scipy.special import log_softmax
+from sklearn.datasets import load_breast_cancer
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
+from sklearn.preprocessing import StandardScaler
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -83,4 +87,21 @@ def test_the_table_of_the_losses_is_that_of_the_registry():
 
 def test_nothing_is_fetched_when_the_site_is_built_or_read():
     for path in [DOCS / "conf.py", *DOCS.glob("_static/*"), *DOCS.glob("_ext/*.py")]:
-        assert "http" not in path.read_text(), path.name
+        content = path.read_bytes().replace(b'xmlns="http://www.w3.org/2000/svg"', b"")  # a name, which is not fetched
+        assert b"http" not in content, path.name
+
+
+def test_the_figures_of_the_readme():
+    readme = (DOCS.parent / "README.md").read_text()
+    assert "The loss of the logits [100, 0] for the first class is 3.7e-44" in readme
+    assert float(f"{xentropy.cross_entropy([0], [[100.0, 0.0]]):.1e}") == 3.7e-44
+    assert log_softmax([100.0, 0.0])[0] == 0.0
+    assert "fewer than 20 iterations" in readme
+    X, y = load_breast_cancer(return_X_y=True)
+    for features in (X, StandardScaler().fit_transform(X)):
+        model = SoftmaxClassifier().fit(features, y)
+        assert model.converged_
+        assert model.n_iter_[0] < 20
+    peer = LogisticRegression(max_iter=2000)
+    with pytest.warns(ConvergenceWarning):
+        peer.fit(X, y)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache, partial, wraps
 from numbers import Integral, Real
 from typing import Any
 
@@ -18,7 +19,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.fixes import parse_version
 from sklearn.utils.validation import (
     _check_feature_names,
@@ -28,19 +28,18 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from ._arrays import is_dask, refuse_dask, refuse_masked
+from ._arrays import is_dask, refuse_dask, refuse_masked, with_usual_indices
 from ._callbacks import CallbackSupportMixin, callbacks_of
 from ._covariance import Covariance, blocks_of_rows, proba_interval
 from ._inference import Fit, estimate_covariance
-from ._kernels._linear import check_csr, linear_predict
-from ._kernels._pointwise import softmax
-from ._kernels._threads import effective_n_threads
+from ._kernels._linear import check_csr
 from ._lbfgs import Status
 from ._losses import LOSSES, CrossEntropy, Loss, check_loss, refuse_smoothing
 from ._messages import plain
 from ._monitor import Monitor
 from ._objective import Objective
 from ._path import stop_early
+from ._prediction import predict_by_kernel, predict_by_sparse_coef, with_overflown
 from ._row_blocks import RowBlocks, stored_array
 from ._row_loss import RowLoss
 from ._rows import rows_of
@@ -48,8 +47,25 @@ from ._separation import find_separation
 from ._solver import minimise
 from ._targets import Target, is_distribution, learn_target, match_target, plain_labels
 
-# The logits of a block of rows, where the coefficients are sparse: 8 MB.
-_BLOCK_LOGITS = 1 << 20
+
+def all_or_nothing(fit: Callable[..., Any]) -> Callable[..., Any]:
+    """A `fit` that fails leaves the attributes of the fit before, or none, so that they are always those of one
+    model. They are those of this fit if it has found coefficients, even if a warning was made an error then."""
+
+    @wraps(fit)
+    def wrapped(self: SoftmaxClassifier, *args: Any, **kwargs: Any) -> Any:
+        before = self._fitted_attributes()
+        try:
+            return fit(self, *args, **kwargs)
+        except BaseException:
+            if vars(self).get("coef_") is before.get("coef_"):
+                for name in self._fitted_attributes().keys() - before.keys():
+                    delattr(self, name)
+                for name, value in before.items():
+                    setattr(self, name, value)
+            raise
+
+    return wrapped
 
 
 class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
@@ -72,7 +88,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     C : float, default=1.0
         Inverse of the strength of the penalty. Smaller values regularise more, and ``inf`` means no penalty. Without a
         penalty and with rows that are separated from those of other classes there is no minimum: a `ConvergenceWarning`
-        names the classes and the direction.
+        names the classes and the direction. With up to 150 coefficients a linear program finds it, and with up to 600
+        the way that the fit has gone; with more, it is found only if all rows are separated.
 
     l1_ratio : float, default=0.0
         Share of the L1 penalty, in [0, 1]. If it is above 0, some coefficients can be exactly zero.
@@ -119,8 +136,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         the coefficients with the least validation loss. The path begins with a penalty so strong that the features
         hardly matter, and each of its steps increases C by a factor of about 3. `C` is therefore the weakest penalty
         that is tried, and may be infinite. As for every penalty, the units of the features matter: standardise them if
-        they differ. The validation rows are those passed to `fit`, or else held-out training rows. If the kept
-        coefficients are no better for them than the class frequencies, a warning says so.
+        they differ. If the rows are so many that the coefficients hardly overfit, the path has only its last step. The
+        validation rows are those passed to `fit`, or else held-out training rows. If the kept coefficients are no
+        better for them than the class frequencies, a warning says so.
 
     validation_fraction : float, default=0.1
         Share of the rows with weight that `early_stopping` holds out if no validation rows are passed. The rows are
@@ -187,9 +205,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     and their gradient take more than 1 MiB, `fit` stores a second copy of its values, ordered by column, which is two
     to three times as fast. If a dense X has hundreds of rows for each coefficient, and a pass over it takes
     milliseconds, `fit` starts from the solution for a subsample of at most an eighth of the rows. No attribute counts
-    these iterations. The subsample is not used with an L1 penalty, with `early_stopping`, when `warm_start` continues
-    from a previous fit, or if a class or a feature occurs in few rows. Fits are deterministic: any number of threads
-    gives the same bits.
+    these iterations. The subsample is not used with an L1 penalty, with `early_stopping` in a path of several steps,
+    when `warm_start` continues from a previous fit, or if a class or a feature occurs in few rows. Fits are
+    deterministic: any number of threads gives the same bits.
 
     If X is `RowBlocks`, `fit` keeps a sample of at most 256 MB in memory, for the start and for Hessians. With an
     infinite `C` it notices separated classes only if all rows are separated.
@@ -278,6 +296,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @all_or_nothing
     def fit(self, X, y, sample_weight=None, X_val=None, y_val=None, sample_weight_val=None):
         """Fit the model.
 
@@ -352,7 +371,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if surrogate is not None and surrogate.status is Status.INTERRUPTED:
             solution = replace(surrogate, value=objective.value(theta), n_iter=0)
         elif self.early_stopping:
-            solution = stop_early(objective, theta, self.l1_ratio, **limits, monitor=monitor)
+            solution = stop_early(
+                objective, theta, self.l1_ratio, **limits, monitor=monitor,
+                validation=validation_loss, n_validation=len(validation[1]),
+            )  # fmt: skip
         else:
             solution = minimise(objective, theta, **limits, monitor=monitor, from_subsample=not goes_on)
         theta = monitor.best if self.early_stopping and monitor.best is not None else solution.theta
@@ -375,14 +397,14 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             if separation is not None:
                 message = separation.message(self.classes_, self._feature_names())
                 self.converged_ = False
-                warnings.warn(message, ConvergenceWarning, stacklevel=3)
+                warnings.warn(message, ConvergenceWarning, stacklevel=4)
             elif solution.status is Status.SEPARATED:
                 self.converged_ = False
                 warnings.warn(
                     "C is infinite, and the classes are perfectly separable: larger coefficients always have a smaller "
                     "loss. The coefficients are those where the fit stopped. Set a finite C.",
                     ConvergenceWarning,
-                    stacklevel=3,
+                    stacklevel=4,
                 )
             else:
                 solution.warn(self.tol, self.max_iter)
@@ -824,7 +846,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if isinstance(X, np.ndarray) and X.dtype.kind == "f" and X.dtype.itemsize <= 4:
             X = X.astype(np.float32, copy=False)  # float16, and the other byte order, would become float64
         X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=reset)
-        return X if sp.issparse(X) else np.require(X, requirements=["C", "A"])  # a view of bytes may not be aligned
+        if sp.issparse(X):
+            return with_usual_indices(X)
+        return np.require(X, requirements=["C", "A"])  # a view of bytes may not be aligned
 
     def _is_plain(self, X: Any, *, reset: bool = False) -> bool:
         """Whether X is what `validate_data` would give back as it is, if its numbers are finite: asked first, as that
@@ -852,9 +876,14 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         """W (R, d), which may be sparse, and b (R,). Set by hand, they may be a vector and a number."""
         coef = self.coef_ if sp.issparse(self.coef_) else np.atleast_2d(self.coef_)
         intercept = np.asarray(self.intercept_)
-        if intercept.shape != coef.shape[:1]:
-            intercept = np.broadcast_to(intercept, (1, coef.shape[0]))[0]
-        return coef, intercept
+        if intercept.size == 1 and coef.shape[0] != 1:
+            intercept = np.broadcast_to(intercept.ravel(), coef.shape[:1])
+        if intercept.size != coef.shape[0]:
+            raise ValueError(
+                f"coef_ has {coef.shape[0]} rows, so intercept_ must hold as many numbers, or one; it has the shape "
+                f"{intercept.shape}"
+            )
+        return coef, intercept.ravel()
 
     def _dense_coef(self) -> np.ndarray:
         coef, _ = self._model()
@@ -866,6 +895,11 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         n_classes = len(self.classes_)
         coef, intercept = self._model()
+        if coef.shape[0] != (1 if n_classes == 2 and coef.shape[0] == 1 else n_classes):
+            raise ValueError(
+                f"coef_ has {coef.shape[0]} rows for {n_classes} classes; it must have one for each, or one in all for "
+                "two classes"
+            )
         if is_dask(X):
             from ._dask import dtype_of, predictions
 
@@ -883,41 +917,19 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 f"X has {X.shape[1]} features, but {type(self).__name__} is expecting {coef.shape[1]} features as "
                 f"input."
             )
-        if isinstance(coef, np.ndarray):
-            out, finite = linear_predict(
-                X,
-                np.ascontiguousarray(coef.T, dtype=np.float64),
-                np.ascontiguousarray(intercept, dtype=np.float64),
-                n_classes=n_classes,
-                kind=kind,
-                compute="float32" if X.dtype == coef.dtype == np.float32 else "float64",
-                n_threads=effective_n_threads(),
-            )
-            if is_plain and not finite:
-                self._rows(X, reset=False)  # raises where it is X that is not, and not the coefficients that are large
+        if not isinstance(coef, np.ndarray):
+            if sp.issparse(X):
+                check_csr(X)  # before SciPy multiplies
+            return predict_by_sparse_coef(X, coef, intercept, n_classes, kind)
+        out, finite = predict_by_kernel(X, coef, intercept, n_classes, kind)
+        if finite:
             return out
-        if sp.issparse(X):
-            check_csr(X)  # before SciPy multiplies
-        step = max(1, _BLOCK_LOGITS // n_classes)
-        head = self._predict_by_sparse_coef(X[:step], kind)
-        out = np.empty((X.shape[0], *head.shape[1:]), dtype=head.dtype)
-        out[:step] = head
-        for start in range(step, len(out), step):
-            out[start : start + step] = self._predict_by_sparse_coef(X[start : start + step], kind)
-        return out
+        if is_plain:
+            self._rows(X, reset=False)  # raises where it is X that is not finite
+        return with_overflown(out, X, coef, intercept, n_classes, kind)
 
-    def _predict_by_sparse_coef(self, X: Any, kind: str) -> np.ndarray:
-        coef, intercept = self._model()
-        dtype = np.result_type(X.dtype, coef.dtype)  # scikit-learn multiplies matrices of one dtype only
-        z = safe_sparse_dot(X.astype(dtype, copy=False), coef.T.astype(dtype, copy=False), dense_output=True)
-        z = z + intercept
-        if kind == "logits":
-            return z
-        if kind == "classes":
-            return (z[:, 0] > 0).astype(np.intp) if z.shape[1] == 1 else z.argmax(axis=1)
-        if z.shape[1] < len(self.classes_):  # the first of two classes has the logit 0
-            z = np.hstack([np.zeros_like(z), z])
-        return softmax(np.ascontiguousarray(z), log=kind == "log_probabilities", n_threads=effective_n_threads())
+    def __sklearn_is_fitted__(self) -> bool:
+        return all(hasattr(self, name) for name in ("classes_", "coef_", "intercept_"))
 
     def _fitted_attributes(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name.endswith("_") and not name.startswith("_")}
@@ -1005,7 +1017,7 @@ def _warn_if_no_better(loss: float, of_prior: float) -> None:
             "these rows, or the rows are too few or not like those that were fitted. Pass other validation rows, or "
             "raise validation_fraction.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

@@ -31,7 +31,7 @@ from sklearn.utils.validation import _check_method_params, check_is_fitted
 
 from ._arrays import refuse_dask
 from ._callbacks import FoldTasks, SearchTasks
-from ._classifier import SoftmaxClassifier, as_stored, class_weights, is_in_memory
+from ._classifier import SoftmaxClassifier, all_or_nothing, as_stored, class_weights, is_in_memory
 from ._inference import MAX_VARIABLES, Fit
 from ._lbfgs import Status
 from ._leave_one_out import leave_each_out
@@ -179,6 +179,7 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @all_or_nothing
     def fit(self, X, y, sample_weight=None, **params):
         """Choose the penalty by cross-validation, and fit the model.
 
@@ -358,7 +359,7 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
                 f"max_iter={self.max_iter} iterations (tol={self.tol:.1e}). Increase max_iter or tol, or leave out the "
                 "largest Cs.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
 

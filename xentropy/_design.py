@@ -39,6 +39,8 @@ _FEW_ROWS = 128
 _OWNED = 1e4
 # Multiples of the golden ratio modulo one are spread evenly and have no period that the rows could share.
 _GOLDEN = 0.6180339887498949
+# The exponent of two of a quotient of weights, whose sums float64 still holds.
+_LARGEST_QUOTIENT = 900
 # A block of rows takes half a megabyte, or four times its Gram matrix if that is more, but at most 8 MB. So does what
 # else is worked on at once, such as the probabilities of the rows. (tests/test_memory.py)
 BLOCK_VALUES, _MAX_BLOCK_VALUES = 1 << 16, 1 << 20
@@ -429,7 +431,7 @@ def sampled_rows(
         return (place * n_rows).astype(np.int64), None
     until = np.cumsum(scale * row_weight)  # sums of the least numbers are rounded up
     at, times = np.unique(np.searchsorted(until, place * until[-1], side="right"), return_counts=True)
-    weight = (1.0 if sample_weight is None else sample_weight[at]) / row_weight[at]
+    weight = _quotient(np.ones(len(at)) if sample_weight is None else sample_weight[at], row_weight[at])
     return at.astype(np.int64, copy=False), times * weight
 
 
@@ -449,6 +451,13 @@ def _curvatures(p: np.ndarray) -> np.ndarray:
     p *= 1.0 - p
     p[rows, place] = largest * others
     return p
+
+
+def _quotient(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a / b, times a power of two if some would be infinite."""
+    (a, of_a), (b, of_b) = np.frexp(a), np.frexp(b)
+    exponents = of_a - of_b
+    return np.ldexp(a / b, exponents - max(0, int(exponents.max(initial=0)) - _LARGEST_QUOTIENT))
 
 
 def _without_empty_columns(X: Any) -> tuple[Any, np.ndarray | slice]:

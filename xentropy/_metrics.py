@@ -231,9 +231,8 @@ class LogLossScorer(_BaseScorer):
             target = match_columns(check_distribution(y_true, dtype=None), names, classes, name="y")
         else:
             target = match_labels(y_true, classes)
-        slack = len(classes) * _epsilon(proba.dtype)  # what rounding may leave of 1 - (a sum of probabilities)
         eps = _check_eps(self.eps, proba.dtype)
-        total, unknown, _ = _total_loss(proba, len(classes), target, weights, eps, slack=slack)
+        total, unknown, _ = _total_loss(_rounded(proba, len(classes)), len(classes), target, weights, eps)
         if isinstance(target, CodedLabels) and unknown >= 0:
             _check_comparable(y_true, target, classes)
         return -total / mass
@@ -374,9 +373,17 @@ class Evaluation:
 
 
 def evaluate(
-    y_true: Any, y_proba: Any, *, labels: Any, eps: float | str, sample_weight: Any = None, per_row: bool = False
+    y_true: Any,
+    y_proba: Any,
+    *,
+    labels: Any,
+    eps: float | str,
+    sample_weight: Any = None,
+    per_row: bool = False,
+    rounded: bool = False,
 ) -> Evaluation:
-    """Check the arguments, and compute the log loss."""
+    """Check the arguments, and compute the log loss. Probabilities that are outside of [0, 1] by no more than rounding
+    are errors, as in scikit-learn, or `rounded` to 0 and 1."""
     refuse_dask(y_true, "y_true")
     refuse_dask(y_proba, "y_proba")
     if y_true is None or np.ndim(y_true) == 0:
@@ -414,6 +421,8 @@ def evaluate(
     if len(classes) != n_columns:
         _raise_class_count(classes, n_columns, declared, _hint_at_labels(proba))
     proba = _match_proba(proba, names, classes, name="y_proba")
+    if rounded:
+        proba = _rounded(proba, n_columns)
     total, unknown, losses = _total_loss(proba, n_columns, target, weights, clip, per_row=per_row)
     if unknown >= 0:
         assert isinstance(target, CodedLabels)
@@ -464,10 +473,8 @@ def _total_loss(
     eps: float,
     *,
     per_row: bool = False,
-    slack: float = 0.0,
 ) -> tuple[float, int, np.ndarray | None]:
-    """The weighted sum of the losses, the first row whose label has no class (or -1), and optionally the row losses.
-    Probabilities no further than `slack` from [0, 1] count as 0 or 1."""
+    """The weighted sum of the losses, the first row whose label has no class (or -1), and optionally the row losses."""
     n = len(proba)
     losses = np.empty(n) if per_row else None
     tolerance = float(np.sqrt(_epsilon(proba.dtype)))
@@ -498,13 +505,7 @@ def _total_loss(
             n_threads=effective_n_threads(),
         )
         if outside >= 0:
-            counted = slice(None) if weights is None else weights > 0.0
-            within = np.clip(proba[counted], 0.0, 1.0)
-            with np.errstate(invalid="ignore"):
-                is_rounding = slack > 0.0 and np.all(np.abs(proba[counted] - within) <= slack)  # False if there is NaN
-            if not is_rounding:
-                _raise_outside(proba, weights)
-            return _total_loss(np.clip(proba, 0.0, 1.0), n_classes, target, weights, eps, per_row=per_row)
+            _raise_outside(proba, weights)
         total += part
         if first_off_one < 0 <= off_one:
             first_off_one = first + off_one
@@ -518,6 +519,15 @@ def _total_loss(
             stacklevel=4,
         )
     return total, first_unknown, losses
+
+
+def _rounded(proba: np.ndarray, n_classes: int) -> np.ndarray:
+    """Probabilities with those that rounding has put outside of [0, 1], as in 1 - (a sum of others), at 0 and 1."""
+    if not (proba.min(initial=0.0) < 0.0 or proba.max(initial=0.0) > 1.0):
+        return proba
+    slack = n_classes * _epsilon(proba.dtype)
+    near = (proba < 0.0) & (proba >= -slack) | (proba > 1.0) & (proba <= 1.0 + slack)
+    return np.where(near, np.clip(proba, 0.0, 1.0), proba)
 
 
 def _is_plain(a: np.ndarray, dtype: np.dtype) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg.blas import daxpy
 
+from ._blas import one_blas_thread
 from ._losses import CrossEntropy
 from ._messages import plain
 from ._rows import Rows, rows_of
@@ -142,6 +143,7 @@ class Objective:
                 intercept -= design.row_loss.offset
         return theta
 
+    @one_blas_thread()
     def pack(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
         """theta of `coef` (R, D) and `intercept` (R,)."""
         design = self.design
@@ -151,6 +153,7 @@ class Objective:
         centred[:] = intercept if design.centre is None else intercept + design.centre @ coef_t
         return theta
 
+    @one_blas_thread()
     def unpack(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """`coef` (R, D) and `intercept` (R,) of theta. A shift common to all K classes changes no probability, and the
         L2 penalty is least where the classes sum to zero: so they are made to."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from math import ceil, inf
 
 import numpy as np
@@ -19,6 +20,7 @@ import numpy as np
 from ._design import BLOCK_VALUES, Design
 from ._hessian import (
     MIN_EFFECTIVE_ROWS,
+    Correlation,
     class_hessians,
     correlation,
     covers_every_feature,
@@ -264,9 +266,11 @@ class Preconditioning:
             return inf
         n_rows = self._n_used(_ROWS_PER_VARIABLE * n_entries)
         work = RATES.row * n_rows * 2 * (design.n_features + n_entries) + RATES.gram * n_rows * n_entries**2
-        of_factor = n_entries**2 * (RATES.entry + RATES.factor * n_entries) + _PER_FACTOR * RATES.call
-        work += n_factors * of_factor
-        return work / self._evaluation
+        return work / self._evaluation + n_factors * self.factor_cost(n_entries)
+
+    def factor_cost(self, order: int) -> float:
+        """Evaluations that a factor takes the time of."""
+        return (order**2 * (RATES.entry + RATES.factor * order) + _PER_FACTOR * RATES.call) / self._evaluation
 
     def hessian_of(self, theta: np.ndarray, entries: np.ndarray) -> np.ndarray:
         """The Hessian with respect to theta[entries] at theta, with its penalty."""
@@ -368,6 +372,10 @@ class Preconditioning:
         variance = p[0] * p[1] if K == 2 else (1.0 - p @ p) / K
         return max(float(variance), 0.01 * (1.0 - 1.0 / K) / K)  # shares of one class must not make steps boundless
 
+    @cached_property
+    def _correlation(self) -> Correlation:
+        return correlation(self._design)
+
     def _starts_with_gram(self) -> bool:
         """Whether the Gram matrix is cheap, or is cheap from few rows and needed."""
         d = self._design.n_features
@@ -379,7 +387,7 @@ class Preconditioning:
             return True
         if cost(_MIN_GRAM_ROWS) > 2.0 * _MAX_START_COST:
             return False
-        found = correlation(self._design)
+        found = self._correlation
         if not (found.mean_square >= _CORRELATED and found.coverage >= _MIN_COVERAGE / _ROWS_PER_VARIABLE):
             return False
         affordable = 0.5 * _MAX_START_COST * self._evaluation / (RATES.gram * float(d) ** 3)

@@ -11,7 +11,7 @@ import numpy as np
 from ._active_set import PositiveNegative, minimise_l1
 from ._blas import one_blas_thread
 from ._gradient_subspace import MANY_VARIABLES, N_AXES, GradientSubspace
-from ._lbfgs import Check, Coordinates, Minimisation, Preconditioned, Progress, Run, Solution, Status, relative
+from ._lbfgs import LEAST_VALUE, Check, Coordinates, Minimisation, Preconditioned, Progress, Run, Solution, Status
 from ._objective import Objective
 from ._preconditioner import Preconditioner
 from ._preconditioning import Preconditioning
@@ -81,6 +81,7 @@ def minimise(
         l1=l1,
         low_precision=partial(objective, precision="float32") if l1 is None and objective.design.float32_pays else None,
         resolution=objective.resolution,
+        least_value=_least_value(objective),
     )
     with one_blas_thread(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # no step is taken that far
         try:
@@ -99,7 +100,7 @@ def minimise(
                 coordinates = GradientSubspace(preconditioning.start(m.at.theta), N_AXES)
             if share > 0.0:
                 norm, _ = coordinates.norms(coordinates.start(theta, grad), coordinates.to_gradient(grad))
-                m.tol = max(tol, min(loosest, share * relative(norm, value)))
+                m.tol = max(tol, min(loosest, share * m.relative(norm, value)))
             if isinstance(coordinates, PositiveNegative):
                 return minimise_l1(m, preconditioning, coordinates)
             return minimise_smooth(m, preconditioning, coordinates)
@@ -143,6 +144,13 @@ def minimise_smooth(
     return m.solution(check.status)
 
 
+def _least_value(objective: Objective) -> float:
+    """A mean loss below which nothing is left. It falls with the least weight of a row beside the mean, as the loss
+    of light rows is part of what is asked for."""
+    design = objective.design
+    return LEAST_VALUE * min(1.0, design.least_weight * (design.n_rows / design.weight_sum))
+
+
 def _minimum_of_subsample(
     objective: Objective, preconditioning: Preconditioning, theta: np.ndarray, tol: float
 ) -> np.ndarray:
@@ -176,4 +184,4 @@ def _seems_solved(m: Minimisation, preconditioning: Preconditioning) -> bool:
     if preconditioning.current is None or m.l1 is not None:
         return False
     gradient = preconditioning.current.to_gradient(m.grad)
-    return relative(float(np.sqrt(gradient @ gradient)), m.at.value) <= m.tol
+    return m.relative(float(np.sqrt(gradient @ gradient)), m.at.value) <= m.tol
