@@ -575,10 +575,10 @@ def test_what_has_no_minimum_is_refused():
 
 
 def test_separation_that_no_linear_program_has_looked_for_is_refused():
-    X, y = draw(3000, 37, 6, scale=0.3)  # with one more column 195 coefficients
+    X, y = draw(3000, 125, 6, scale=0.1)  # with one more column 635 coefficients
     flag = np.zeros(3000)
     flag[np.flatnonzero(y == 1)[:8]] = 1.0
-    message = r"have not settled: .* column 37 of X \(x37\)\. The classes may be separated"
+    message = r"have not settled: .* column 125 of X \(x125\)\. The classes may be separated"
     flagged, model = np.column_stack([X, flag]), SoftmaxClassifier(C=np.inf)
     refused(message, model, flagged, y, kind="robust")
     with pytest.raises(ValueError, match=message):
@@ -610,6 +610,16 @@ def test_a_class_without_rows_is_refused(C):
     refused("class 2 has no row of positive weight, .* fit without the class", SoftmaxClassifier(C=C), X, shares)
     weight = (y != 1).astype(float)
     refused("class 1 has no row of positive weight", SoftmaxClassifier(C=C), X, y, weight, fit_weight=weight)
+
+
+@pytest.mark.parametrize("options", [{"fit_intercept": False}, {"label_smoothing": 0.1}])
+def test_a_class_without_rows_may_have_a_minimum(options):
+    X, y = draw(300, 3, 3)
+    shares = np.eye(3)[np.minimum(y, 1)]
+    model = SoftmaxClassifier(tol=1e-9, **options).fit(X, shares)
+    smoothing = options.get("label_smoothing", 0.0)
+    expected = Oracle(model, X, (1.0 - smoothing) * shares + smoothing / 3, C=1.0).covariance("robust")
+    np.testing.assert_allclose(model.covariance(X, shares, kind="robust"), expected, rtol=1e-5, atol=1e-9)
 
 
 def test_large_problems_are_refused():

@@ -261,7 +261,7 @@ class Information:
     def check_settled(self, fit: Fit) -> None:
         """Raise without a penalty if one more step of Newton's method moves the logits of some row as it does where
         the classes are separated: by about 1 each time, as losses fall off like exp(-z). The linear program of
-        `find_separation` takes labels and few coefficients only."""
+        `find_separation` takes labels only, and a limited number of coefficients."""
         if self.penalty > 0.0:
             return
         design = self.design
@@ -282,7 +282,7 @@ class Information:
         raise ValueError(
             f"without a penalty (C=inf) the coefficients have not settled: one step of Newton's method still moves "
             f"the logits of row {row} by {largest:.2g}, mostly by column {column} of X ({fit.feature_names[column]}). "
-            "The classes may be separated, at least in part, so that there is no minimum, and no standard errors and no "
+            "The classes may be separated, at least in part, so that there is no minimum, no standard error and no "
             "leave-one-out: set a finite C, or drop the column. If they are not separated, fit with a smaller tol"
         )
 
@@ -430,11 +430,12 @@ def _check_likelihood(fit: Fit, kind: str) -> None:
 
 
 def _refuse_absent_class(fit: Fit) -> None:
-    absent = np.flatnonzero(fit.objective.design.shares == 0.0)
-    if len(absent):
+    design = fit.objective.design
+    absent = np.flatnonzero(design.shares == 0.0)
+    if len(absent) and (design.fit_intercept or np.isinf(fit.objective.C)):
         raise ValueError(
             f"class {plain(fit.target.classes[absent[0]])!r} has no row of positive weight, so that its probability "
-            "decreases without end and nothing determines its coefficients: fit without the class"
+            "decreases without end and nothing determines its intercept: fit without the class"
         )
 
 
