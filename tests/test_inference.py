@@ -598,6 +598,8 @@ def test_separation_that_no_linear_program_has_looked_for_is_refused():
     weight = np.ones(300)
     weight[1] = 0.0
     refused(message, SoftmaxClassifier(C=np.inf), np.column_stack([X, flag]), shares, weight, fit_weight=weight)
+    short = SoftmaxClassifier(C=np.inf, max_iter=2)
+    refused("smaller tol or a larger max_iter", short, X, y)
     X[3, 1] = 1e9  # a row with huge logits holds no coefficient, and its logits change with every digit of them
     model = SoftmaxClassifier(C=np.inf).fit(X, shares)
     assert np.isfinite(model.covariance(X, shares)).all()

@@ -283,7 +283,8 @@ class Information:
             f"without a penalty (C=inf) the coefficients have not settled: one step of Newton's method still moves "
             f"the logits of row {row} by {largest:.2g}, mostly by column {column} of X ({fit.feature_names[column]}). "
             "The classes may be separated, at least in part, so that there is no minimum, no standard error and no "
-            "leave-one-out: set a finite C, or drop the column. If they are not separated, fit with a smaller tol"
+            "leave-one-out: set a finite C, or drop the column. If they are not separated, fit with a smaller tol or a "
+            "larger max_iter"
         )
 
     def contrasts(self) -> np.ndarray:
