@@ -269,7 +269,10 @@ class Information:
         coef, largest, row = fit.theta.reshape(step.shape), 0.0, 0
         for at in blocks_of_rows(design.n_rows, step.size):
             rows = design.rows(at)
-            moved = _spread(rows @ step)
+            change = rows @ step
+            if np.abs(change).max() <= 0.5 * _MOVED:
+                continue
+            moved = _spread(change)
             moved[moved <= _MOVED_OF_LOGITS * _spread(rows @ coef)] = 0.0
             if design.row_weight is not None:
                 moved[design.row_weight[at] == 0.0] = 0.0
