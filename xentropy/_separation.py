@@ -163,7 +163,7 @@ class _Margins:
         """The part of theta that changes no margin of a row in doubt, if it makes some larger and none smaller."""
         along = self.standardised(theta)[:, 1:].T.ravel()
         for doubt in _IN_DOUBT:
-            least, _, squares = self._weighted(theta, doubt)
+            least, _, squares = self._weighted(theta, doubt, until_regular=True)
             if least >= doubt or _is_regular(squares):  # and even more so with more rows
                 return None
             values, vectors = np.linalg.eigh(squares)
@@ -176,10 +176,14 @@ class _Margins:
                     return direction
         return None
 
-    def _weighted(self, theta: np.ndarray, doubt: float = 0.0) -> tuple[float, np.ndarray, np.ndarray]:
+    def _weighted(
+        self, theta: np.ndarray, doubt: float = 0.0, until_regular: bool = False
+    ) -> tuple[float, np.ndarray, np.ndarray]:
         """The least probability p of a wrong class at theta, and the sums of p margin (n_variables,) and of its square
-        (n_variables, n_variables), class by class, of those p that are not below `doubt`."""
+        (n_variables, n_variables), class by class, of those p that are not below `doubt`. Only those of the first
+        blocks of rows, if they suffice for a regular sum of squares."""
         size, K = self._shape
+        n, n_seen, next_look = self.n_variables, 0, self.n_variables
         least, gradient, hessian = 1.0, np.zeros((K, size)), np.zeros((K - 1, size, K - 1, size))
         for at, weight in self._design.blocks():
             rows, labels = self._design.rows(at), self._labels[at]
@@ -200,7 +204,11 @@ class _Margins:
                         shared = rows[own].T @ (wrong[own, j, None] * rows[own])
                         hessian[k - 1, :, j - 1] -= shared
                         hessian[j - 1, :, k - 1] -= shared
-        n = self.n_variables
+            n_seen += len(labels)
+            if until_regular and n_seen >= next_look:
+                if _is_regular(hessian.reshape(n, n)):
+                    break
+                next_look = 2 * n_seen
         return least, gradient[1:].ravel(), hessian.reshape(n, n)
 
     def _direction(self, variables: np.ndarray) -> np.ndarray:
