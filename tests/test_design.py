@@ -9,6 +9,7 @@ from reference import many_rows, problem
 from threadpoolctl import threadpool_limits
 
 from xentropy import _design, softmax
+from xentropy._arrays import with_usual_indices
 from xentropy._design import Design, RowLoss
 from xentropy._targets import Target, learn_target
 
@@ -39,7 +40,7 @@ def test_moments_are_those_of_extended_precision(dtype, weighted, offset):
     variance = np.average((exact - mean) ** 2, axis=0, weights=weight)
     mixed = sp.csr_array(X)
     mixed.indptr = mixed.indptr.astype(np.int64)
-    for stored in (X, sp.csr_array(X), with_wide_indices(X), mixed):
+    for stored in (X, sp.csr_array(X), with_wide_indices(X), with_usual_indices(mixed)):
         designs = []
         for n_threads in (1, 2):
             with threadpool_limits(limits=n_threads, user_api="openmp"):

@@ -457,9 +457,19 @@ def test_names_of_features():
 
 
 def test_without_pandas_a_table_is_an_array_that_prints(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pandas", None)
     X, y = load_iris(return_X_y=True)
     model = SoftmaxClassifier().fit(X, np.array(["setosa", "versicolor", "virginica"])[y])
+
+    class WithoutPandas:
+        """An import of pandas fails. None in sys.modules would do so too, but scikit-learn 1.7 reads it as a module."""
+
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name == "pandas":
+                raise ImportError(name)
+
+    monkeypatch.delitem(sys.modules, "pandas", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [WithoutPandas, *sys.meta_path])
     table = xe.coefficient_table(model, X, np.array(["setosa", "versicolor", "virginica"])[y])
     assert isinstance(table, np.ndarray)
     assert table.shape == (15,)

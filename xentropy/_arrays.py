@@ -26,13 +26,18 @@ def refuse_sparse_frame(a: Any, name: str, otherwise: str = "") -> None:
 
 
 def with_usual_indices(X: Any) -> Any:
-    """A CSR matrix, or one with indices of 64 bits in place of other integers than those of 32 or 64, which SciPy does
-    not select rows of."""
-    if {X.indices.dtype, X.indptr.dtype} <= {np.dtype(np.int32), np.dtype(np.int64)}:
-        return X
-    if X.indices.dtype.kind not in "iu" or X.indptr.dtype.kind not in "iu":
+    """A CSR matrix, or one with indices of one type: SciPy does not select rows of one with integers other than those
+    of 32 or 64 bits, and before 1.13 not of one whose `indices` and `indptr` differ."""
+    of_indices, of_indptr = X.indices.dtype, X.indptr.dtype
+    if of_indices.kind not in "iu" or of_indptr.kind not in "iu":
         return X  # which the kernels refuse
+    if of_indices == of_indptr and of_indices in (np.int32, np.int64):
+        return X
     usual = copy(X)
+    if of_indices == np.int32 and of_indptr == np.int64:  # the longer array stays, unless the other one needs 64 bits
+        if len(X.indptr) and X.indptr.min() >= 0 and X.indptr.max() <= np.iinfo(np.int32).max:
+            usual.indptr = X.indptr.astype(np.int32)
+        return usual
     usual.indices, usual.indptr = X.indices.astype(np.int64), X.indptr.astype(np.int64)
     return usual
 
