@@ -50,7 +50,7 @@ def test_moments_are_those_of_extended_precision(dtype, weighted, offset):
         np.testing.assert_array_equal(two.mean, one.mean)
         np.testing.assert_array_equal(two.variance, one.variance)
         without = Design(stored, two_labels(3000), sample_weight=weight, fit_intercept=False)
-        assert without.mean is None
+        assert without.centre is None
         np.testing.assert_allclose(without.variance, (variance + mean**2).astype(float), rtol=1e-9, atol=1e-20)
 
 
@@ -58,7 +58,7 @@ def test_moments_are_those_of_extended_precision(dtype, weighted, offset):
 def test_rows_of_no_weight_do_not_count_whatever_they_hold(storage):
     X = storage(np.array([[1.0, 2.0], [3.0, 2.0], [np.nan, np.inf]]))
     design = Design(X, two_labels(3), sample_weight=np.array([1.0, 1.0, 0.0]))
-    np.testing.assert_array_equal(design.mean, [2.0, 2.0])
+    np.testing.assert_array_equal(design.centre, [2.0, 2.0])
     np.testing.assert_array_equal(design.variance, [1.0, 0.0])
     np.testing.assert_array_equal(design.constant, [1])
 
@@ -105,7 +105,7 @@ def test_rows_without_weights_weigh_one():
 
 def loss_of(design, X, distribution, theta, **options):
     """The mean loss at theta, in extended precision."""
-    X = X.astype(np.longdouble) - (0.0 if design.mean is None else design.mean)
+    X = X.astype(np.longdouble) - (0.0 if design.centre is None else design.centre)
     coef, intercept = (part.astype(np.longdouble).T for part in design.views(theta))
     offset = options.pop("offset", 0.0)
     if design.n_outputs == 1:
@@ -424,7 +424,7 @@ def test_a_subsample_has_nearly_the_same_loss_and_gradient(storage, fit_intercep
     assert near == pytest.approx(loss, rel=0.05)
     assert np.linalg.norm(near_grad - grad) < 0.2 * np.linalg.norm(grad)
     np.testing.assert_array_equal(few.variance, design.variance)
-    assert (few.mean is None) if design.mean is None else np.array_equal(few.mean, design.mean)
+    assert (few.centre is None) if design.centre is None else np.array_equal(few.centre, design.centre)
 
 
 def test_a_subsample_of_a_subsample_holds_some_of_its_rows():
@@ -450,7 +450,7 @@ def test_rows_come_in_by_their_weight_once():
     theta = np.append(np.linspace(-0.1, 0.1, 15) * np.repeat([1e-4, 1.0], [3, 12]), [0.1, 0.0, -0.1])
     there = theta.copy()
     coef, intercept = same.views(there)
-    intercept += (same.mean - few.mean) @ coef
+    intercept += (same.mean - few.centre) @ coef
     assert few.loss_gradient(theta)[0] == pytest.approx(same.loss_gradient(there)[0], rel=1e-12)
 
 
@@ -483,10 +483,10 @@ def curvature_by_hand(design, theta, keep=None):
     p = design.probabilities(rows, theta)
     c = weight[:, None] * p * (1.0 - p)
     c = c[:, -design.n_outputs :]
-    x = rows[:, : design.n_features] + (0.0 if design.mean is None else design.mean)
+    x = rows[:, : design.n_features] + (0.0 if design.centre is None else design.centre)
     keep = np.ones(x.shape, dtype=bool) if keep is None else keep
     shared = c.sum(axis=1)[:, None] * keep
-    centre = np.zeros(x.shape[1]) if design.mean is None else (shared * x).sum(axis=0) / shared.sum(axis=0)
+    centre = np.zeros(x.shape[1]) if design.centre is None else (shared * x).sum(axis=0) / shared.sum(axis=0)
     squares = (np.square(x - centre) * keep).T @ c
     return centre, squares, c.sum(axis=0)
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import Bounds
 
 from ._lbfgs import ENDS_AT_A_MINIMUM, Ends, Minimisation, Run, Solution, Status, relative
-from ._preconditioner import Diagonal, Recentred
+from ._preconditioner import Diagonal
 from ._preconditioning import Preconditioning
 from ._proximal_newton import AT_ONCE, NEARLY_VIOLATED, entries_to_move, proximal_newton
 
@@ -28,12 +28,12 @@ class PositiveNegative:
 
     Parameters
     ----------
-    preconditioner : Diagonal, or Recentred of one
+    preconditioner : Diagonal
     l1 : float64 ndarray
         Weights of |theta_j|.
     """
 
-    def __init__(self, preconditioner: Diagonal | Recentred, l1: np.ndarray) -> None:
+    def __init__(self, preconditioner: Diagonal, l1: np.ndarray) -> None:
         self.preconditioner = preconditioner
         scale = preconditioner.to_x(np.ones(len(l1)))  # |theta_j| = |x_j| / scale_j where there is a penalty
         self._l1 = np.divide(l1, scale, out=np.zeros(len(l1)), where=l1 > 0.0)
@@ -114,7 +114,7 @@ def minimise_l1(m: Minimisation, preconditioning: Preconditioning, within_bounds
             return m.solution(ended)
         else:
             if not at_minimum.is_confirmed(m, ended):
-                here = [PositiveNegative(diagonal, m.l1) for diagonal in preconditioning.diagonals_here(m.at.theta)]
+                here = [PositiveNegative(diagonal, m.l1) for diagonal in preconditioning.here(m.at.theta)]
                 lower = [bounds for bounds in here if m.falls_short(_norm(m, bounds))]
             if not lower:
                 return m.solution(at_minimum.status)

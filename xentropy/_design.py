@@ -33,6 +33,11 @@ _MIN_FLOAT32_WORK, _MIN_FLOAT32_OUTPUTS = 1 << 21, 8
 _MANY_EMPTY = 0.1
 # The squares of smaller numbers underflow, even where there are many of them.
 _SMALLEST_SQUARED = 2.0**-500
+# The centre of a feature, and which rows own its variance, is seen in this many rows.
+_FEW_ROWS = 128
+# Few rows own the variance of a feature that is this many times its squared median deviation: 2.2 times if it is
+# normal, 1e4 times if one of 100 rows has a value of 1000 deviations. (tests/test_convergence.py: huge values)
+_OWNED = 1e4
 # Multiples of the golden ratio modulo one are spread evenly and have no period that the rows could share.
 _GOLDEN = 0.6180339887498949
 # A block of rows takes half a megabyte, or four times its Gram matrix if that is more, but at most 8 MB. So does what
@@ -57,25 +62,6 @@ class RowLoss:
     class_weight: np.ndarray | None = None
     label_smoothing: float = 0.0
     offset: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class Curvature:
-    """The curvature of a mean loss at some theta, feature by feature: sum_i c_ik (x_ij - m_j)^2, where c_ik is the
-    second derivative of the loss of row i in logit k, with its weight.
-
-    Attributes
-    ----------
-    centre : float64 ndarray of shape (d,)
-        The m_j, means of the features weighted with sum_k c_ik; zeros without an intercept.
-    squares : float64 ndarray of shape (d, R)
-    mass : float64 ndarray of shape (R,)
-        The sums of c_ik.
-    """
-
-    centre: np.ndarray
-    squares: np.ndarray
-    mass: np.ndarray
 
 
 class Design:
@@ -112,12 +98,15 @@ class Design:
         Share of each class in the weighted and smoothed targets.
     row_weight : float64 ndarray of shape (n,) or None
         Weight of each row in the sum of the losses; None where all are one.
-    mean : float64 ndarray of shape (d,) or None
-        Means of the features; None without an intercept, where the features are not centred.
+    centre : float64 ndarray of shape (d,) or None
+        Means of the features, or medians of those whose variance few rows own; None without an intercept, where the
+        features are not centred.
     variance : float64 ndarray of shape (d,)
-        Variances of the features, or their mean squares without an intercept. A subsample has those of all rows.
+        Mean squares of the features about their centre. A subsample has those of all rows.
     constant : int64 ndarray
         Features whose variance is zero.
+    of_few_rows : int64 ndarray
+        Features whose variance few rows own.
     largest_offset : float
         The largest mean of a feature, in its standard deviations.
     is_subsample : bool
@@ -173,7 +162,8 @@ class Design:
         self.n_theta = self.n_outputs * (self.n_features + fit_intercept)
         self.nnz = self.n_rows * self.n_features if self.is_dense else int(X.nnz)
         if sampled_from is not None:
-            self._set_moments(sampled_from.mean, sampled_from.variance)
+            self._set_moments(sampled_from.centre, sampled_from.variance)
+            self.of_few_rows: np.ndarray = sampled_from.of_few_rows
             return
         if not self.is_dense:  # the pass checks the indices of a CSR matrix before anything else reads them
             self._pass = ("float64", self._new_pass("float64", shift=None))
@@ -181,16 +171,37 @@ class Design:
             weight = None if self.row_weight is None else self._scale * self.row_weight  # sums of squares need the room
             mean, variance = moments(X, weight, self.n_threads)
             self._set_moments(mean if fit_intercept else None, variance if fit_intercept else variance + mean * mean)
+            self._recentre()
 
-    def _set_moments(self, mean: np.ndarray | None, variance: np.ndarray) -> None:
-        self.mean, self.variance = mean, variance
+    def _set_moments(self, centre: np.ndarray | None, variance: np.ndarray) -> None:
+        self.centre, self.variance = centre, variance
         self.constant = np.flatnonzero(variance == 0.0)
-        self.largest_offset = 0.0  # of a feature's mean, in standard deviations
+        self.largest_offset = 0.0  # of a feature's centre, in standard deviations
         varies = variance > 0.0
-        if mean is not None and varies.any():
+        if centre is not None and varies.any():
             with np.errstate(over="ignore", invalid="ignore"):
-                self.largest_offset = float((np.abs(mean[varies]) / np.sqrt(variance[varies])).max())
+                self.largest_offset = float((np.abs(centre[varies]) / np.sqrt(variance[varies])).max())
         self._kernel_centres = self.is_dense and self.largest_offset > _LARGE_OFFSET
+
+    def _recentre(self) -> None:
+        """Centre features whose variance few rows own where the other rows are, and find which they are. Few rows with
+        huge values would put the mean far from all others, where no preconditioner shows how these are spread."""
+        self.of_few_rows = np.empty(0, dtype=np.intp)
+        n_rows = min(self.n_rows, _FEW_ROWS)
+        if not self.is_dense and self.n_features * n_rows > _MAX_BLOCK_VALUES:  # most of their values are zero
+            return
+        rows = self.subsample(n_rows).rows(slice(None))[:, : self.n_features]
+        median = np.median(rows, axis=0)
+        deviation = np.sort(np.abs(rows - median), axis=0)
+        n_zero = np.count_nonzero(deviation == 0.0, axis=0)
+        middle = np.take_along_axis(deviation, np.minimum((n_zero + len(rows)) // 2, len(rows) - 1)[None], axis=0)[0]
+        self.of_few_rows = few = np.flatnonzero((middle > 0.0) & (self.variance / _OWNED > middle**2))
+        if self.centre is None or not len(few):
+            return
+        centre, variance = self.centre.copy(), self.variance.copy()
+        centre[few] += median[few]
+        variance[few] += median[few] ** 2
+        self._set_moments(centre, variance)
 
     @cached_property
     def effective_size(self) -> float:
@@ -261,93 +272,69 @@ class Design:
         """
         if self._pass[0] != precision:
             self._pass = ("", None)  # the scratch memory of one pass is enough
-            self._pass = (precision, self._new_pass(precision, shift=self.mean if self._kernel_centres else None))
+            self._pass = (precision, self._new_pass(precision, shift=self.centre if self._kernel_centres else None))
         d, R, grad = self.n_features, self.n_outputs, np.empty_like(theta)
         coef, grad_coef = theta[: d * R].reshape(d, R), grad[: d * R].reshape(d, R)
         if self.fit_intercept:
             intercept, grad_intercept = theta[d * R :], grad[d * R :]
         else:
             intercept, grad_intercept = np.zeros((2, R))
-        mean = None if self._kernel_centres else self.mean
-        if mean is not None:
-            intercept = intercept - mean @ coef
+        centre = None if self._kernel_centres else self.centre
+        if centre is not None:
+            intercept = intercept - centre @ coef
         if self.row_loss.offset is not None:
             intercept = intercept + self.row_loss.offset
         loss = self._pass[1].loss_gradient(coef, intercept, grad_coef, grad_intercept, self.n_threads)
-        if mean is not None:  # in place: BLAS reads a C-ordered matrix as its transpose
-            dger(-1.0, grad_intercept, mean, a=grad_coef.T, overwrite_a=1)
+        if centre is not None:  # in place: BLAS reads a C-ordered matrix as its transpose
+            dger(-1.0, grad_intercept, centre, a=grad_coef.T, overwrite_a=1)
         if len(self.constant):  # rounding leaves something there, and the preconditioner divides it by next to nothing
             grad_coef[self.constant] = 0.0
         total = self.weight_sum * self._scale
         grad /= total
         return loss / total, grad
 
-    def curvature(self, theta: np.ndarray) -> Curvature:
-        """The curvature of the mean cross-entropy at theta, feature by feature."""
-        d, R = self.n_features, self.n_outputs
-        if not self.is_dense:
-            return self._stored_curvature(theta)
-        mass, means, squares = np.zeros(R), np.zeros((d, R)), np.zeros((d, R))  # of the rows so far
-        for X, curvature in self._class_curvatures(theta):
-            for k in np.flatnonzero(curvature.any(axis=0)):
-                of_class = np.ascontiguousarray(curvature[:, k])
-                mean, variance = moments(X, of_class / of_class.max(), self.n_threads)  # sums of tiny weights underflow
-                added = float(of_class.sum())
-                share, apart = added / (mass[k] + added), mean - means[:, k]
-                means[:, k] += share * apart
-                squares[:, k] += added * variance + mass[k] * share * apart**2
-                mass[k] += added
-        centre = means @ mass / mass.sum() if self.fit_intercept and mass.any() else np.zeros(d)
-        squares += mass * (means - centre[:, None]) ** 2
-        squares[self.constant] = 0.0
-        return Curvature(centre, squares, mass)
-
-    def _stored_curvature(self, theta: np.ndarray) -> Curvature:
-        """`curvature` from the values that a CSR matrix stores."""
-        d, R = self.n_features, self.n_outputs
-        mass, first, squares = np.zeros(R), np.zeros((d, R)), np.zeros((d, R))
+    def curvature(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The curvature of the mean cross-entropy at theta, feature by feature: sum_i c_ik (x_ij - m_j)^2, (d, R), with
+        the second derivatives c_ik of the weighted loss of row i in logit k and the centre m. And the sums of c_ik."""
+        squares, mass = np.zeros((self.n_features, self.n_outputs)), np.zeros(self.n_outputs)
         for X, curvature in self._class_curvatures(theta):
             mass += curvature.sum(axis=0)
-            squares += X.power(2).T @ curvature
-            if self.fit_intercept:
-                first += X.T @ curvature
-        centre = np.zeros(d)
-        if self.fit_intercept and mass.any():
-            centre = first.sum(axis=1) / mass.sum()
-            of_zero = squares.copy()
-            squares += centre[:, None] * (centre[:, None] * mass - 2.0 * first)
-            squares = np.maximum(squares, np.finfo(np.float64).eps * of_zero)  # of next to no variance
+            if self.is_dense:
+                squares += np.square(X if self.centre is None else X - self.centre, dtype=np.float64).T @ curvature
+                continue
+            of_zero = X.power(2).astype(np.float64).T @ curvature
+            squares += of_zero
+            if self.centre is not None:  # in place of zero, to the digits that are left
+                moved = of_zero + self.centre[:, None] * (
+                    self.centre[:, None] * curvature.sum(axis=0) - 2.0 * (X.T @ curvature)
+                )
+                squares += np.maximum(moved, np.finfo(np.float64).eps * of_zero) - of_zero
         squares[self.constant] = 0.0
-        return Curvature(centre, squares, mass)
+        return squares, mass
 
-    def shared_curvature(self, theta: np.ndarray, of_all: Curvature, features: np.ndarray, most: float) -> Curvature:
-        """The same, but of some features without the rows that own more than a share of `most` of it."""
-        limit = most * of_all.squares[features].sum(axis=1)
-
-        def shared(centre: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-            for X, curvature in self._class_curvatures(theta, len(features)):
-                x = X[:, features]
-                x = x.astype(np.float64) if isinstance(x, np.ndarray) else x.toarray().astype(np.float64)
-                owns = (x - of_all.centre[features]) ** 2 * curvature.sum(axis=1)[:, None] > limit
-                x -= centre
-                x[owns] = 0.0
-                yield x, np.where(owns, 0.0, curvature.sum(axis=1)[:, None]), curvature
-
-        centre, squares = of_all.centre.copy(), of_all.squares.copy()
-        if self.fit_intercept:
-            sums = [(x.T @ c.sum(axis=1), w.sum(axis=0)) for x, w, c in shared(centre[features])]
-            first, mass = (sum(parts) for parts in zip(*sums, strict=True))
-            centre[features] += np.divide(first, mass, out=np.zeros(len(features)), where=mass > 0.0)
-        squares[features] = sum(np.square(x).T @ c for x, _, c in shared(centre[features]))
-        squares[self.constant] = 0.0
-        return Curvature(centre, squares, of_all.mass)
+    def shared_curvature(self, theta: np.ndarray, squares: np.ndarray, most: float) -> np.ndarray:
+        """`squares` of `curvature` without rows that own more than a share of `most` of those of a feature, for the
+        features of few rows. Where no row is left those of all rows stay."""
+        few = self.of_few_rows
+        centre, limit = 0.0 if self.centre is None else self.centre[few], most * squares[few].sum(axis=1)
+        shared = np.zeros((len(few), self.n_outputs))
+        for X, curvature in self._class_curvatures(theta, len(few)):
+            x = X[:, few]
+            x = x.astype(np.float64) if isinstance(x, np.ndarray) else x.toarray().astype(np.float64)
+            x -= centre
+            x *= x
+            x[x * curvature.sum(axis=1)[:, None] > limit] = 0.0
+            shared += x.T @ curvature
+        left = squares.copy()
+        left[few] = np.where(shared.min(axis=1, keepdims=True) > 0.0, shared, squares[few])
+        return left
 
     def _class_curvatures(self, theta: np.ndarray, width: int = 0) -> Iterator[tuple[Any, np.ndarray]]:
         """Rows of X, block by block, and T_i p_ik (1 - p_ik) of their probabilities at theta, (rows, R), with weights T
         that sum to one over all blocks."""
         coef, intercept = self.views(theta)
-        if self.mean is not None:
-            intercept = intercept - self.mean @ coef
+        if self.centre is not None:
+            intercept = intercept - self.centre @ coef
         if self.row_loss.offset is not None:
             intercept = intercept + self.row_loss.offset
         n, K, weight = self.n_rows, self.n_classes, self.row_weight
@@ -432,10 +419,10 @@ class Design:
         """Centred rows and, where there is an intercept, a last column of ones: float64, (len(at), d or d + 1)."""
         found = self._X[at if self._rows is None else self._rows[at]]
         found = found if isinstance(found, np.ndarray) else found.toarray()
-        if self.mean is None:
+        if self.centre is None:
             return found.astype(np.float64)
         rows = np.empty((len(found), self.n_features + 1))
-        np.subtract(found, self.mean, out=rows[:, :-1])
+        np.subtract(found, self.centre, out=rows[:, :-1])
         rows[:, -1] = 1.0
         return rows
 

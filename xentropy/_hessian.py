@@ -13,19 +13,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._design import Curvature, Design
+from ._design import Design
 from ._kernels._gram import add_grams
 
 # A feature is trusted in a subsample if its variance there rests on this many rows, effectively. With fewer, the rest
 # of its variance is put on the diagonal. (land_cover and one_hot, whose indicators are rare)
-_MIN_EFFECTIVE_ROWS = 20.0
+MIN_EFFECTIVE_ROWS = 20.0
 # Rows with less than this share of the mean curvature are negligible. (digits.)
 _NEGLIGIBLE = 1e-3
 # This many rows suffice to estimate correlations, and twice as many the share of the rows that a Hessian needs.
 _FEW_ROWS = 128
-# Few rows own the variance of a feature that is this many times its squared median deviation: 2.2 times if it is
-# normal, 1e4 times if one of 100 rows has a value of 1000 deviations. (tests/test_convergence.py: huge values)
-_OWNED = 1e4
 # Entries of the Hessians that threads work on at once; each takes about five such arrays.
 _MAX_ENTRIES_AT_WORK = 1 << 21
 
@@ -40,7 +37,7 @@ class FeatureCoverage:
     """
 
     def __init__(self, design: Design) -> None:
-        self._variance, self._is_centred = design.variance, design.mean is not None
+        self._variance, self._is_centred = design.variance, design.centre is not None
         self._unit = np.where(self._variance > 0.0, self._variance, 1.0)
         self._first, self._second, self._fourth = np.zeros((3, design.n_features))
 
@@ -66,8 +63,8 @@ class FeatureCoverage:
         Other features are left alone: scaling nearly collinear ones, each by a little, would part them."""
         share, n_effective = self._effective_rows()
         scale = np.sqrt(np.divide(1.0, share, out=np.zeros_like(share), where=n_effective > 0.5))
-        scale[n_effective >= _MIN_EFFECTIVE_ROWS] = 1.0
-        return scale, self._variance * np.maximum(0.0, 1.0 - n_effective / _MIN_EFFECTIVE_ROWS)
+        scale[n_effective >= MIN_EFFECTIVE_ROWS] = 1.0
+        return scale, self._variance * np.maximum(0.0, 1.0 - n_effective / MIN_EFFECTIVE_ROWS)
 
     def _effective_rows(self) -> tuple[np.ndarray, np.ndarray]:
         """The share of each feature's variance that the sample shows, and Kish's effective number of rows behind it."""
@@ -81,7 +78,7 @@ def covers_every_feature(sample: Design) -> bool:
     coverage = FeatureCoverage(sample)
     for at, weight in sample.blocks():
         coverage.add(sample.rows(at), weight)
-    return coverage.least() >= _MIN_EFFECTIVE_ROWS
+    return coverage.least() >= MIN_EFFECTIVE_ROWS
 
 
 @dataclass(frozen=True)
@@ -121,33 +118,10 @@ def correlation(design: Design) -> Correlation:
     return Correlation((squares - largest**2) / max(1, n * (n - 1) * len(varies)), covered)
 
 
-def curvatures(design: Design, theta: np.ndarray, features: np.ndarray) -> list[Curvature]:
-    """The curvature at theta; and, if there are any `features` of few rows, the curvature without the rows that own
-    more than one part in _MIN_EFFECTIVE_ROWS of it, where any is left."""
-    of_all = design.curvature(theta)
-    if not len(features):
-        return [of_all]
-    shared = design.shared_curvature(theta, of_all, features, 1.0 / _MIN_EFFECTIVE_ROWS)
-    is_left = shared.squares.min(axis=1) > 0.0
-    squares = np.where(is_left[:, None], shared.squares, of_all.squares)
-    return [of_all, Curvature(np.where(is_left, shared.centre, of_all.centre), squares, of_all.mass)]
-
-
-def features_of_few_rows(design: Design) -> np.ndarray:
-    """Features whose variance few rows own: it is far above the squared median deviation of a sample of the rows. Of
-    wide CSR matrices, most of whose values are zero, none is."""
-    n_rows = min(design.n_rows, _FEW_ROWS)
-    if not design.is_dense and design.n_features * n_rows > _MAX_ENTRIES_AT_WORK:
-        return np.empty(0, dtype=np.intp)
-    rows = design.subsample(n_rows).rows(slice(None))[:, : design.n_features]
-    deviation = np.median(np.abs(rows - np.median(rows, axis=0)), axis=0)
-    return np.flatnonzero((deviation > 0.0) & (design.variance / _OWNED > deviation**2))
-
-
 def gram_matrix(design: Design) -> np.ndarray:
     """Covariance of the features, (d, d); without an intercept their mean products."""
     d = design.n_features
-    size, coverage = d + (design.mean is not None), FeatureCoverage(design)
+    size, coverage = d + (design.centre is not None), FeatureCoverage(design)
     gram = np.zeros((size, size))
     for at, weight in design.blocks():
         rows = design.rows(at)
@@ -169,7 +143,7 @@ def class_hessians(
     Hessian itself. And the share of the rows that matter. Any number of threads gives the same bits.
 
     With `gram`, rows whose curvature for a class is negligible count as that much of the mean x x^T, which it is."""
-    d, R, size = design.n_features, design.n_outputs, design.n_features + (design.mean is not None)
+    d, R, size = design.n_features, design.n_outputs, design.n_features + (design.centre is not None)
     hessians, of_class, rest, coverage = np.zeros((R, size, size)), np.zeros(R), np.zeros(R), FeatureCoverage(design)
     n_used = 0
     for at, weight in design.blocks(R):
@@ -324,7 +298,7 @@ def _hessian_of_class(
     design: Design, at: np.ndarray, weight: np.ndarray, rest: float, gram: np.ndarray, precision: str
 ) -> np.ndarray:
     d = design.n_features
-    size = d + (design.mean is not None)
+    size = d + (design.centre is not None)
     unit = np.sqrt(np.where(design.variance > 0.0, design.variance, 1.0))  # squares in other units overflow float32
     hessian = np.zeros((1, size, size))
     step = max(1, (1 << 18) // max(1, d))
@@ -364,4 +338,4 @@ def _other_probabilities(p: np.ndarray) -> np.ndarray:
 
 def _with_intercept(design: Design, scale: np.ndarray, missing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The correction of the features and, where there is one, of the intercept's column of ones: none."""
-    return (scale, missing) if design.mean is None else (np.append(scale, 1.0), np.append(missing, 0.0))
+    return (scale, missing) if design.centre is None else (np.append(scale, 1.0), np.append(missing, 0.0))

@@ -148,7 +148,7 @@ class Objective:
         theta = np.empty(design.n_theta)
         coef_t, centred = design.views(theta)
         coef_t[:] = coef[:, design.columns].T
-        centred[:] = intercept if design.mean is None else intercept + design.mean @ coef_t
+        centred[:] = intercept if design.centre is None else intercept + design.centre @ coef_t
         return theta
 
     def unpack(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -156,7 +156,7 @@ class Objective:
         L2 penalty is least where the classes sum to zero: so they are made to."""
         design = self.design
         coef_t, centred = design.views(theta)
-        intercept = centred.copy() if design.mean is None else centred - design.mean @ coef_t
+        intercept = centred.copy() if design.centre is None else centred - design.centre @ coef_t
         if design.n_outputs > 1:
             intercept -= intercept.mean()
             if self.l1_weight == 0.0:  # zeros of an L1 penalty stay zeros

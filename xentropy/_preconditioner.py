@@ -57,43 +57,6 @@ class Diagonal:
         rows *= self._inverse  # twice: its square may overflow
 
 
-class Recentred:
-    """A preconditioner for features in another unit and about another centre: x = L^T S T theta. The diagonal S scales,
-    and T gives the intercepts of the other centre, b_k + sum_j shift_j W_jk.
-
-    Parameters
-    ----------
-    preconditioner : Preconditioner
-    scale : float64 ndarray of shape (n_theta,)
-        The diagonal of S.
-    shift : float64 ndarray of shape (d,), or None
-        The new centre less the old one; None where there are no intercepts. theta is (d + 1, R).
-    """
-
-    def __init__(self, preconditioner: Preconditioner, scale: np.ndarray, shift: np.ndarray | None) -> None:
-        self._preconditioner, self._scale, self._shift = preconditioner, scale, shift
-
-    def to_x(self, theta: np.ndarray) -> np.ndarray:
-        return self._preconditioner.to_x(self._shifted(theta, 1.0) * self._scale)
-
-    def to_theta(self, x: np.ndarray) -> np.ndarray:
-        return self._shifted(self._preconditioner.to_theta(x) / self._scale, -1.0)
-
-    def to_gradient(self, grad: np.ndarray) -> np.ndarray:
-        if self._shift is not None:
-            of_features = grad.reshape(len(self._shift) + 1, -1).copy()
-            of_features[:-1] -= np.outer(self._shift, of_features[-1])
-            grad = of_features.ravel()
-        return self._preconditioner.to_gradient(grad / self._scale)
-
-    def _shifted(self, theta: np.ndarray, sign: float) -> np.ndarray:
-        if self._shift is None:
-            return theta
-        of_features = theta.reshape(len(self._shift) + 1, -1).copy()
-        of_features[-1] += sign * (self._shift @ of_features[:-1])
-        return of_features.ravel()
-
-
 def factored(hessian: np.ndarray, n_columns: int = 1) -> TriangularFactors | Diagonal:
     """The preconditioner of a matrix (m, m), C-ordered, of which the entries on and above the diagonal are read, and
     which is overwritten. theta is read as (m, n_columns), and every column is changed alike.

@@ -12,26 +12,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cached_property
 from math import ceil, inf
 
 import numpy as np
 
-from ._design import Curvature, Design
+from ._design import Design
 from ._hessian import (
+    MIN_EFFECTIVE_ROWS,
     class_hessians,
     correlation,
     covers_every_feature,
-    curvatures,
     each_class_hessian,
-    features_of_few_rows,
     full_hessian,
     gram_matrix,
     share_of_rows,
 )
 from ._kernels._triangular import TriangularFactors
 from ._objective import Objective
-from ._preconditioner import Diagonal, Preconditioner, Recentred, factored, factored_by_class, set_factor
+from ._preconditioner import Diagonal, Preconditioner, factored, factored_by_class, set_factor
 
 
 class Level(IntEnum):
@@ -123,7 +121,6 @@ class Preconditioning:
         self.current: Preconditioner | None = None
         self._spent = self._spent_at_level = 0  # evaluations since the last renewal, and at this level
         self._hessian: np.ndarray | None = None  # of the current level, without penalty and ridge
-        self._made_of = np.empty(0)  # the diagonal of what `current` was made of
         self._hessian_loss, self._share = inf, 1.0  # the loss and the share of the rows that matter where it was made
         self._gram: np.ndarray | None = None
         self._gram_rows = float(_ROWS_PER_VARIABLE)  # for each feature
@@ -185,52 +182,23 @@ class Preconditioning:
             self._make_hessian(theta, self._design)
         return self._make()
 
-    def here(self, theta: np.ndarray) -> list[Preconditioner]:
-        """The current preconditioner in units of the curvature at theta, where the objective was evaluated last; and a
-        diagonal one of the curvature that many rows share, where single rows own much of it. None of them if no feature
-        is of few rows.
+    def here(self, theta: np.ndarray) -> list[Diagonal]:
+        """Diagonal preconditioners of the curvature at theta, and of what many rows share of it, if there are features
+        of few rows.
 
         A few rows with huge values may own the variance of a feature, or its curvature. Once they are classified, its
         coefficients are nearly free to move, and a gradient that seemed short in the variables before is not."""
-        if not len(self._features_of_few_rows):
+        if not len(self._design.of_few_rows):
             return []
-        is_current = self.level >= Level.PER_CLASS and not _has_changed(self._objective.loss, self._hessian_loss)
-        of_all, *shared = curvatures(self._design, theta, self._features_of_few_rows)
-        first = self._diagonal_of(of_all)
-        if not (is_current or self.current is None or self.level is Level.DIAGONAL):
-            has_centre = self.level is Level.GRAM  # a Hessian knows which intercepts go with the coefficients
-            first = self._recentred(self.current, self._made_of, of_all, has_centre)
-        return [first, *map(self._diagonal_of, shared)]
+        squares, mass = self._design.curvature(theta)
+        shared = self._design.shared_curvature(theta, squares, 1.0 / MIN_EFFECTIVE_ROWS)
+        return [Diagonal(self._penalised(of, mass)) for of in (squares, shared)]
 
-    def diagonals_here(self, theta: np.ndarray) -> list[Recentred]:
-        """Diagonal preconditioners of the curvature at theta, and of what many rows share of it, if there are features
-        of few rows."""
-        if not len(self._features_of_few_rows):
-            return []
-        return [self._diagonal_of(of) for of in curvatures(self._design, theta, self._features_of_few_rows)]
-
-    @cached_property
-    def _features_of_few_rows(self) -> np.ndarray:
-        return features_of_few_rows(self._design)
-
-    def _diagonal_of(self, curvature: Curvature) -> Recentred:
-        unit = np.ones(self._design.n_theta)
-        return self._recentred(Diagonal(unit), unit, curvature, has_centre=True)
-
-    def _recentred(
-        self, preconditioner: Preconditioner, made_of: np.ndarray, curvature: Curvature, has_centre: bool
-    ) -> Recentred:
-        """A preconditioner that was made of a matrix with this diagonal, for another curvature and, if it has one,
-        another centre."""
-        mean = self._design.mean
-        shift = curvature.centre - mean if has_centre and mean is not None else None
-        return Recentred(preconditioner, np.sqrt(self._penalised(curvature) / made_of), shift)
-
-    def _penalised(self, curvature: Curvature) -> np.ndarray:
+    def _penalised(self, squares: np.ndarray, mass: np.ndarray) -> np.ndarray:
         """The diagonal of the Hessian, with the penalty; that of the start where it is zero."""
-        diagonal = (curvature.squares + self._objective.l2_weight).ravel()
+        diagonal = (squares + self._objective.l2_weight).ravel()
         if self._design.fit_intercept:
-            diagonal = np.append(diagonal, curvature.mass)
+            diagonal = np.append(diagonal, mass)
         return np.where(diagonal > 0.0, diagonal, np.repeat(self._diagonal(), self.n_outputs))
 
     def learn(self, theta: np.ndarray, subsample: Design) -> None:
@@ -255,6 +223,7 @@ class Preconditioning:
             or self._is_large
             or not np.isfinite(design.variance).all()
             or objective.l1_weight > 0.0
+            or len(design.of_few_rows)
             or not design.row_loss.loss.convex
         ):
             return None
@@ -286,9 +255,7 @@ class Preconditioning:
         if self.level is Level.DIAGONAL:
             self.current = Diagonal(self._diagonal())
         elif self.level is Level.GRAM:
-            curvature = self._gram_curvature()
-            self._made_of = np.repeat(curvature.diagonal(), self.n_outputs)
-            self.current = factored(curvature, self._design.n_outputs)
+            self.current = factored(self._gram_curvature(), self._design.n_outputs)
         else:
             self.current = self._of_hessian()
         return self.current
@@ -311,13 +278,11 @@ class Preconditioning:
         if hessian.ndim == 3:
             for of_class in hessian:
                 self._add_penalty(of_class, np.arange(size))
-            self._made_of = hessian.diagonal(axis1=1, axis2=2).T.ravel()
             return factored_by_class(hessian) if R > 1 else factored(hessian[0])
-        feature, diagonal = np.repeat(np.arange(size), R), self._diagonal()
-        self._add_penalty(hessian, feature)
-        self._made_of = hessian.diagonal().copy()
-        for j in range(size):  # where all classes shift together the loss has no curvature
-            hessian[j * R : (j + 1) * R, j * R : (j + 1) * R] += diagonal[j] / R
+        self._add_penalty(hessian, np.repeat(np.arange(size), R))
+        for j in range(0, R * size, R):  # where all classes shift together the loss has no curvature
+            of_feature = hessian[j : j + R, j : j + R]
+            of_feature += of_feature.diagonal().min() / R
         return factored(hessian)
 
     def _large(self, theta: np.ndarray) -> TriangularFactors:
@@ -326,11 +291,9 @@ class Preconditioning:
         design, self._n_large = self._design, self._n_large + 1
         size = design.n_theta // design.n_outputs
         factors = TriangularFactors(design.n_outputs, size, n_columns=design.n_outputs, precision="float32")
-        made_of = np.empty((size, design.n_outputs))
 
         def factor(k: int, hessian: np.ndarray) -> None:
             self._add_penalty(hessian, np.arange(size))
-            made_of[:, k] = hessian.diagonal()
             set_factor(factors, k, hessian)
 
         each_class_hessian(
@@ -341,7 +304,6 @@ class Preconditioning:
             negligible=_NEGLIGIBLE_IN_LARGE,
             precision="float32" if design.float32_pays else "float64",
         )
-        self._made_of = made_of.ravel()
         return factors
 
     def _gram_of_rows(self) -> np.ndarray:
@@ -363,7 +325,8 @@ class Preconditioning:
     def _add_penalty(self, hessian: np.ndarray, feature: np.ndarray) -> None:
         """Add the penalty's curvature to the diagonal, of which each entry belongs to a feature, and a ridge."""
         l2 = np.where(feature < self._design.n_features, self._objective.l2_weight, 0.0)
-        hessian.flat[:: len(hessian) + 1] += l2 + _RIDGE * self._diagonal()[feature]
+        own = hessian.diagonal()
+        hessian.flat[:: len(hessian) + 1] += l2 + _RIDGE * np.where(own > 0.0, own, self._diagonal()[feature])
 
     def _diagonal(self) -> np.ndarray:
         """Diagonal of the Hessian at the start: one entry for each feature, and one for the intercept."""
@@ -462,7 +425,8 @@ class Preconditioning:
 
     def _n_used(self, n_rows: float) -> float:
         """How many rows `_rows_for` gives."""
-        return self._design.n_rows if self._design.n_rows < 2 * n_rows else n_rows
+        all_rows = self._design.n_rows < 2 * n_rows or len(self._design.of_few_rows)  # a sample may lack them
+        return self._design.n_rows if all_rows else n_rows
 
     def _rows_for(self, n_rows: int) -> Design:
         """The design itself, or a subsample where it has at least twice as many rows."""
