@@ -13,6 +13,7 @@ from ._diagnostics.report import cross_entropy_report
 from ._functional import binary_cross_entropy, cross_entropy, linear_cross_entropy, log_softmax, softmax
 from ._losses import *  # noqa: F403 (the names are those of _losses.__all__)
 from ._metrics import log_loss, log_loss_samples, make_log_loss_scorer, neg_log_loss_scorer
+from ._multilabel import MultilabelClassifier
 
 __version__ = _version("xentropy")
 
@@ -21,6 +22,7 @@ _onnx.register()
 __all__ = [
     "LossByClassDisplay",
     "LossCurveDisplay",
+    "MultilabelClassifier",
     "ReliabilityDisplay",
     "SoftmaxClassifier",
     "SoftmaxClassifierCV",
