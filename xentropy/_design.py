@@ -263,6 +263,14 @@ class Design:
         """What passes subtract from each row as they read it, or None."""
         return self.centre if self._kernel_centres else None
 
+    @property
+    def n_products(self) -> float:
+        """Products of values of X and coefficients in an evaluation, in which reading X counts as three outputs; of
+        passes that are shared, the part of this design."""
+        if self._passes is None:
+            return float(self.nnz * max(3, self.n_outputs))
+        return self.nnz * max(3, self._passes.n_outputs) * self.n_outputs / self._passes.n_outputs
+
     def check_variances(self) -> None:
         """Raise a ValueError that names the first column of X whose squares overflow."""
         overflown = np.flatnonzero(~np.isfinite(self.variance))

@@ -24,6 +24,7 @@ from ._losses import CrossEntropy
 from ._monitor import Monitor
 from ._objective import Objective
 from ._path import stop_early
+from ._preconditioning import Preconditioning
 from ._separation import Separation, find_separation
 from ._solver import minimise
 from ._targets import Target
@@ -274,10 +275,12 @@ def fit_labels(
             with_cross_entropy, LabelPasses(with_cross_entropy, indicator, n_at_once, steps.ask), sample_weight
         )
     rows = _Rows(design, passes, sample_weight)
+    with one_blas_thread():
+        gram = _common_gram(rows, indicator, labels, settings)
 
     def task(place: int) -> Callable[[], None]:
         def fit() -> None:
-            fits[place] = found = _fit_label(rows, surrogate, indicator, labels[place], settings, validation)
+            fits[place] = found = _fit_label(rows, surrogate, indicator, labels[place], settings, validation, gram)
             if settings.verbose:
                 print(
                     f"[xentropy] label {labels[place].name!s}: {found.status} after {found.n_iter} iterations, "
@@ -327,8 +330,10 @@ def _fit_label(
     label: Label,
     settings: Settings,
     validation: tuple[Any, Indicator, np.ndarray | None] | None,
+    gram: np.ndarray | None,
 ) -> LabelFit:
     objective, target = rows.objective(indicator, label, settings)
+    has_common_weights = objective.design.row_weight is rows.design.row_weight
     if np.isinf(objective.C):
         objective.design.check_small_columns()
     theta, n_iter = objective.start(), 0
@@ -357,7 +362,13 @@ def _fit_label(
         solution = stop_early(objective, theta, settings.l1_ratio, tol=tol, max_iter=max_iter, monitor=monitor)
     else:
         solution = minimise(
-            objective, theta, tol=tol, max_iter=max_iter, monitor=monitor, from_subsample=label.start is None
+            objective,
+            theta,
+            tol=tol,
+            max_iter=max_iter,
+            monitor=monitor,
+            preconditioning=Preconditioning(objective, gram if has_common_weights else None),
+            from_subsample=label.start is None,
         )
     is_last = not settings.early_stopping or monitor.best is None
     theta = solution.theta if is_last else monitor.best
@@ -385,6 +396,18 @@ def _fit_label(
     if settings.early_stopping and validation_loss is not None:
         fit.is_no_better = monitor.best_loss >= validation_loss(objective.start())
     return fit
+
+
+def _common_gram(
+    rows: _Rows, indicator: Indicator, labels: Sequence[Label], settings: Settings
+) -> np.ndarray | None:
+    """The Gram matrix for the labels with the weights of the rows, if it pays: it is made once for all of them."""
+    alike = [label for label in labels if label.weights is None and indicator.known(label.index) is None]
+    if not alike or settings.l1_ratio > 0.0 or settings.early_stopping or not settings.row_loss.loss.convex:
+        return None
+    objective, _ = rows.objective(indicator, alike[0], settings)
+    objective.design.check_variances()
+    return Preconditioning(objective).common_gram(len(alike))
 
 
 def _answer(requests: list[_Request]) -> None:
