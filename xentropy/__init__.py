@@ -3,6 +3,7 @@
 from importlib.metadata import version as _version
 
 from . import _losses, _onnx
+from ._binary_log_loss import binary_log_loss
 from ._classifier import SoftmaxClassifier
 from ._classifier_cv import SoftmaxClassifierCV
 from ._config import show_config
@@ -27,6 +28,7 @@ __all__ = [
     "SoftmaxClassifier",
     "SoftmaxClassifierCV",
     "binary_cross_entropy",
+    "binary_log_loss",
     "cross_entropy",
     "cross_entropy_report",
     "linear_cross_entropy",

@@ -149,7 +149,7 @@ class Design:
         self.fit_intercept, self.n_classes = fit_intercept, target.n_classes
         self.n_outputs = 1 if target.n_classes == 2 else target.n_classes
         like = sampled_from or beside
-        self.n_threads = 1 if passes is not None else effective_n_threads() if like is None else like.n_threads
+        self.n_threads: int = 1 if passes is not None else effective_n_threads() if like is None else like.n_threads
         self._target, self._sample_weight = target, sample_weight
         class_weight, smoothing = row_loss.class_weight, row_loss.label_smoothing
         mass = target.class_mass(sample_weight)
@@ -189,7 +189,8 @@ class Design:
             self._set_moments(like.centre, like.variance)
             self.of_few_rows: np.ndarray = like.of_few_rows
             return
-        if not self.is_dense and like is None:  # the pass checks the indices of a CSR matrix before anything else reads them
+        if not self.is_dense and like is None:
+            # the pass checks the indices of a CSR matrix before anything else reads them
             self._pass = ("float64", self._new_pass("float64", shift=None))
         with np.errstate(over="ignore", invalid="ignore"):  # `check_variances` names the column
             weight = None if self.row_weight is None else self._scale * self.row_weight  # sums of squares need the room

@@ -36,7 +36,7 @@ class Indicator:
     def __len__(self) -> int:
         return len(self.values)
 
-    def __getitem__(self, rows: np.ndarray) -> Indicator:
+    def __getitem__(self, rows: np.ndarray | slice) -> Indicator:
         """These rows, with the same labels."""
         return Indicator(self.labels, self.values[rows])
 
@@ -116,8 +116,8 @@ def _encoded(y: Any, name: str) -> np.ndarray:
         missing = np.isnan(block) if y.dtype.kind == "f" else np.zeros((), dtype=bool)
         wrong = ~((block >= 0) & (block <= 1) | missing)
         if wrong.any():
-            row, column = np.argwhere(wrong)[0]
-            raise _bad_value(block[row, column], first + int(row), int(column) if names is None else names[column], name)
+            row, k = np.argwhere(wrong)[0].tolist()
+            raise _bad_value(block[row, k], first + row, k if names is None else names[k], name)
         is_hard = is_hard and bool(((block == 0) | (block == 1) | missing).all())
         if is_hard:
             codes[first : first + step] = np.where(missing, MISSING, block == 1)

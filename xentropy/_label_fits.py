@@ -1,9 +1,9 @@
 """Fits of many labels to the same rows: each label is a minimisation of its own, and one pass over X serves them all.
 
-The losses of the labels have no coefficient in common. So each label has its own objective, preconditioners, line search
-and end, exactly as in a fit of that label alone. The minimisations run in lock step, and a pass evaluates all labels
-that ask for a value. A label that has ended asks for none, so that it costs nothing more, and the next label takes its
-place. As many labels are at work as `_BYTES_AT_WORK` hold the states of.
+The losses of the labels have no coefficient in common. So each label has its own objective, preconditioners, line
+search and end, exactly as in a fit of that label alone. The minimisations run in lock step, and a pass evaluates all
+labels that ask for a value. A label that has ended asks for none, so that it costs nothing more, and the next label
+takes its place. As many labels are at work as `_BYTES_AT_WORK` hold the states of.
 """
 
 from __future__ import annotations
@@ -370,17 +370,16 @@ def _fit_label(
             preconditioning=Preconditioning(objective, gram if has_common_weights else None),
             from_subsample=label.start is None,
         )
-    is_last = not settings.early_stopping or monitor.best is None
-    theta = solution.theta if is_last else monitor.best
+    theta = monitor.best if settings.early_stopping and monitor.best is not None else solution.theta
     is_interrupted = solution.status is Status.INTERRUPTED
     value = solution.value if theta is solution.theta or is_interrupted else objective.value(theta)
     if monitor.best_C > 0.0:  # the penalty that has left zeros, which stay zeros
         objective.penalise(monitor.best_C, settings.l1_ratio)
-    coef, intercept = objective.unpack(theta)
+    coefs, intercepts = objective.unpack(theta)
     objective.penalise(settings.C, settings.l1_ratio)
     fit = LabelFit(
-        coef[0],
-        float(intercept[0]),
+        coefs[0],
+        float(intercepts[0]),
         n_iter=n_iter + solution.n_iter,
         objective=objective.unscaled(value),
         converged=solution.converged and theta is solution.theta,

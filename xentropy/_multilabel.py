@@ -57,8 +57,8 @@ class MultilabelClassifier(ClassifierMixin, BaseEstimator):
 
     over :math:`w_l` and :math:`b_l`, with sample weights s, class weights v of the label, label smoothing
     :math:`\epsilon` and the share :math:`\rho` (`l1_ratio`) of the L1 penalty. The default is the cross-entropy,
-    :math:`\phi(\ell) = \ell`, the binary cross-entropy of each label. Without label smoothing the optimum is that of one
-    :class:`~sklearn.linear_model.LogisticRegression` for each label. A label can be missing in some rows.
+    :math:`\phi(\ell) = \ell`, the binary cross-entropy of each label. Without label smoothing the optimum is that of
+    one :class:`~sklearn.linear_model.LogisticRegression` for each label. A label can be missing in some rows.
 
     It takes less time than a fit for each label, because all labels share each pass over X. Class labels, in a `y` of
     one column, are fitted one-vs-rest, as by :class:`~sklearn.multiclass.OneVsRestClassifier`.
@@ -621,7 +621,7 @@ class MultilabelClassifier(ClassifierMixin, BaseEstimator):
             return ", ".join(repr(plain(names[k])) for k in of[:_MOST_NAMED]) + more
 
         fitted = {k: fit for k, fit in sorted(fits.items()) if k not in constant}
-        if constant:
+        if constant and self.multilabel_:  # of classes, those whose rows have no weight
             warnings.warn(
                 f"These labels are the same in all rows that have them, or missing in all: {named(sorted(constant))}. "
                 "They get constant models. Drop them, or pass rows that show both values.",
@@ -636,8 +636,8 @@ class MultilabelClassifier(ClassifierMixin, BaseEstimator):
         slow = [k for k, fit in fitted.items() if fit.status is Status.MAX_ITER and fit.separation is None]
         if slow:
             warnings.warn(
-                f"L-BFGS stopped at max_iter={self.max_iter} for the labels {named(slow)}. Increase max_iter or tol, or "
-                "decrease C.",
+                f"L-BFGS stopped at max_iter={self.max_iter} for the labels {named(slow)}. Increase max_iter or tol, "
+                "or decrease C.",
                 ConvergenceWarning,
                 stacklevel=4,
             )
@@ -685,7 +685,7 @@ class MultilabelClassifier(ClassifierMixin, BaseEstimator):
 def _one_vs_rest(target: Target) -> Indicator:
     """Each class against the others; of two classes, the second."""
     if target.n_classes == 2:
-        return Indicator(target.classes[1:], (target.labels == 1).astype(np.uint8)[:, None])
+        return Indicator(target.classes[1:], np.asarray(target.labels == 1, dtype=np.uint8)[:, None])
     values = np.zeros((len(target), target.n_classes), dtype=np.uint8)
     values[np.arange(len(target)), target.labels] = 1
     return Indicator(target.classes, values)
