@@ -54,24 +54,28 @@ static void XE(labels_of_row)(const xe_indicator *t, ptrdiff_t i, ptrdiff_t k, p
     for (ptrdiff_t j = known; j < n; j++) to[j] = -1.0;
 }
 
-/* Computes the losses of n elements and their gradient g, from what `e` says of their targets and weights. */
-static void XE(element_losses)(const xe_target *target, XE(elements) * e, ptrdiff_t n, const REAL *z, REAL *g,
-                               const XE(block) * b)
+/* Computes the gradient g of n elements, from what `e` says of their targets and weights, and their losses, if
+ * `loss` is not NULL. Returns the sum of these. */
+static double XE(element_losses)(const xe_target *target, XE(elements) * e, ptrdiff_t n, const REAL *z, REAL *g,
+                                 double *loss, const XE(block) * b)
 {
     const int weighted = target->sample_weight != NULL;
+    double sum = 0.0;
     if (target->loss.kind == xe_kind_cross_entropy) {
         if (weighted)
             for (ptrdiff_t i = 0; i < n; i++) e->weight_real[i] = (REAL)e->weight[i];
         const XE(two_classes) t = {z, e->a1, e->a0, weighted ? e->weight : NULL, e->weight_real, target->scale};
-        XE(sigmoid_losses)(&t, n, g, e->loss);
+        sum = XE(sigmoid_losses)(&t, n, g, loss);
     } else {
         for (ptrdiff_t i = 0; i < n; i++) {
             const double s = weighted ? e->weight[i] : target->scale;
             const XE(sigmoid) at = XE(sigmoid_at)(&target->loss, s * (double)e->a1[i], s * (double)e->a0[i], (double)z[i]);
-            g[i] = (REAL)at.grad, e->loss[i] = at.loss;
+            g[i] = (REAL)at.grad, sum += at.loss;
+            if (loss) loss[i] = at.loss;
         }
     }
     XE(flush_tiny)(g, n, b);
+    return sum;
 }
 
 /* Rows first..first + n with logits z (R, stride): writes their gradient to g (R, stride), and adds their losses to
@@ -87,16 +91,23 @@ static void XE(label_columns)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, 
         for (ptrdiff_t r = 0; r < n; r++) e.weight[r] = target->scale * target->sample_weight[first + r];
     for (ptrdiff_t k = 0; k < p->n_outputs; k++, z += stride, g += stride) {
         const double positive = t->positive[k], negative = t->negative[k];
-        XE(labels_of_output)(t, first, n, k, e.y);
-        for (ptrdiff_t r = 0; r < n; r++) {
-            const double y = e.y[r];
-            e.a1[r] = (REAL)(y < 0.0 ? 0.0 : (keep * y + share) * positive);
-            e.a0[r] = (REAL)(y < 0.0 ? 0.0 : (keep * (1.0 - y) + share) * negative);
+        if (t->y_bytes == 1) { /* of which there are three */
+            const uint8_t *y = (const uint8_t *)t->y + first * t->n_labels + t->label[k];
+            const REAL a1[] = {(REAL)(share * positive), (REAL)((keep + share) * positive), 0};
+            const REAL a0[] = {(REAL)((keep + share) * negative), (REAL)(share * negative), 0};
+            for (ptrdiff_t r = 0; r < n; r++) {
+                const unsigned at = y[r * t->n_labels] > 1 ? 2 : y[r * t->n_labels];
+                e.a1[r] = a1[at], e.a0[r] = a0[at];
+            }
+        } else {
+            XE(labels_of_output)(t, first, n, k, e.y);
+            for (ptrdiff_t r = 0; r < n; r++) {
+                const double y = e.y[r];
+                e.a1[r] = (REAL)(y < 0.0 ? 0.0 : (keep * y + share) * positive);
+                e.a0[r] = (REAL)(y < 0.0 ? 0.0 : (keep * (1.0 - y) + share) * negative);
+            }
         }
-        XE(element_losses)(target, &e, n, z, g, b);
-        double sum = 0.0;
-        for (ptrdiff_t r = 0; r < n; r++) sum += e.loss[r];
-        loss[k] += sum;
+        loss[k] += XE(element_losses)(target, &e, n, z, g, NULL, b);
     }
 }
 
@@ -127,7 +138,7 @@ static void XE(label_rows)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, con
                     for (ptrdiff_t j = 0; j < w; j++)
                         e.weight[i * w + j] = target->scale * target->sample_weight[first + r + i];
             }
-            XE(element_losses)(target, &e, n_r * w, z + r * width + k, g + r * width + k, b);
+            XE(element_losses)(target, &e, n_r * w, z + r * width + k, g + r * width + k, e.loss, b);
             for (ptrdiff_t i = 0; i < n_r; i++)
                 for (ptrdiff_t j = 0; j < known; j++) loss[k + j] += e.loss[i * w + j];
         }
