@@ -253,6 +253,7 @@ def test_multi_label_binarizer_upstream():
         ([["a", "b"], ["b", "a"]], "MultiLabelBinarizer"),
         (sp.csr_array([[0, 3], [1, 0]]), "holds 3 in row 0 for the label 1"),
         ([[0, 1]], "inconsistent numbers of samples"),
+        (sp.csr_array((2, 0)), "y has 0 columns"),
         ([1, 1], "at least 2 classes"),
         (None, "requires y to be passed"),
     ],

@@ -93,6 +93,8 @@ def match_indicator(y: Any, labels: np.ndarray, *, name: str = "y") -> Indicator
 
 def _encoded(y: Any, name: str) -> np.ndarray:
     if sp.issparse(y):
+        if not y.shape[1]:
+            raise ValueError(f"{name} has 0 columns, one for each label: there is nothing to fit or to score")
         return _encoded_sparse(sp.csr_matrix(y), name)
     refuse_sparse_frame(y, name)
     refuse_masked(y, name)

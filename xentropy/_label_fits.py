@@ -333,7 +333,6 @@ def _fit_label(
     gram: np.ndarray | None,
 ) -> LabelFit:
     objective, target = rows.objective(indicator, label, settings)
-    has_common_weights = objective.design.row_weight is rows.design.row_weight
     if np.isinf(objective.C):
         objective.design.check_small_columns()
     theta, n_iter = objective.start(), 0
@@ -367,7 +366,7 @@ def _fit_label(
             tol=tol,
             max_iter=max_iter,
             monitor=monitor,
-            preconditioning=Preconditioning(objective, gram if has_common_weights else None),
+            preconditioning=Preconditioning(objective, _gram_of(objective.design, rows.design, gram)),
             from_subsample=label.start is None,
         )
     theta = monitor.best if settings.early_stopping and monitor.best is not None else solution.theta
@@ -400,13 +399,26 @@ def _fit_label(
 def _common_gram(
     rows: _Rows, indicator: Indicator, labels: Sequence[Label], settings: Settings
 ) -> np.ndarray | None:
-    """The Gram matrix for the labels with the weights of the rows, if it pays: it is made once for all of them."""
-    alike = [label for label in labels if label.weights is None and indicator.known(label.index) is None]
-    if not alike or settings.l1_ratio > 0.0 or settings.early_stopping or not settings.row_loss.loss.convex:
+    """The Gram matrix of the rows, if it pays: it is made once for all labels."""
+    if settings.l1_ratio > 0.0 or settings.early_stopping or not settings.row_loss.loss.convex:
         return None
-    objective, _ = rows.objective(indicator, alike[0], settings)
-    objective.design.check_variances()
-    return Preconditioning(objective).common_gram(len(alike))
+    k = labels[0].index
+    design = rows.design.with_target(
+        indicator.target(k), class_weight=None, sample_weight=rows.sample_weight, passes=rows.passes.of(k)
+    )
+    design.check_variances()
+    return Preconditioning(Objective(design, C=settings.C)).common_gram(len(labels))
+
+
+def _gram_of(design: Design, of_all: Design, gram: np.ndarray | None) -> np.ndarray | None:
+    """The Gram matrix for a label: that of all rows, with the variances of the rows of the label if these have other
+    weights. The correlations are then those of all rows."""
+    if gram is None or design.variance is of_all.variance:
+        return gram
+    scale = np.ones(len(gram))
+    np.divide(design.variance, of_all.variance, out=scale, where=of_all.variance > 0.0)
+    scale = np.sqrt(scale)
+    return gram * scale[:, None] * scale
 
 
 def _answer(requests: list[_Request]) -> None:
