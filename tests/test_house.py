@@ -29,7 +29,7 @@ FLOORS = [
     {"_callbacks", "_config", "_diagnostics.calibration", "_losses", "_metric_arguments", "_preconditioner",
      "_read_csv", "_targets"},
     {"_design", "_indicator", "_lbfgs"},
-    {"_gradient_subspace", "_hessian", "_objective"},
+    {"_gradient_subspace", "_hessian", "_label_passes", "_objective"},
     {"_monitor", "_preconditioning"},
     {"_proximal_newton"},
     {"_active_set"},

@@ -19,6 +19,7 @@ from sklearn.utils import get_tags
 import xentropy as xe
 from xentropy import MultilabelClassifier, SoftmaxClassifier
 from xentropy import _label_fits as label_fits
+from xentropy._label_passes import LabelPasses
 
 TIGHT = 1e-9
 
@@ -391,13 +392,13 @@ def test_one_pass_serves_all_labels(monkeypatch):
     X, Y = problem(L=10)
     Y[:, 0] = np.random.default_rng(0).integers(0, 2, len(X))
     asked = []
-    evaluate = label_fits.LabelPasses.evaluate
+    evaluate = LabelPasses.evaluate
 
     def counted(self, precision, requests):
         asked.append(len(requests))
         evaluate(self, precision, requests)
 
-    monkeypatch.setattr(label_fits.LabelPasses, "evaluate", counted)
+    monkeypatch.setattr(LabelPasses, "evaluate", counted)
     model = MultilabelClassifier(tol=1e-6).fit(X, Y)
     evaluations = sum(history["n_evaluations"][-1] for history in model.history_)
     assert asked[0] == 10
@@ -420,7 +421,7 @@ def test_threads_do_not_change_a_bit():
 
 def test_interrupt_keeps_what_was_found(monkeypatch):
     X, Y = problem(L=6)
-    evaluate, n = label_fits.LabelPasses.evaluate, [0]
+    evaluate, n = LabelPasses.evaluate, [0]
 
     def interrupted(self, precision, requests):
         n[0] += 1
@@ -428,7 +429,7 @@ def test_interrupt_keeps_what_was_found(monkeypatch):
             raise KeyboardInterrupt
         evaluate(self, precision, requests)
 
-    monkeypatch.setattr(label_fits.LabelPasses, "evaluate", interrupted)
+    monkeypatch.setattr(LabelPasses, "evaluate", interrupted)
     model = MultilabelClassifier(tol=TIGHT)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y)

@@ -101,9 +101,10 @@ def cross_entropy_report(
         With `multilabel` the keys are ``log_loss`` (the mean over the labels), ``micro_log_loss`` (over all known
         labels of all rows), ``prior_entropy``, ``skill``, ``brier_score`` (mean squared error: 0 to 1),
         ``calibration_error``, ``accuracy`` (of single labels), ``support``, ``findings``, each of them with its
-        ``label``, and ``labels``: for each name ``support``, ``base_rate``, ``log_loss``, ``prior_entropy`` (the loss of predicting the base rate),
-        ``skill``, ``mean_proba``, ``brier_score``, ``calibration_error``, ``calibration_noise``, ``accuracy``,
-        ``recall``, ``precision`` and ``decomposition``. All but the support are None if the label is always missing.
+        ``label``, and ``labels``: for each name ``support``, ``base_rate``, ``log_loss``, ``prior_entropy`` (the loss
+        of predicting the base rate), ``skill``, ``mean_proba``, ``brier_score``, ``calibration_error``,
+        ``calibration_noise``, ``accuracy``, ``recall``, ``precision`` and ``decomposition``. All but the support are
+        None if the label is always missing.
 
     Raises
     ------
