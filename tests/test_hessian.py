@@ -210,7 +210,7 @@ def test_hessians_of_a_subsample_are_near_those_of_all_rows(n_classes, weighted,
 def places_of(n, n_rows):
     """Where the rows of a subsample lie."""
     numbered = Design(np.arange(float(n))[:, None], learn_target(np.arange(n) % 2))
-    return np.rint(numbered.subsample(n_rows).rows(slice(None))[:, 0] + numbered.mean[0]).astype(int)
+    return np.rint(numbered.subsample(n_rows).rows(slice(None))[:, 0] + numbered.centre[0]).astype(int)
 
 
 @pytest.mark.parametrize("storage", STORAGES)

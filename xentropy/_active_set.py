@@ -11,10 +11,10 @@ from math import inf
 import numpy as np
 from scipy.optimize import Bounds
 
-from ._lbfgs import ENDS_AT_A_MINIMUM, Ends, Minimisation, Run, Solution, Status, relative
+from ._lbfgs import Check, Coordinates, Minimisation, Run, Solution, Status, relative
 from ._preconditioner import Diagonal
-from ._preconditioning import Preconditioning
-from ._proximal_newton import AT_ONCE, NEARLY_VIOLATED, entries_to_move, proximal_newton
+from ._preconditioning import AT_ONCE, Preconditioning
+from ._proximal_newton import NEARLY_VIOLATED, entries_to_move, proximal_newton
 
 # Of more entries than this only a working set moves.
 _WORKING_SET = 4000
@@ -87,42 +87,32 @@ class PositiveNegative:
 
 def minimise_l1(m: Minimisation, preconditioning: Preconditioning, within_bounds: PositiveNegative) -> Solution:
     """Minimise from where `m` has begun: within bounds, until a Hessian pays and proximal Newton goes on."""
-    at_minimum = Ends()
-    lower: list[PositiveNegative] = []  # in whose variables there is a decrease where it has ended
+    l1 = m.l1
+    assert l1 is not None
 
     def ends(run: Run) -> Status | None:
-        assert m.l1 is not None
-        if (stalled := at_minimum.gives_up(run)) is not None:
+        if (stalled := check.gives_up(run)) is not None:
             return stalled
-        _, cost = entries_to_move(m.l1, run.theta, run.grad, preconditioning, run.n_evaluations)
+        _, cost = entries_to_move(l1, run.theta, run.grad, preconditioning, run.n_evaluations)
         return run.renewal_pays(cost, use_second_half=False) if run.n_evaluations >= cost else None
 
-    assert m.l1 is not None
-    m.at.gradient_norm = relative(_norm(m, within_bounds), m.at.value)
+    def here() -> tuple[list[Coordinates], list[Coordinates]]:
+        of_all, but_for_few_rows = preconditioning.diagonals_here(m.at.theta)
+        return [PositiveNegative(p, l1) for p in of_all], [PositiveNegative(p, l1) for p in but_for_few_rows]
+
+    check = Check(m, here)
+    m.at.gradient_norm = relative(m.norm(within_bounds), m.at.value)
     if (solved := m.ends(moved=False)) is not None:
         return m.solution(solved)
-    _, cost = entries_to_move(m.l1, m.at.theta, m.grad, preconditioning, 0)
-    ended = Status.RENEW if cost <= AT_ONCE else m.run(within_bounds, ends)
+    coordinates: Coordinates = within_bounds
+    _, cost = entries_to_move(l1, m.at.theta, m.grad, preconditioning, 0)
+    ended = Status.RENEW if cost <= AT_ONCE else m.run(coordinates, ends)
     while True:
-        if ended is Status.RENEW:
-            ended = proximal_newton(m, preconditioning)
-            if ended is Status.RENEW:
-                ended = m.run(within_bounds, ends)
-        elif ended is Status.SUBSPACE_EXHAUSTED:
-            ended = m.run(within_bounds, ends)
-        elif ended not in ENDS_AT_A_MINIMUM:
-            return m.solution(ended)
-        else:
-            if not at_minimum.is_confirmed(m, ended):
-                here = [PositiveNegative(diagonal, m.l1) for diagonal in preconditioning.here(m.at.theta)]
-                lower = [bounds for bounds in here if m.falls_short(_norm(m, bounds))]
-            if not lower:
-                return m.solution(at_minimum.status)
-            within_bounds = lower.pop(0)
-            ended = m.run(within_bounds, ends)
-
-
-def _norm(m: Minimisation, within_bounds: PositiveNegative) -> float:
-    """Length of the shortest subgradient."""
-    x = within_bounds.start(m.at.theta, m.grad)
-    return within_bounds.norms(x, within_bounds.to_gradient(m.grad))[0]
+        if ended is Status.RENEW and (ended := proximal_newton(m, preconditioning)) is not Status.RENEW:
+            continue
+        if ended not in (Status.RENEW, Status.SUBSPACE_EXHAUSTED):
+            further = check.after(ended)
+            if further is None:
+                return m.solution(check.status)
+            coordinates = further
+        ended = m.run(coordinates, ends)

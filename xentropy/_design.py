@@ -42,7 +42,7 @@ _OWNED = 1e4
 _GOLDEN = 0.6180339887498949
 # A block of rows takes half a megabyte, or four times its Gram matrix if that is more, but at most 8 MB. So does what
 # else is worked on at once, such as the probabilities of the rows. (tests/test_memory.py)
-_BLOCK_VALUES, _MAX_BLOCK_VALUES = 1 << 16, 1 << 20
+BLOCK_VALUES, _MAX_BLOCK_VALUES = 1 << 16, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,8 @@ class Design:
         Features whose variance is zero.
     of_few_rows : int64 ndarray
         Features whose variance few rows own.
+    typical_variance : float64 ndarray of shape (d,)
+        The variances, or for these features as much as rows like most others may have.
     largest_offset : float
         The largest mean of a feature, in its standard deviations.
     is_subsample : bool
@@ -188,6 +190,7 @@ class Design:
         if like is not None and (sampled_from is not None or self.row_weight is like.row_weight):
             self._set_moments(like.centre, like.variance)
             self.of_few_rows: np.ndarray = like.of_few_rows
+            self.typical_variance: np.ndarray = like.typical_variance
             return
         if not self.is_dense and like is None:
             # the pass checks the indices of a CSR matrix before anything else reads them
@@ -211,7 +214,7 @@ class Design:
     def _recentre(self) -> None:
         """Centre features whose variance few rows own where the other rows are, and find which they are. Few rows with
         huge values would put the mean far from all others, where no preconditioner shows how these are spread."""
-        self.of_few_rows = np.empty(0, dtype=np.intp)
+        self.of_few_rows, self.typical_variance = np.empty(0, dtype=np.intp), self.variance
         n_rows = min(self.n_rows, _FEW_ROWS)
         if not self.is_dense and self.n_features * n_rows > _MAX_BLOCK_VALUES:  # most of their values are zero
             return
@@ -221,6 +224,8 @@ class Design:
         n_zero = np.count_nonzero(deviation == 0.0, axis=0)
         middle = np.take_along_axis(deviation, np.minimum((n_zero + len(rows)) // 2, len(rows) - 1)[None], axis=0)[0]
         self.of_few_rows = few = np.flatnonzero((middle > 0.0) & (self.variance / _OWNED > middle**2))
+        self.typical_variance = self.variance.copy()
+        self.typical_variance[few] = _OWNED * middle[few] ** 2
         if self.centre is None or not len(few):
             return
         centre, variance = self.centre.copy(), self.variance.copy()
@@ -378,7 +383,7 @@ class Design:
             intercept = intercept + self.row_loss.offset
         n, K, weight = self.n_rows, self.n_classes, self.row_weight
         total = float(n) if weight is None else float((self._scale * weight).sum())
-        step = max(1, 2 * _BLOCK_VALUES // max(K, width, 1 + self.nnz // max(1, n)))
+        step = max(1, 2 * BLOCK_VALUES // max(K, width, 1 + self.nnz // max(1, n)))
         for first in range(0, n, step):
             at = slice(first, min(first + step, n))
             X = self._X[at if self._rows is None else self._rows[at]]
@@ -477,7 +482,7 @@ class Design:
         blocks; `rows` takes the places. Beside each row there is room for `width` other numbers."""
         n, d, weights = self.n_rows, self.n_features, self.row_weight
         total = 0.0 if weights is None else weights.sum()
-        step = min(_MAX_BLOCK_VALUES, max(_BLOCK_VALUES, 4 * d**2)) // max(1, d)
+        step = min(_MAX_BLOCK_VALUES, max(BLOCK_VALUES, 4 * d**2)) // max(1, d)
         step = max(1, min(step, _MAX_BLOCK_VALUES // width))
         for first in range(0, n, step):
             block = slice(first, min(first + step, n))

@@ -37,6 +37,10 @@ _LEAST_VALUE = 1e-8
 _LONGEST_FIRST_STEP = 0.5
 # The pace of a run is judged after this many evaluations. (breast_cancer)
 _MIN_PACE = 8
+# The curvature where a run has ended is looked at again if the gradient has become this much shorter, but after so many
+# runs without a decrease no longer. Rows with huge values hold the coefficients until they are classified, which takes
+# a part of `tol`. (tests/test_convergence.py: huge values)
+_MUCH_SHORTER, _MAX_VAIN, _STRICTER = 0.1, 3, 1e-3
 # A run ends where no more than this share of the gradient can be followed in its coordinates.
 _MIN_REACHABLE = 0.3
 
@@ -287,15 +291,26 @@ class Minimisation:
             elif ended is not Status.LINE_SEARCH_FAILED:
                 return ended
 
+    def norm(self, coordinates: Coordinates) -> float:
+        """Length of the gradient in these coordinates."""
+        return coordinates.norms(coordinates.start(self.at.theta, self.grad), coordinates.to_gradient(self.grad))[0]
+
     def solution(self, status: Status) -> Solution:
         if status is not Status.INTERRUPTED:
             self.refine()
         return Solution(**vars(self.at), status=status)
 
 
-class Ends:
-    """Where runs have ended at a minimum, as far as their variables show; another run, in variables that show a
-    decrease there, confirms it if it finds none.
+class Check:
+    """Whether a minimisation that seems to be at a minimum is at one: in coordinates where the curvature is about one
+    there, no run goes lower.
+
+    Parameters
+    ----------
+    of : Minimisation
+    here : callable
+        () -> coordinates for a run from the current point, and others in which the curvature would be about one but for
+        few rows. Both are empty where there is nothing to check.
 
     Attributes
     ----------
@@ -303,28 +318,59 @@ class Ends:
         How the runs have ended.
     """
 
-    def __init__(self) -> None:
-        self.status, self._at, self._grad = Status.STALLED, Progress(np.empty(0)), np.empty(0)
+    def __init__(self, of: Minimisation, here: Callable[[], tuple[list[Coordinates], list[Coordinates]]]) -> None:
+        self.of, self.here, self.status = of, here, Status.STALLED
+        self._further: list[Coordinates] = []  # in which the gradient promises a decrease
+        self._at, self._grad = Progress(np.empty(0)), np.empty(0)  # the lowest end of a run
+        self._n_vain = 0  # runs since the last decrease
+        self._start_norm = self._left = 0.0  # of the gradient where the last run began, and where `here` was asked
+        self._held = inf  # that of `left` in the other coordinates
+        self._tol = of.tol
 
-    def is_confirmed(self, m: Minimisation, ended: Status) -> bool:
-        """Whether the run that has `ended` has found nothing below the end of the one before that `tol` counts. Then
-        the minimisation is at the lower of the two."""
-        at, before = m.at, self._at
-        is_confirmed = before.value - at.value <= m.unimportant_decrease
-        if is_confirmed and at.value >= before.value:
-            at.theta, at.value, m.grad = before.theta, before.value, self._grad
-        if is_confirmed:
+    def after(self, ended: Status) -> Coordinates | None:
+        """Coordinates for another run after one that has `ended`; None where none is needed, and then the minimisation
+        is at the lowest end, and `status` says how it has ended."""
+        of, at, before = self.of, self.of.at, self._at
+        if ended not in ENDS_AT_A_MINIMUM:
+            self.status = ended
+            return None
+        is_first, is_lower = np.isinf(before.value), at.value < before.value
+        if before.value - at.value > of.unimportant_decrease:
+            self._n_vain, look = 0, True
+            self.status = ended if ended is not Status.STALLED or is_first else self.status
+        else:  # where the gradient has changed, the curvature has, and it may show what is left
+            self._n_vain += 1
+            look = is_lower and at.gradient_norm <= _MUCH_SHORTER * self._start_norm and self._n_vain <= _MAX_VAIN
             at.gradient_norm = before.gradient_norm
+        if is_lower:
+            self._at, self._grad = replace(at), of.grad
         else:
-            self._at, self._grad = replace(at), m.grad
-            self.status = ended if ended is not Status.STALLED or np.isinf(before.value) else self.status
-        return is_confirmed
+            at.theta, at.value, of.grad = before.theta, before.value, self._grad
+        if look:
+            self._look()
+        if self._further:
+            further = self._further.pop(0)
+            self._start_norm = relative(of.norm(further), at.value)
+            return further
+        of.tol = self._tol
+        if of.falls_short(self._left):
+            self.status = Status.STALLED
+        return None
 
     def gives_up(self, run: Run) -> Status | None:
         """STALLED if a run that should find a decrease has not found any that `tol` counts."""
         if run.n_evaluations < _MIN_PACE or self._at.value - run.value > run.of.unimportant_decrease:
             return None
         return Status.STALLED
+
+    def _look(self) -> None:
+        of, (here, but_for_few_rows) = self.of, self.here()
+        self._left = max(map(of.norm, here), default=0.0)
+        held = max(map(of.norm, but_for_few_rows), default=0.0)
+        if but_for_few_rows and (of.tol == self._tol or held <= _MUCH_SHORTER * self._held):  # few rows are letting go
+            of.tol *= _STRICTER
+        self._held = held
+        self._further = [found for found in here + but_for_few_rows if of.falls_short(of.norm(found))]
 
 
 class Run:

@@ -16,7 +16,7 @@ from math import ceil, inf
 
 import numpy as np
 
-from ._design import Design
+from ._design import BLOCK_VALUES, Design
 from ._hessian import (
     MIN_EFFECTIVE_ROWS,
     class_hessians,
@@ -97,6 +97,13 @@ _CHEAP = 2.0
 _PER_FACTOR, _PER_HESSIAN, _FINDING = 0.03, 0.25, 40.0
 # Factors that proximal Newton takes for each Hessian, one for each face of an orthant that it tries. (digits, wine)
 _FACTORS_ON_FACES = 20
+
+
+# Evaluations that a Hessian may take where it is needed at once: for an L1 penalty, as a fit within bounds takes about
+# 100, and at the end. (heavy_tails_1e3x40_5)
+AT_ONCE = 25.0
+# Weights matter to the curvature at the end where there are this many rows for each effective one.
+_MANY_PER_EFFECTIVE = 10
 
 
 class Preconditioning:
@@ -191,17 +198,26 @@ class Preconditioning:
             self._make_hessian(theta, self._design)
         return self._make()
 
-    def here(self, theta: np.ndarray) -> list[Diagonal]:
-        """Diagonal preconditioners of the curvature at theta, and of what many rows share of it, if there are features
-        of few rows.
+    def diagonals_here(self, theta: np.ndarray) -> tuple[list[Diagonal], list[Diagonal]]:
+        """The diagonal preconditioner of the curvature at theta, where the objective was evaluated last, and one of
+        what many rows share of it. Lists without any where they would hardly differ from the first one.
 
         A few rows with huge values may own the variance of a feature, or its curvature. Once they are classified, its
         coefficients are nearly free to move, and a gradient that seemed short in the variables before is not."""
-        if not len(self._design.of_few_rows):
-            return []
-        squares, mass = self._design.curvature(theta)
-        shared = self._design.shared_curvature(theta, squares, 1.0 / MIN_EFFECTIVE_ROWS)
-        return [Diagonal(self._penalised(of, mass)) for of in (squares, shared)]
+        design = self._design
+        if not len(design.of_few_rows) and _MANY_PER_EFFECTIVE * design.effective_size >= design.n_rows:
+            return [], []
+        squares, mass = design.curvature(theta)
+        here = [Diagonal(self._penalised(squares, mass))]
+        if not len(design.of_few_rows):
+            return here, []
+        shared = design.shared_curvature(theta, squares, 1.0 / MIN_EFFECTIVE_ROWS)
+        return here, [Diagonal(self._penalised(shared, mass))]
+
+    def hessian_here(self, theta: np.ndarray) -> list[Preconditioner]:
+        """That of the Hessian at theta, of the highest level that can be had at once, if there is one."""
+        affordable = [level for level in self._hessian_levels() if self._cost(level) <= AT_ONCE]
+        return [self._renewed(max(affordable), theta)] if affordable and not self._is_large else []
 
     def _penalised(self, squares: np.ndarray, mass: np.ndarray) -> np.ndarray:
         """The diagonal of the Hessian, with the penalty; that of the start where it is zero."""
@@ -334,12 +350,14 @@ class Preconditioning:
     def _add_penalty(self, hessian: np.ndarray, feature: np.ndarray) -> None:
         """Add the penalty's curvature to the diagonal, of which each entry belongs to a feature, and a ridge."""
         l2 = np.where(feature < self._design.n_features, self._objective.l2_weight, 0.0)
-        own = hessian.diagonal()
-        hessian.flat[:: len(hessian) + 1] += l2 + _RIDGE * np.where(own > 0.0, own, self._diagonal()[feature])
+        ridge = _RIDGE * np.maximum(hessian.diagonal(), self._diagonal(self._design.typical_variance)[feature])
+        hessian.flat[:: len(hessian) + 1] += l2 + ridge
 
-    def _diagonal(self) -> np.ndarray:
-        """Diagonal of the Hessian at the start: one entry for each feature, and one for the intercept."""
-        diagonal = self._indicator_variance * self._design.variance + self._objective.l2_weight
+    def _diagonal(self, variance: np.ndarray | None = None) -> np.ndarray:
+        """Diagonal of the Hessian at the start, for these variances or those of the design: one entry for each feature,
+        and one for the intercept."""
+        variance = self._design.variance if variance is None else variance
+        diagonal = self._indicator_variance * variance + self._objective.l2_weight
         diagonal[diagonal == 0.0] = 1.0
         return np.append(diagonal, self._indicator_variance) if self._design.fit_intercept else diagonal
 
@@ -436,8 +454,10 @@ class Preconditioning:
 
     def _n_used(self, n_rows: float) -> float:
         """How many rows `_rows_for` gives."""
-        all_rows = self._design.n_rows < 2 * n_rows or len(self._design.of_few_rows)  # a sample may lack them
-        return self._design.n_rows if all_rows else n_rows
+        design = self._design
+        is_one_block = design.nnz <= BLOCK_VALUES  # where a sample saves nothing
+        lacks_rows = len(design.of_few_rows) > 0
+        return design.n_rows if is_one_block or lacks_rows or design.n_rows < 2 * n_rows else n_rows
 
     def _rows_for(self, n_rows: int) -> Design:
         """The design itself, or a subsample where it has at least twice as many rows."""

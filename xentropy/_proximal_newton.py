@@ -15,13 +15,11 @@ from scipy.linalg.lapack import dposv
 
 from ._kernels._coordinate import coordinate_descent
 from ._lbfgs import BY_SLOPE, ROUNDING, Minimisation, Status, relative
-from ._preconditioning import Preconditioning
+from ._preconditioning import AT_ONCE, Preconditioning
 
 # Entries whose gradient is this near to the penalty, or beyond it, may soon violate their optimality conditions. (text
 # and embeddings_2e3x512_100 with an L1 penalty: 15 % fewer evaluations than at the penalty itself)
 NEARLY_VIOLATED = 0.9
-# Evaluations that the first Hessian may take at the start. Within bounds a fit takes about 100. (heavy_tails_1e3x40_5)
-AT_ONCE = 25.0
 # A model is minimised until the last faces have added no more than this share of the decrease. (digits and wine_raw)
 _ACCURACY = 0.1
 # A factor of order m takes the time of about this share of m sweeps of coordinate descent.

@@ -11,7 +11,7 @@ import numpy as np
 from ._active_set import PositiveNegative, minimise_l1
 from ._blas import one_blas_thread
 from ._gradient_subspace import MANY_VARIABLES, N_AXES, GradientSubspace
-from ._lbfgs import ENDS_AT_A_MINIMUM, Ends, Minimisation, Preconditioned, Progress, Run, Solution, Status, relative
+from ._lbfgs import Check, Coordinates, Minimisation, Preconditioned, Progress, Run, Solution, Status, relative
 from ._objective import Objective
 from ._preconditioner import Preconditioner
 from ._preconditioning import Preconditioning
@@ -105,38 +105,39 @@ def minimise(
 
 
 def minimise_smooth(
-    m: Minimisation, preconditioning: Preconditioning, coordinates: Preconditioned | GradientSubspace
+    m: Minimisation, preconditioning: Preconditioning, coordinates: Coordinates
 ) -> Solution:
     """Minimise without an L1 term: change to a better preconditioner where what was spent would have paid for it and
     what is left will."""
 
     def ends(run: Run) -> Status | None:
-        if (stalled := at_minimum.gives_up(run)) is not None:
+        if (stalled := check.gives_up(run)) is not None:
             return stalled
         return run.renewal_pays(preconditioning.cost_of_renewal(run.n_evaluations))
 
-    in_subspace, at_minimum = isinstance(coordinates, GradientSubspace), Ends()
-    lower: list[Preconditioner] = []  # in whose variables there is a decrease where it has ended
-    while True:
-        before = m.at.n_evaluations
+    def here() -> tuple[list[Coordinates], list[Coordinates]]:
+        of_all, but_for_few_rows = preconditioning.diagonals_here(m.at.theta)
+        hessian = preconditioning.hessian_here(m.at.theta) if of_all else []
+        return list(map(of, [*hessian, *of_all])), list(map(of, but_for_few_rows))
+
+    def of(preconditioner: Preconditioner) -> Coordinates:
+        return GradientSubspace(preconditioner, N_AXES) if in_subspace else Preconditioned(preconditioner)
+
+    in_subspace = isinstance(coordinates, GradientSubspace)
+    check = Check(m, here)
+    further: Coordinates | None = coordinates
+    while further is not None:
+        coordinates, before = further, m.at.n_evaluations
         ended = m.run(coordinates, ends)
         preconditioning.count(m.at.n_evaluations - before)
         if ended is Status.RENEW:
-            coordinates = Preconditioned(preconditioning.renewed(m.at.theta))
+            further = Preconditioned(preconditioning.renewed(m.at.theta))
         elif ended is Status.SUBSPACE_EXHAUSTED:
-            coordinates = Preconditioned(coordinates.preconditioner)
-        elif ended not in ENDS_AT_A_MINIMUM:
-            return m.solution(ended)
+            assert isinstance(coordinates, GradientSubspace)
+            further = Preconditioned(coordinates.preconditioner)
         else:
-            if not at_minimum.is_confirmed(m, ended):
-                here = preconditioning.here(m.at.theta)
-                lower = [p for p in here if m.falls_short(float(np.linalg.norm(p.to_gradient(m.grad))))]
-            if not lower:
-                return m.solution(at_minimum.status)
-            preconditioner = lower.pop(0)
-            coordinates = (
-                GradientSubspace(preconditioner, N_AXES) if in_subspace else Preconditioned(preconditioner)
-            )
+            further = check.after(ended)
+    return m.solution(check.status)
 
 
 def _minimum_of_subsample(objective: Objective, preconditioning: Preconditioning, theta: np.ndarray) -> np.ndarray:
