@@ -176,9 +176,11 @@ def label_losses(
 def predicts_labels(estimator: Any, predicted: Any) -> bool:
     """Whether what `predict_proba` has returned are probabilities of several labels rather than of classes.
 
-    A multilabel classifier says so by `multilabel_`, or by an array for each label. Otherwise probabilities that do not
-    sum to one in each row are those of labels."""
-    if isinstance(predicted, list) or isinstance(getattr(estimator, "classes_", None), list):
+    A multilabel classifier says so by `multilabel_`, or by an array of two columns for each label. Otherwise
+    probabilities that do not sum to one in each row are those of labels."""
+    if isinstance(predicted, list):
+        return all(np.ndim(of_output) == 2 and np.shape(of_output)[1] == 2 for of_output in predicted)
+    if isinstance(getattr(estimator, "classes_", None), list):
         return True
     found = getattr(estimator, "multilabel_", None)
     if found is not None:
