@@ -2,7 +2,7 @@
 decades. And a damped Newton's method, which is slow but needs no scale."""
 
 from dataclasses import dataclass
-from math import inf
+from math import inf, isfinite, isinf
 
 import numpy as np
 import scipy.sparse as sp
@@ -31,7 +31,7 @@ class HardProblem:
         top = z.max(axis=1, keepdims=True)
         losses = top[:, 0] + np.log(np.exp(z - top).sum(axis=1)) - z[np.arange(len(z)), self.y]
         total = losses.sum() if self.sample_weight is None else losses @ self.sample_weight
-        if self.C == inf:
+        if isinf(self.C):
             return float(total)
         penalty = (1.0 - self.l1_ratio) / 2.0 * np.sum(coef**2) + self.l1_ratio * np.sum(np.abs(coef))
         return float(self.C * total + penalty)
@@ -40,7 +40,7 @@ class HardProblem:
         """The value where Newton's method ends, with Levenberg's damping in units of the Hessian's diagonal, about the
         mean of X weighted with the curvature. Without an L1 term."""
         X, (n, d), K, rows = self.X, self.X.shape, self.n_classes, np.arange(len(self.y))
-        R, l2, scale = len(coef), 0.0 if self.C == inf else 1.0, 1.0 if self.C == inf else self.C
+        R, l2, scale = len(coef), 0.0 if isinf(self.C) else 1.0, 1.0 if isinf(self.C) else self.C
         weight = scale * (np.ones(n) if self.sample_weight is None else self.sample_weight)
         coef, intercept, value, damping = coef.copy(), intercept.copy(), self.value(coef, intercept), 1e-6
         for _ in range(max_iter):
@@ -103,7 +103,8 @@ def hard_problem(seed):
         X = X * 10.0 ** rng.integers(-6, 7, size=d)
     if kind.startswith("huge"):
         n_rows = int(rng.choice([1, 3, n // 50]))
-        columns = [int(rng.integers(d))] if kind == "huge" else rng.choice(d, size=rng.integers(1, d + 1), replace=False)
+        n_columns = 1 if kind == "huge" else int(rng.integers(1, d + 1))
+        columns = rng.choice(d, size=n_columns, replace=False)
         for j in columns:
             rows = rng.choice(n, size=n_rows, replace=False)
             X[rows, j] = rng.choice(HUGE)
@@ -111,7 +112,7 @@ def hard_problem(seed):
                 y[rows] = rng.integers(K)
     y[:K] = np.arange(K)
     C = float(rng.choice([1e-4, 1e-2, 1.0, 100.0, 1e4, 1e6, inf]))
-    l1_ratio = float(rng.choice([0.0, 0.0, 0.0, 1.0, 0.5])) if C < inf else 0.0
+    l1_ratio = float(rng.choice([0.0, 0.0, 0.0, 1.0, 0.5])) if isfinite(C) else 0.0
     sample_weight = 10.0 ** rng.uniform(-6, 6, size=n) if rng.random() < 0.25 else None
     stored = sp.csr_array(X) if rng.random() < 0.3 else X
     return HardProblem(X, stored, y, sample_weight, K, C, l1_ratio, bool(rng.random() < 0.85), str(kind))

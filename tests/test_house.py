@@ -25,7 +25,7 @@ COMPILED = sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for pat
 
 # Each module is on a floor, and imports only from floors below it.
 FLOORS = [
-    {"_arrays", "_blas", "_kernels", "_lock_step", "_messages"},
+    {"_arrays", "_blas", "_covariance", "_kernels", "_lock_step", "_messages"},
     {"_callbacks", "_config", "_diagnostics.calibration", "_losses", "_metric_arguments", "_preconditioner",
      "_read_csv", "_targets"},
     {"_design", "_indicator", "_lbfgs"},
@@ -35,17 +35,25 @@ FLOORS = [
     {"_active_set"},
     {"_solver"},
     {"_binary_log_loss", "_path", "_separation"},
+    {"_inference"},
+    {"_coefficients", "_leave_one_out"},
     {"_classifier", "_functional", "_label_fits", "_metrics"},
     {"_classifier_cv", "_diagnostics.scored", "_diagnostics.tables", "_multilabel"},
     {"_onnx", "_diagnostics.drawing", "_diagnostics.findings", "_diagnostics.labels"},
     {"_diagnostics.label_report"},
-    {f"_diagnostics.{name}" for name in ("loss_by_class", "loss_curve", "reliability", "report")},
+    {f"_diagnostics.{name}" for name in ("coefficients", "loss_by_class", "loss_curve", "reliability", "report")},
     {"__init__"},
     {"__main__"},
 ]
 
 # Private attributes of other objects that a module may use, and why.
 PRIVATE_ACCESS = {
+    "_coefficients": {
+        "model._covariance_of": "the covariance of a classifier's coefficients in the form that tables start from",
+    },
+    "_leave_one_out": {
+        "model._as_fitted": "a classifier's coefficients with the rows that they were fitted to",
+    },
     "_losses": {
         "loss._validate_params": "scikit-learn's check of the parameters of an estimator",
     },
@@ -63,6 +71,7 @@ PRIVATE_ACCESS = {
         "member._objective": "the search fits SoftmaxClassifiers and shares their objective along a path",
         "scorer._score_func": "scikit-learn's scorer, whose metric may ask for all classes",
         "scorer._kwargs": "... and what it passes to the metric",
+        "member._feature_names": "messages about the fits of those classifiers name features",
         "member._fitted_attributes": "the search gives scikit-learn's callbacks the attributes of those classifiers",
     },
 }

@@ -24,7 +24,9 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ._arrays import refuse_masked
 from ._callbacks import CallbackSupportMixin, callbacks_of
+from ._covariance import Covariance, blocks_of_rows, proba_interval
 from ._design import Design, RowLoss
+from ._inference import Fit, estimate_covariance
 from ._kernels._linear import check_csr, linear_predict
 from ._kernels._pointwise import softmax
 from ._kernels._threads import effective_n_threads
@@ -302,6 +304,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             If the fit was interrupted. The estimator holds the best coefficients so far.
         """
         X, target, sample_weight = self._training_data(X, y, sample_weight)
+        self._covariance = None  # of other coefficients
         X, target, sample_weight, validation = self._split(X, target, sample_weight, X_val, y_val, sample_weight_val)
         loss = check_loss(self.loss)
         objective = self._objective(X, target, sample_weight, loss, C=self.C, l1_ratio=self.l1_ratio)
@@ -354,9 +357,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if theta is solution.theta or solution.status is Status.MAX_ITER:
             separation = find_separation(objective.design, target, theta) if np.isinf(float(self.C)) else None
             if separation is not None:
-                names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(self.n_features_in_)])
+                message = separation.message(self.classes_, self._feature_names())
                 self.converged_ = False
-                warnings.warn(separation.message(self.classes_, names), ConvergenceWarning, stacklevel=3)
+                warnings.warn(message, ConvergenceWarning, stacklevel=3)
             else:
                 solution.warn(self.tol, self.max_iter)
         if self.early_stopping:
@@ -410,6 +413,35 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if np.isinf(objective.C):
             design.check_small_columns()
         return objective
+
+    def _covariance_of(
+        self, X: Any, y: Any, sample_weight: Any, kind: str, groups: Any
+    ) -> tuple[Covariance, Fit]:
+        fit = self._as_fitted(X, y, sample_weight)
+        return estimate_covariance(fit, kind, groups), fit
+
+    def _as_fitted(self, X: Any, y: Any, sample_weight: Any) -> Fit:
+        """The coefficients with the rows of `fit`, which are passed again."""
+        check_is_fitted(self)
+        if getattr(self, "early_stopping", False):
+            raise ValueError(
+                "early_stopping has chosen the coefficients by validation rows, so they are no minimum for all rows: "
+                "fit with early_stopping=False and the C of the step that was kept"
+            )
+        X = self._rows(X, reset=False)
+        if sp.issparse(X):
+            check_csr(X)
+        target = match_target(y, self.classes_)
+        check_consistent_length(X, target)
+        if target.labels is not None and (target.labels < 0).any():
+            row = int(np.argmax(target.labels < 0))
+            label = np.asarray(y, dtype=object).ravel()[row]
+            raise ValueError(f"y has label {plain(label)!r} (row {row}) that the fit did not see: pass the y of fit")
+        weight = checked_weights(sample_weight, X)
+        C, l1_ratio = (self.C_, self.l1_ratio_) if hasattr(self, "C_") else (self.C, self.l1_ratio)
+        objective = self._objective(X, target, weight, check_loss(self.loss), C=C, l1_ratio=l1_ratio)
+        theta = objective.pack(self._dense_coef().astype(np.float64), self._model()[1].astype(np.float64))
+        return Fit(X, target, weight, objective, theta, self._feature_names(), getattr(self, "converged_", False))
 
     def _split(
         self, X: Any, target: Target, sample_weight: Any, X_val: Any, y_val: Any, sample_weight_val: Any
@@ -542,6 +574,144 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         hit = target.distribution[np.arange(len(top)), top]
         return float(np.average(hit, weights=sample_weight))
 
+    def covariance(self, X, y, sample_weight=None, *, kind="model", groups=None):
+        r"""Estimate the covariance of the coefficients, for their standard errors.
+
+        With the weights :math:`s_i` and the Hessian of the losses and the gradient of one row,
+
+        .. math:: H = \sum_i s_i \, x_i x_i^\top \otimes (\mathrm{diag}(p_i) - p_i p_i^\top), \qquad
+                  g_i = s_i \, x_i \otimes (p_i - t_i)
+
+        and with the penalty divided by `C`, :math:`\Lambda`, whose entries are 1 / C for coefficients and 0 for
+        intercepts, it is
+
+        ===============  ===================================================================================
+        ``"model"``      :math:`(H + \Lambda)^{-1} H (H + \Lambda)^{-1}`, the inverse of H without a penalty
+        ``"robust"``     :math:`(H + \Lambda)^{-1} (\sum_i g_i g_i^\top) (H + \Lambda)^{-1}`
+        ``"laplace"``    :math:`(H + \Lambda)^{-1}`
+        ===============  ===================================================================================
+
+        ``"model"`` holds if the model is right and a row of weight 2 stands for two equal rows. ``"robust"``
+        (White's HC0) also holds if the model is only the best of its kind, and takes weights as those of a survey. Both
+        are about the minimum of the expected objective, from which a penalty keeps the coefficients of the
+        population. ``"laplace"`` is Laplace's approximation to the posterior for normal priors of variance `C`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The rows of `fit`.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_classes)
+            The targets of `fit`.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            The weights of `fit`.
+
+        kind : {"model", "robust", "laplace"}, default="model"
+            Which covariance. Only ``"robust"`` allows `class_weight` and `label_smoothing`, with which the objective is
+            no likelihood. All take the prior of `logit_adjustment` as known.
+
+        groups : array-like of shape (n_samples,), default=None
+            Groups of rows that depend on each other, such as those of one person, for ``kind="robust"``: the gradients
+            are summed by group before they are squared. No factor corrects for a small number of groups.
+
+        Returns
+        -------
+        float64 ndarray of shape (n_coefs, n_coefs)
+            Entries are in the order of ``np.column_stack([coef_, intercept_]).ravel()``, or of ``coef_.ravel()``
+            without an intercept. With three or more classes the coefficients sum to zero over the classes, and so do
+            their covariances: the matrix is singular, and serves for differences between classes.
+
+        Raises
+        ------
+        ValueError
+            If the loss is not the cross-entropy, the penalty has an L1 part, the classes are separated and C is
+            infinite, a feature is a combination of others, there are more than 8192 coefficients, or the coefficients
+            are more than a standard error away from the minimum for these rows.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If they are more than a tenth of a standard error away from it.
+
+        See Also
+        --------
+        coefficient_table : The standard errors, tests and intervals of the coefficients.
+        marginal_effects : Effects of the features on the probabilities.
+
+        Notes
+        -----
+        The memory is about four such matrices, and the time grows with the rows times the squared number of
+        coefficients, and with its cube.
+
+        References
+        ----------
+        White (1982), Maximum likelihood estimation of misspecified models, Econometrica 50(1), 1-25.
+        Gray (1992), Flexible methods for analyzing survival data using splines, JASA 87(420), 942-951, section 2.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from xentropy import SoftmaxClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> clf = SoftmaxClassifier(C=np.inf, tol=1e-6).fit(X[50:], y[50:])
+        >>> np.sqrt(np.diag(clf.covariance(X[50:], y[50:]))).round(2)
+        array([ 2.39,  4.48,  4.74,  9.74, 25.71])
+        """
+        self._covariance, _ = self._covariance_of(X, y, sample_weight, kind, groups)
+        return self._covariance.coefficients()
+
+    def predict_proba_interval(self, X, *, level=0.95):
+        r"""Compute intervals of the probabilities, from the covariance that :meth:`covariance` has last estimated.
+
+        They are those of :math:`\log(p_k / (1 - p_k))`, by the delta method, so that they lie in [0, 1]. They are about
+        the probability of the class, not about which class a row has.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        level : float, default=0.95
+            Probability that an interval is to cover.
+
+        Returns
+        -------
+        float64 ndarray of shape (n_samples, n_classes, 2)
+            The lower and the upper bound for each class.
+
+        Raises
+        ------
+        ValueError
+            If :meth:`covariance` has not been called since the fit.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from xentropy import SoftmaxClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> clf = SoftmaxClassifier(C=np.inf, tol=1e-6).fit(X[50:], y[50:])
+        >>> _ = clf.covariance(X[50:], y[50:])
+        >>> clf.predict_proba_interval(X[[70]]).round(2)
+        array([[[0.08, 0.96],
+                [0.04, 0.92]]])
+        """
+        check_is_fitted(self)
+        covariance = getattr(self, "_covariance", None)
+        if covariance is None:
+            raise ValueError(
+                f"predict_proba_interval needs the covariance of the coefficients: call covariance(X, y) with the rows "
+                f"of fit first, and again after each fit of this {type(self).__name__}"
+            )
+        logits = self._predict(X, "logits").astype(np.float64)
+        logits = np.hstack([np.zeros_like(logits), logits]) if logits.shape[1] == 1 else logits
+        X = self._rows(X, reset=False)
+        out = np.empty((*logits.shape, 2))
+        for rows in blocks_of_rows(len(out), (X.shape[1] + logits.shape[1]) * logits.shape[1]):
+            out[rows] = proba_interval(covariance, X[rows], logits[rows], level)
+        return out
+
     def sparsify(self):
         """Convert `coef_` to a CSR matrix, which is smaller and faster if most coefficients are zero.
 
@@ -623,6 +793,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             and X.flags.aligned
             and (reset or (X.shape[1] == self._n_features() and not hasattr(self, "feature_names_in_")))
         )
+
+    def _feature_names(self) -> list[str]:
+        names = getattr(self, "feature_names_in_", None)
+        return [f"x{j}" for j in range(self._n_features())] if names is None else [str(name) for name in names]
 
     def _n_features(self) -> int:
         """The number of features, which of coefficients that were set by hand is their number of columns."""

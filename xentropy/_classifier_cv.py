@@ -31,7 +31,9 @@ from sklearn.utils.validation import _check_method_params, check_is_fitted
 
 from ._callbacks import FoldTasks, SearchTasks
 from ._classifier import SoftmaxClassifier, as_stored, class_weights
+from ._inference import MAX_VARIABLES, Fit
 from ._lbfgs import Status
+from ._leave_one_out import leave_each_out
 from ._losses import check_loss
 from ._messages import plain
 from ._metrics import make_log_loss_scorer
@@ -65,7 +67,10 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
     cv : int, splitter, iterable or None, default=None
         How to split, as in :func:`~sklearn.model_selection.check_cv`. None means 5 folds, stratified by class, or fewer
         if the largest class has fewer rows. Distributions are stratified by their most probable class. A fold may lack
-        a class.
+        a class. ``"loo"`` leaves out each row, approximately, as `leave_one_out` does: with one fit for each `C`, for
+        the cross-entropy without an L1 penalty. Its score is the negative mean loss of the rows, with their weights,
+        and it counts as one fold. With more than 8192 coefficients the folds of None are used instead, and a warning
+        says so.
 
     scoring : str, callable or None, default=None
         How to score the left-out rows, where larger is better. None means the negative log loss. A scorer is called
@@ -130,7 +135,7 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         **{k: v for k, v in SoftmaxClassifier._parameter_constraints.items() if k not in _NOT_SHARED},
         "Cs": [Interval(Integral, 1, None, closed="left"), "array-like"],
         "l1_ratios": ["array-like"],
-        "cv": ["cv_object"],
+        "cv": ["cv_object", StrOptions({"loo"})],
         "scoring": [StrOptions(set(get_scorer_names())), callable, None],
         "refit": ["boolean"],
         "n_jobs": [Integral, None],
@@ -197,12 +202,18 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         """
         _raise_for_params(params, self, "fit")
         rows, target, weight = self._training_data(X, y, sample_weight)
+        self._covariance = None  # of other coefficients
         Cs = np.logspace(-4, 4, self.Cs) if isinstance(self.Cs, Integral) else _values("Cs", self.Cs)
         l1_ratios = _values("l1_ratios", self.l1_ratios)
         split_params, score_params = self._routed("fit", sample_weight, params)
         shares = target.labels if target.labels is not None else target.distribution.argmax(axis=1)
-        cv = self.cv if self.cv is not None else max(2, min(5, np.bincount(shares).max()))
-        folds = list(check_cv(cv, shares, classifier=True).split(rows, shares, **split_params))
+        leaves_one_out = self._leaves_one_out(target, rows.shape[1], l1_ratios)
+        if leaves_one_out:
+            folds: list[tuple[Any, Any]] = [(slice(None), None)]
+        else:
+            given = self.cv is not None and not isinstance(self.cv, str)
+            cv = self.cv if given else max(2, min(5, np.bincount(shares).max()))
+            folds = list(check_cv(cv, shares, classifier=True).split(rows, shares, **split_params))
         (y_rows,) = indexable(y if target.labels is None or is_distribution(y) else target.classes[target.labels])
         scorer = _told_classes(self._scorer, target.classes)
         class_mass = target.class_mass(weight)
@@ -212,7 +223,8 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         results = Parallel(n_jobs=self.n_jobs)(
             delayed(_follow_path)(
                 member, rows, target, weight, class_mass, train, test, Cs, l1_ratios, scorer, y_rows,
-                _check_method_params(X, score_params, test), f"fold {i + 1} of {len(folds)}" if self.verbose else "",
+                {} if leaves_one_out else _check_method_params(X, score_params, test),
+                ("leave-one-out" if leaves_one_out else f"fold {i + 1} of {len(folds)}") if self.verbose else "",
                 tasks.folds[i],
             )
             for i, (train, test) in enumerate(folds)
@@ -306,6 +318,28 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
             shared["class_weight"] = dict(zip(target.classes.tolist(), class_weight.tolist(), strict=True))
         return SoftmaxClassifier(**{**shared, "verbose": 0})
 
+    def _leaves_one_out(self, target: Target, n_features: int, l1_ratios: np.ndarray) -> bool:
+        """Whether to leave out single rows, which some parameters do not allow."""
+        if not isinstance(self.cv, str):
+            return False
+        if l1_ratios.any():
+            raise ValueError(
+                f"cv='loo' approximates fits with an L2 penalty only, but l1_ratios={plain(self.l1_ratios)!r}: use "
+                "l1_ratios=(0.0,), or a number of folds"
+            )
+        if self.scoring is not None:
+            raise ValueError("cv='loo' scores by the log loss: leave scoring=None, or use a number of folds")
+        m = (n_features + self.fit_intercept) * (target.n_classes - 1)
+        if m <= MAX_VARIABLES:
+            return True
+        warnings.warn(
+            f"cv='loo' needs the inverse of a matrix of {m} x {m}, one row for each coefficient, which for more than "
+            f"{MAX_VARIABLES} takes too much memory and time: folds are used instead, as with cv=None.",
+            UserWarning,
+            stacklevel=4,
+        )
+        return False
+
     def _unstack(self, coefs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients and intercepts of an entry of `coefs_paths_`."""
         return (coefs[:, :-1], coefs[:, -1]) if self.fit_intercept else (coefs, np.zeros(len(coefs)))
@@ -337,8 +371,8 @@ def _follow_path(
     target: Target,
     sample_weight: np.ndarray | None,
     class_mass: np.ndarray,
-    train: np.ndarray,
-    test: np.ndarray,
+    train: np.ndarray | slice,
+    test: np.ndarray | None,
     Cs: np.ndarray,
     l1_ratios: np.ndarray,
     scorer: Any,
@@ -347,7 +381,8 @@ def _follow_path(
     announced: str,
     tasks: FoldTasks | None,
 ) -> _Path:
-    """Fit the rows `train` for each pair of penalties, from the strongest on, and score the rows `test`."""
+    """Fit the rows `train` for each pair of penalties, from the strongest on, and score the rows `test`, or each of the
+    fitted rows as if it were left out if `test` is None."""
     weight = None if sample_weight is None else sample_weight[train]
     if weight is not None and not weight.any():
         raise ValueError("sample_weight is zero for every training row of a fold; drop the rows of weight zero")
@@ -356,9 +391,9 @@ def _follow_path(
         X[train], target[train], weight, check_loss(member.loss), class_mass=class_mass, C=Cs.max()
     )
     path = Path(objective, member.tol)
-    X_test, y_test = X[test], _safe_indexing(y, test)
+    X_test, y_test = (None, None) if test is None else (X[test], _safe_indexing(y, test))
     if tasks is not None:
-        tasks.begin(X[train], _safe_indexing(y, train), weight)
+        tasks.begin(X[train], y if test is None else _safe_indexing(y, train), weight)
     shape = (len(l1_ratios), len(Cs))
     scores, n_iter, n_unfinished = np.empty(shape), np.empty(shape, dtype=np.int64), 0
     coefs = np.empty((*shape, objective.design.n_outputs, objective.design.n_columns + objective.design.fit_intercept))
@@ -367,7 +402,7 @@ def _follow_path(
         for j in np.argsort(Cs, kind="stable"):
             if tasks is not None:
                 tasks.begin_fit()
-            solution = path.minimise(Cs[j], l1_ratio, member.max_iter)
+            solution = path.minimise(Cs[j], l1_ratio, member.max_iter, is_last=test is None)
             if solution.status is Status.INTERRUPTED:
                 raise KeyboardInterrupt
             coef, intercept = objective.unpack(solution.theta)
@@ -376,7 +411,11 @@ def _follow_path(
             member.classes_, member.n_features_in_ = target.classes, X.shape[1]
             member.coef_ = as_stored(coef, X.dtype)
             member.intercept_ = _excluding(as_stored(intercept, X.dtype), seen)
-            scores[i, j] = scorer(member, X_test, y_test, **score_params)
+            if test is None:
+                fit = Fit(X, target, sample_weight, objective, solution.theta, member._feature_names())
+                scores[i, j] = -np.average(leave_each_out(fit).loss, weights=sample_weight)
+            else:
+                scores[i, j] = scorer(member, X_test, y_test, **score_params)
             if tasks is not None:
                 tasks.end_fit(member._fitted_attributes())
     if tasks is not None:

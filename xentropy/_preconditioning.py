@@ -95,10 +95,6 @@ _CHEAP = 2.0
 # Calls of Python for each factor and for each preconditioner, in steps of L-BFGS, and what it takes to find that a row
 # matters to a class, in values of a row. (benchmarks/rates.py measures the rest.)
 _PER_FACTOR, _PER_HESSIAN, _FINDING = 0.03, 0.25, 40.0
-# Factors that proximal Newton takes for each Hessian, one for each face of an orthant that it tries. (digits, wine)
-_FACTORS_ON_FACES = 20
-
-
 # Evaluations that a Hessian may take where it is needed at once: for an L1 penalty, as a fit within bounds takes about
 # 100, and at the end. (heavy_tails_1e3x40_5)
 AT_ONCE = 25.0
@@ -257,15 +253,15 @@ class Preconditioning:
         sample = design.subsample(n_rows)
         return sample if covers_every_feature(sample) else None
 
-    def hessian_cost(self, n_entries: int) -> float:
-        """Evaluations that `hessian_of` takes the time of, with the steps of proximal Newton that follow it."""
+    def hessian_cost(self, n_entries: int, n_factors: int = 0) -> float:
+        """Evaluations that `hessian_of` takes the time of, and so many factors."""
         design = self._design
         if not design.row_loss.loss.convex or 8 * n_entries**2 > _MAX_BYTES:
             return inf
         n_rows = self._n_used(_ROWS_PER_VARIABLE * n_entries)
         work = RATES.row * n_rows * 2 * (design.n_features + n_entries) + RATES.gram * n_rows * n_entries**2
         of_factor = n_entries**2 * (RATES.entry + RATES.factor * n_entries) + _PER_FACTOR * RATES.call
-        work += _FACTORS_ON_FACES * of_factor
+        work += n_factors * of_factor
         return work / self._evaluation
 
     def hessian_of(self, theta: np.ndarray, entries: np.ndarray) -> np.ndarray:

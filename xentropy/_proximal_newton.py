@@ -20,6 +20,8 @@ from ._preconditioning import AT_ONCE, Preconditioning
 # Entries whose gradient is this near to the penalty, or beyond it, may soon violate their optimality conditions. (text
 # and embeddings_2e3x512_100 with an L1 penalty: 15 % fewer evaluations than at the penalty itself)
 NEARLY_VIOLATED = 0.9
+# Factors for each Hessian, one for each face of an orthant that it tries. (digits, wine)
+_FACTORS_ON_FACES = 20
 # A model is minimised until the last faces have added no more than this share of the decrease. (digits and wine_raw)
 _ACCURACY = 0.1
 # A factor of order m takes the time of about this share of m sweeps of coordinate descent.
@@ -157,6 +159,7 @@ def proximal_newton(m: Minimisation, preconditioning: Preconditioning) -> Status
             entries, cost = entries_to_move(m.l1, at.theta, m.grad, preconditioning, at.n_evaluations)
             if not np.isfinite(cost):
                 return Status.RENEW
+            cost = preconditioning.hessian_cost(len(entries))  # the factors are needed for an old one too
             hessian, made_at = preconditioning.hessian_of(at.theta, entries), at.n_evaluations
             model = QuadraticModel(hessian, entries, curvature, m.l1, preconditioning.n_outputs)
         assert model is not None
@@ -206,11 +209,11 @@ def entries_to_move(
 ) -> tuple[np.ndarray, float]:
     """The entries that a Hessian is made of, and what that costs: all of them where this is affordable, or those that
     are not zero and those that may soon not be."""
-    cost = preconditioning.hessian_cost(len(l1))
+    cost = preconditioning.hessian_cost(len(l1), _FACTORS_ON_FACES)
     if cost <= max(affordable, AT_ONCE):
         return np.arange(len(l1)), cost
     entries = np.flatnonzero((theta != 0.0) | (np.abs(grad) >= NEARLY_VIOLATED * l1))
-    return entries, preconditioning.hessian_cost(len(entries))
+    return entries, preconditioning.hessian_cost(len(entries), _FACTORS_ON_FACES)
 
 
 def line_minimum(

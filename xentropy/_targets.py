@@ -50,7 +50,7 @@ class Target:
     def __len__(self) -> int:
         return len(self.labels if self.labels is not None else self.distribution)  # type: ignore[arg-type]
 
-    def __getitem__(self, rows: np.ndarray) -> Target:
+    def __getitem__(self, rows: np.ndarray | slice) -> Target:
         """The target of these rows, with the same classes."""
         if self.labels is not None:
             return Target(self.classes, labels=self.labels[rows])

@@ -36,6 +36,12 @@ def _doors(rng, n, d, n_classes):
     options = {"C": 0.1, "tol": 1e-6}
     tile_rows = pick(rng, [None, 1, 5])
 
+    known = xe.SoftmaxClassifier(C=0.1).fit(train, np.arange(40) % n_classes)
+    known.covariance(train, np.arange(40) % n_classes)
+
+    def refitted(X):
+        return xe.SoftmaxClassifier(C=0.1, tol=1e-8).fit(X, y)
+
     def linear_pass(X):
         grad = np.zeros((d, n_outputs)), np.zeros(n_outputs)
         labels = y.astype(np.int32)
@@ -57,6 +63,9 @@ def _doors(rng, n, d, n_classes):
         "X_val": lambda X: xe.SoftmaxClassifier(**options).fit(
             train, np.arange(40) % n_classes, X_val=X, y_val=y
         ).history_["validation_loss"][0],
+        "covariance": lambda X: refitted(X).covariance(X, y, kind="robust"),
+        "predict_proba_interval": known.predict_proba_interval,
+        "leave_one_out": lambda X: xe.leave_one_out(refitted(X), X, y).leverage,
         "SoftmaxClassifierCV": lambda X: xe.SoftmaxClassifierCV(Cs=[0.1, 1.0], cv=2).fit(X, y).coef_.shape,
     }  # fmt: skip
 
