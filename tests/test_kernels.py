@@ -452,7 +452,7 @@ def test_shapes_that_do_not_fit():
         LinearPass(X, 3, labels=np.full(10, 3, dtype=np.int32))
     with pytest.raises(ValueError, match=r"the model has shapes \(4, 3\) and \(3,\)"):
         evaluate(X, 3, coef[:3].copy(), intercept, labels=labels)
-    with pytest.raises(ValueError, match="either labels or distribution"):
+    with pytest.raises(ValueError, match="one of labels, distribution and indicator"):
         LinearPass(X, 3)
     with pytest.raises(ValueError, match="kind='odds'"):
         linear_predict(X, coef, intercept, n_classes=3, kind="odds")

@@ -9,7 +9,7 @@
 
 #include "sigmoid.h"
 
-#define MOST_ELEMENTS 512 /* at a time; a block has no more rows */
+#define MOST_ELEMENTS 256 /* at a time, so that they fit on a small stack; a dense block has no more rows */
 
 typedef struct {
     double y[MOST_ELEMENTS], weight[MOST_ELEMENTS], loss[MOST_ELEMENTS];
