@@ -1,6 +1,7 @@
-"""The speed table of README.md: the ratios of the newest run that asv has stored, and nothing else.
+"""The speed table of docs/speed.md, and the rows of it that README.md shows: the ratios of the newest run that asv has
+stored, and nothing else.
 
-    python -m benchmarks.speed_table          writes the table
+    python -m benchmarks.speed_table          writes both tables
     python -m benchmarks.speed_table --run    first has asv measure what it shows, in this environment
 """
 
@@ -17,7 +18,7 @@ from math import isfinite
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-README = HERE.parent / "README.md"
+README, PAGE = HERE.parent / "README.md", HERE.parent / "docs" / "speed.md"
 RESULTS = HERE / ".asv" / "results"
 COMMAND = "python -m benchmarks.speed_table"
 BEGIN, END = f"<!-- speed table, written by `{COMMAND}` -->", "<!-- end of the speed table -->"
@@ -42,6 +43,7 @@ class Entry:
     columns: tuple[str, ...] = ("float64", "float32")
     dtypes: bool = True  # whether the dtype is a parameter of the class, after the problem
     others: tuple[str, ...] = ()  # its further parameters
+    front: str = ""  # the problem that README.md shows too
     scaled: bool = True  # whether the problems' names tell the rows of which XENTROPY_BENCH_ROWS is the share
 
     def parameters(self, problem: str, column: str) -> tuple[str, ...]:
@@ -55,6 +57,7 @@ ENTRIES = (
         "bench_kernels.LossGradient",
         ("1e6x50_2", "1e6x50_10", "2e5x784_10", "5e4x768_100", "2e4x768_1000", "csr_2e5x1e4_5", "csr_1e5x1e5_20"),
         columns=tuple(COLUMNS),
+        front="1e6x50_10",
     ),
     Entry(
         "`SoftmaxClassifier().fit`",
@@ -62,6 +65,7 @@ ENTRIES = (
         "bench_fit.LargeFit",
         ("3e5x37_6", "6e4x700_10", "2e4x512_100", "sentiment_2e4x768_2", "csr_2e5x1e4_5", "text_11300x130000_20"),
         columns=("float64",),
+        front="csr_2e5x1e4_5",
     ),
     Entry(
         "`SoftmaxClassifierCV().fit`",
@@ -69,6 +73,7 @@ ENTRIES = (
         "bench_solver.CrossValidation",
         ("breast_cancer", "digits"),
         columns=("float64",),
+        front="digits",
         dtypes=False,
     ),
     Entry("`predict_proba`", "`LogisticRegression`", "bench_classifier.PredictProba", ("1e6x50_2", "3e5x64_10")),
@@ -78,6 +83,7 @@ ENTRIES = (
         "bench_metrics.LogLoss",
         ("1e6x2", "1e6x10", "1e4x100"),
         others=("int",),
+        front="1e6x10",
         scaled=False,
     ),
     Entry(
@@ -86,6 +92,7 @@ ENTRIES = (
         "bench_functional.CrossEntropy",
         ("4e5x10", "4e4x100", "4e3x1000"),
         others=("labels",),
+        front="4e5x10",
         scaled=False,
     ),
 )
@@ -132,7 +139,7 @@ def table(run: Run, entries: tuple[Entry, ...] = ENTRIES) -> str:
     if not settings:
         raise SystemExit(f"{run.path} does not say what it was measured with: measure with `{COMMAND} --run`")
     (((setting,), share),) = settings.items()
-    lines = [f"| | beside | on | {' | '.join(COLUMNS)} |", "|---|---|---|" + "---:|" * len(COLUMNS)]
+    lines = [f"| | compared with | on | {' | '.join(COLUMNS)} |", "|---|---|---|" + "---:|" * len(COLUMNS)]
     for entry in entries:
         for problem in entry.problems:
             cells = [""] * len(COLUMNS)
@@ -148,12 +155,24 @@ def table(run: Run, entries: tuple[Entry, ...] = ENTRIES) -> str:
     return "\n".join([*lines, "", f"Measured on {day} at commit {run.commit[:8]}. {machine}; {setting}."])
 
 
-def written(readme: str, new: str) -> str:
-    """`readme` with a new table between its markers."""
-    before, begin, rest = readme.partition(BEGIN)
+def front_table(full: str, run_entries: tuple[Entry, ...] = ENTRIES) -> str:
+    """The rows of the full table that README.md shows, with float64 on one thread."""
+    lines = ["| | compared with | on | times as fast |", "|---|---|---|---:|"]
+    rows = iter(re.findall(r"^\|(.*)\|$", full, flags=re.MULTILINE)[2:])
+    for entry in run_entries:
+        for problem, row in zip(entry.problems, rows, strict=False):
+            if problem == entry.front:
+                _, _, on, ratio, *_ = (cell.strip() for cell in row.split("|"))
+                lines.append(f"| {entry.what} | {entry.peer.partition(':')[0]} | {on} | {ratio} |")
+    return "\n".join(lines)
+
+
+def written(page: str, new: str) -> str:
+    """`page` with a new table between its markers."""
+    before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise SystemExit(f"README.md must hold the lines {BEGIN!r} and {END!r}, between which the table goes")
+        raise SystemExit(f"the page must hold the lines {BEGIN!r} and {END!r}, between which the table goes")
     return f"{before}{begin}\n\n{new}\n\n{end}{after}"
 
 
@@ -197,4 +216,6 @@ if __name__ == "__main__":
     parser.add_argument("--run", action="store_true", help="first measure, with asv, what the table shows")
     if parser.parse_args().run:
         measure()
-    README.write_text(written(README.read_text(), table(newest_run(RESULTS))))
+    full = table(newest_run(RESULTS))
+    for path, new in ((PAGE, full), (README, front_table(full))):
+        path.write_text(written(path.read_text(), new))

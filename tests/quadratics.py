@@ -16,7 +16,7 @@ class Quadratic:
 
     def __init__(self, A, best, *, l1=None, float32_pays=False, bias=0.0):
         self.A, self.best, self.l1, self.bias = A, best, l1, bias
-        self.design = SimpleNamespace(float32_pays=float32_pays)
+        self.design = SimpleNamespace(float32_pays=float32_pays, least_weight=1.0, n_rows=1, weight_sum=1.0)
         self.n_exact = self.n_low = 0
 
     def __call__(self, theta, precision="float64"):
@@ -58,12 +58,13 @@ class Factored:
 
 
 class Renewing:
-    """A preconditioning that knows the matrix of a quadratic, at a cost of so many evaluations."""
+    """A preconditioning that knows the matrix of a quadratic, at a cost of so many evaluations, and of another for each
+    factor of it."""
 
     n_outputs = 1
 
-    def __init__(self, problem, *, first=None, cost=inf):
-        self.A, self.cost, self.current = problem.A, cost, None
+    def __init__(self, problem, *, first=None, cost=inf, of_factor=0.0):
+        self.A, self.cost, self.of_factor, self.current = problem.A, cost, of_factor, None
         self.first = np.ones(len(problem.best)) if first is None else first
         self.n_renewed = self.n_counted = 0
 
@@ -90,6 +91,9 @@ class Renewing:
 
     def hessian_cost(self, n_entries, n_factors=0):
         return self.cost
+
+    def factor_cost(self, order):
+        return self.of_factor
 
     def hessian_of(self, theta, entries):
         self.n_renewed += 1

@@ -3,8 +3,10 @@
 import gc
 import pickle
 import warnings
+from fractions import Fraction
 
 import numpy as np
+import pandas as pd
 import pytest
 import reference
 import scipy.sparse as sp
@@ -288,11 +290,72 @@ def test_predictions_refuse_what_is_not_finite(iris, n_classes, bad, message, ma
     np.testing.assert_array_equal(got[others], getattr(clf, method)(make(X[others])))
 
 
-def test_logits_that_overflow_are_not_blamed_on_finite_rows(iris):
-    X, y = iris
-    clf = SoftmaxClassifier().fit(X, y)
-    clf.coef_ = 1e308 * np.sign(clf.coef_)
-    assert np.isinf(clf.decision_function(X)).any()
+def exact_differences(X, coef, intercept):
+    """Logits less the largest of their row, in rational numbers, and then as floats."""
+    W, b = [[Fraction(float(w)) for w in row] for row in coef], [Fraction(float(v)) for v in intercept]
+    rows = []
+    for x in X:
+        x = [Fraction(float(v)) for v in x]
+        z = [sum(u * v for u, v in zip(w, x, strict=True)) + c for w, c in zip(W, b, strict=True)]
+        z = [Fraction(0), *z] if len(z) == 1 else z
+        rows.append([float(max(v - max(z), Fraction(-(10**300)))) for v in z])
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("coef_as", [np.asarray, sp.csr_matrix])
+@pytest.mark.parametrize("X_as", [np.asarray, sp.csr_matrix])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_predictions_are_limits_where_logits_overflow(dtype, X_as, coef_as, n_classes):
+    rng = np.random.default_rng(0)
+    top = np.log2(float(np.finfo(dtype).max))
+    X = (rng.choice([-1.0, 0.0, 1.0], (60, 5)) * 2.0 ** (top * rng.uniform(-0.2, 0.99, (60, 5)))).astype(dtype)
+    coef = (rng.choice([-1.0, 1.0], (3, 5)) * 2.0 ** (top * rng.uniform(-0.2, 0.99, (3, 5)))).astype(dtype)
+    coef, intercept = coef[: n_classes if n_classes > 2 else 1], np.array([0.5, -1.0, 2.0], dtype=dtype)
+    clf = SoftmaxClassifier()
+    clf.classes_, clf.coef_, clf.intercept_ = np.arange(n_classes), coef_as(coef), intercept[: len(coef)]
+    expected = exact_differences(X, coef, clf.intercept_)
+    with np.errstate(all="ignore"):
+        assert not np.isfinite(X @ coef.T).all(axis=1).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rows = X_as(X)
+        top_class, proba, log_proba = clf.predict(rows), clf.predict_proba(rows), clf.predict_log_proba(rows)
+        z = clf.decision_function(rows)
+    np.testing.assert_array_equal(top_class, expected.argmax(axis=1))
+    np.testing.assert_allclose(proba, np.exp(reference.log_softmax(expected).astype(float)), rtol=1e-5, atol=1e-5)
+    assert not np.isnan(log_proba).any()
+    assert not np.isnan(z).any()
+
+
+def test_ties_of_logits_that_overflow_are_ties():
+    clf = SoftmaxClassifier()
+    clf.classes_, clf.intercept_ = np.array(["a", "b", "c"]), np.zeros(3)
+    clf.coef_ = np.array([[1e300, 0.0], [1e300, 0.0], [0.0, 1e300]])
+    X = np.array([[1e200, 1.0], [-1e200, -1e200], [1.0, 2.0]])
+    np.testing.assert_array_equal(clf.predict_proba(X), [[0.5, 0.5, 0.0], [1 / 3, 1 / 3, 1 / 3], [0.0, 0.0, 1.0]])
+    np.testing.assert_array_equal(clf.predict_log_proba(X)[0], [-np.log(2.0), -np.log(2.0), -np.inf])
+    np.testing.assert_array_equal(clf.decision_function(X)[1], [-np.inf, -np.inf, -np.inf])
+
+
+@pytest.mark.parametrize("method", ["predict", "decision_function", "predict_proba", "predict_log_proba"])
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        ({"coef_": np.full((3, 4), np.nan)}, "coef_ holds nan"),
+        ({"intercept_": np.array([0.0, np.inf, 0.0])}, "intercept_ holds inf"),
+        ({"intercept_": np.zeros(2)}, r"coef_ has 3 rows, so intercept_ must hold as many .* shape \(2,\)"),
+        ({"classes_": np.arange(4)}, "coef_ has 3 rows for 4 classes"),
+        ({"classes_": np.arange(2)}, "coef_ has 3 rows for 2 classes"),
+    ],
+)
+def test_edited_models_that_are_none_are_errors(iris, edit, message, method):
+    clf = SoftmaxClassifier().fit(*iris)
+    for name, value in edit.items():
+        setattr(clf, name, value)
+    for X in (iris[0], sp.csr_matrix(iris[0])):
+        with pytest.raises(ValueError, match=message):
+            getattr(clf, method)(X)
 
 
 def test_predictions_agree_with_each_other_and_with_the_oracle(iris):
@@ -592,6 +655,21 @@ def test_sparse_indices_are_checked_before_scipy_reads_them(attribute, at, value
         use(X, y)
 
 
+@pytest.mark.parametrize("dtype", ["i1", "u1", "<i2", ">i2", "u2", ">i4", "u4", ">i8", "u8"])
+@pytest.mark.parametrize("both", [False, True])
+def test_sparse_indices_of_any_integer_type(both, dtype, iris):
+    X, y = iris[0][::5], iris[1][::5]
+    odd = sp.csr_matrix(X)
+    odd.indices = odd.indices.astype(dtype)
+    odd.indptr = odd.indptr.astype(dtype) if both else odd.indptr
+    clf, expected = SoftmaxClassifier().fit(odd, y), SoftmaxClassifier().fit(sp.csr_matrix(X), y)
+    np.testing.assert_array_equal(clf.coef_, expected.coef_)
+    np.testing.assert_array_equal(clf.predict_proba(odd), expected.predict_proba(sp.csr_matrix(X)))
+    np.testing.assert_array_equal(clf.sparsify().predict(odd), expected.predict(X))
+    path = SoftmaxClassifierCV(Cs=[1.0], cv=3).fit(odd, y)
+    np.testing.assert_array_equal(path.scores_, SoftmaxClassifierCV(Cs=[1.0], cv=3).fit(sp.csr_matrix(X), y).scores_)
+
+
 def test_before_fit(iris):
     for method in ("predict", "predict_proba", "predict_log_proba", "decision_function"):
         with pytest.raises(NotFittedError):
@@ -599,6 +677,73 @@ def test_before_fit(iris):
     for method in ("sparsify", "densify", "to_sklearn"):
         with pytest.raises(NotFittedError):
             getattr(SoftmaxClassifier(), method)()
+
+
+@pytest.mark.parametrize("make", [SoftmaxClassifier, lambda: SoftmaxClassifierCV(Cs=2, cv=3)])
+def test_a_fit_that_fails_leaves_no_model(make, iris):
+    X, y = iris
+    clf = make()
+    for data in ((X, np.zeros(len(y))), (1e200 * X, y), (X, y[:-1])):
+        with pytest.raises(ValueError, match=r"only one class|overflow|inconsistent"):
+            clf.fit(*data)
+        for method in ("predict", "predict_proba", "predict_log_proba", "decision_function"):
+            with pytest.raises(NotFittedError):
+                getattr(clf, method)(X)
+        for method in ("sparsify", "densify", "to_sklearn"):
+            with pytest.raises(NotFittedError):
+                getattr(clf, method)()
+        with pytest.raises(NotFittedError):
+            clf.score(X, y)
+        assert not [name for name in vars(clf) if name.endswith("_")]
+
+
+@pytest.mark.parametrize("make", [SoftmaxClassifier, lambda: SoftmaxClassifierCV(Cs=2, cv=3)])
+def test_a_fit_that_fails_leaves_the_model_before(make, iris):
+    X, y = iris
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    clf = make().fit(frame, y)
+    before, proba = vars(clf).copy(), clf.predict_proba(frame)
+    for data in ((X[:, :2], np.zeros(len(y))), (1e200 * X[:, :3], y), (frame[["b", "a"]], y[:-1])):
+        with pytest.raises(ValueError, match=r"only one class|overflow|inconsistent"):
+            clf.fit(*data)
+        assert vars(clf).keys() == before.keys()
+        assert all(value is before[name] for name, value in vars(clf).items())
+        np.testing.assert_array_equal(clf.predict_proba(frame), proba)
+
+
+def test_a_coefficient_that_float32_cannot_hold_leaves_the_model_before(iris):
+    X, y = iris[0].astype(np.float32), iris[1]
+    clf = SoftmaxClassifier(C=np.inf, label_smoothing=0.1).fit(X, y)
+    before = vars(clf).copy()
+    with pytest.raises(ValueError, match="cannot hold"):
+        clf.fit(X * np.float32(1e-40), y)
+    assert all(value is before[name] for name, value in vars(clf).items())
+
+
+def test_a_warning_that_is_an_error_leaves_the_new_model(iris):
+    X, y = iris
+    clf = SoftmaxClassifier().fit(X[:, :2], y).set_params(max_iter=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ConvergenceWarning):
+            clf.fit(X, y)
+    assert clf.coef_.shape == (3, 4)
+    assert clf.predict(X).shape == (len(y),)
+
+
+def test_warnings_of_a_fit_point_to_its_caller(iris):
+    X, y = iris
+    fits = [
+        lambda: SoftmaxClassifier(max_iter=1).fit(X, y),
+        lambda: SoftmaxClassifier(C=np.inf).fit(X[y < 2], y[y < 2]),
+        lambda: SoftmaxClassifier(early_stopping=True, max_iter=0, random_state=0).fit(X, y),
+        lambda: SoftmaxClassifierCV(Cs=2, cv=3, max_iter=1, refit=False).fit(X, y),
+    ]
+    for fit in fits:
+        with warnings.catch_warnings(record=True) as record:
+            warnings.simplefilter("always")
+            fit()
+        assert {w.filename for w in record} == {__file__}
 
 
 def test_soft_target_of_another_number_of_classes(iris):

@@ -206,7 +206,7 @@ def test_a_sample_without_a_minimum_is_no_start(monkeypatch):
     assert np.array_equal(clf.coef_, coef)
 
 
-@pytest.mark.parametrize("options", [{"early_stopping": True}, {"warm_start": True}, {"max_iter": 0}])
+@pytest.mark.parametrize("options", [{"warm_start": True}, {"max_iter": 0}])
 def test_what_starts_where_it_is_told_takes_no_sample(options, monkeypatch):
     monkeypatch.setattr(_preconditioning, "_MIN_SUBSAMPLED_NS", 0.0)
     rng = np.random.default_rng(0)
@@ -221,7 +221,7 @@ def test_what_starts_where_it_is_told_takes_no_sample(options, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         clf.fit(X, y)
-    clf.set_params(early_stopping=False, warm_start=False, max_iter=100)
+    clf.set_params(warm_start=False, max_iter=100)
     with pytest.raises(AssertionError, match="asked for a sample"):
         clf.fit(X, y)
 

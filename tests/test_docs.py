@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 import sklearn
+from scipy.special import log_softmax
+from sklearn.datasets import load_breast_cancer
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
+from sklearn.preprocessing import StandardScaler
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -32,6 +36,7 @@ SAID = {
     "plot_5_soft_labels": [r"floor +0\.5\d\d +mean entropy", r"Overconfident"],
     "plot_8_calibration": [r"Saturated", r"Overconfident"],
     "plot_9b_coefficients": [r"mean texture +1\.6", r"C = 100.0: fitted 0\.03\d, left out 0\.21\d"],
+    "plot_a_large_data": [r"objectives: ([0-9]e-(0[89]|[1-9]\d)|0e\+00)", r"passes over all rows: [5-8]\n"],
 }
 
 
@@ -55,7 +60,7 @@ def test_example_runs(path, capsys):
 
 
 def test_there_is_an_example_for_each_theme():
-    assert len(EXAMPLES) == 10
+    assert len(EXAMPLES) == 11
     assert set(SAID) <= {path.stem for path in EXAMPLES}
 
 
@@ -82,4 +87,21 @@ def test_the_table_of_the_losses_is_that_of_the_registry():
 
 def test_nothing_is_fetched_when_the_site_is_built_or_read():
     for path in [DOCS / "conf.py", *DOCS.glob("_static/*"), *DOCS.glob("_ext/*.py")]:
-        assert "http" not in path.read_text(), path.name
+        content = path.read_bytes().replace(b'xmlns="http://www.w3.org/2000/svg"', b"")  # a name, which is not fetched
+        assert b"http" not in content, path.name
+
+
+def test_the_figures_of_the_readme():
+    readme = (DOCS.parent / "README.md").read_text()
+    assert "The loss of the logits [100, 0] for the first class is 3.7e-44" in readme
+    assert float(f"{xentropy.cross_entropy([0], [[100.0, 0.0]]):.1e}") == 3.7e-44
+    assert log_softmax([100.0, 0.0])[0] == 0.0
+    assert "fewer than 20 iterations" in readme
+    X, y = load_breast_cancer(return_X_y=True)
+    for features in (X, StandardScaler().fit_transform(X)):
+        model = SoftmaxClassifier().fit(features, y)
+        assert model.converged_
+        assert model.n_iter_[0] < 20
+    peer = LogisticRegression(max_iter=2000)
+    with pytest.warns(ConvergenceWarning):
+        peer.fit(X, y)

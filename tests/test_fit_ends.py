@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import warnings
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from problems import (
     standardised_digits,
     text,
 )
+from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 
 from xentropy import SoftmaxClassifier
@@ -149,3 +151,98 @@ def test_a_warm_start_goes_on_where_it_was(options):
     clf.set_params(max_iter=1000).fit(X, y)
     assert clf.history_["objective"][0] < last
     assert clf.objective_ == pytest.approx(SoftmaxClassifier(tol=1e-9, **options).fit(X, y).objective_, rel=1e-12)
+
+
+# weights over many decades
+
+
+def weighted_objective(clf, X, y, weight):
+    """The objective in long double, also of losses far below 1."""
+    z = clf.decision_function(X).astype(np.longdouble)
+    z = z if z.ndim == 2 else np.column_stack([np.zeros_like(z), z])
+    z -= z[np.arange(len(y)), y][:, None]
+    most = np.maximum(z.max(axis=1, keepdims=True), 0)
+    others = np.exp(z - most)
+    others[np.arange(len(y)), y] = 0
+    far = most[:, 0] + np.log(np.exp(-most[:, 0]) + others.sum(axis=1))
+    losses = np.where(most[:, 0] > 0, far, np.log1p(others.sum(axis=1)))
+    C, penalty = (clf.C, 1) if np.isfinite(clf.C) else (1.0, 0)
+    coef = clf.coef_.astype(np.longdouble)
+    return float(C * (weight * losses).sum() + penalty * (coef**2).sum() / 2)
+
+
+def sigmoid_minimum(X, y, weight):
+    """The objective of two classes with C=1 by Newton, with a gradient in long double."""
+    X, sign = np.column_stack([X, np.ones(len(X))]).astype(np.longdouble), np.where(y == 1, -1, 1)
+    weight, ridge = weight.astype(np.longdouble), np.append(np.ones(X.shape[1] - 1), 0)
+    w = np.zeros(X.shape[1], dtype=np.longdouble)
+
+    def value(w):
+        return (weight * np.logaddexp(np.longdouble(0), sign * (X @ w))).sum() + (ridge * w**2).sum() / 2
+
+    for _ in range(500):
+        p = np.exp(-np.logaddexp(np.longdouble(0), -sign * (X @ w)))
+        gradient = X.T @ (weight * p * sign) + ridge * w
+        hessian = (X * (weight * p * (1 - p))[:, None]).T @ X + np.diag(ridge)
+        scale = np.sqrt(np.diag(hessian))
+        scaled = (hessian / scale / scale[:, None]).astype(float)
+        step = np.linalg.solve(scaled, (gradient / scale).astype(float)) / scale
+        t = np.longdouble(1)
+        while value(w - t * step) > value(w) and t > 1e-9:
+            t /= 2
+        w = w - t * step
+    return float(value(w))
+
+
+@pytest.mark.parametrize("class_weight", [1e14, 1e16, 1e18])
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_class_that_has_all_the_weight_is_not_the_only_one_that_is_fitted(flip, class_weight):
+    X, y = load_iris(return_X_y=True)
+    X, y = X[:100], y[:100]
+    y[::17] = 1 - y[::17] if flip else y[::17]
+    weight = np.where(y == 0, class_weight, 1.0)
+    clf = SoftmaxClassifier(class_weight={0: class_weight}).fit(X, y)
+    assert clf.converged_
+    assert clf.objective_ == pytest.approx(sigmoid_minimum(X, y, weight), rel=1e-6)
+    assert weighted_objective(clf, X, y, weight) == pytest.approx(clf.objective_, rel=1e-9)
+
+
+def test_a_class_that_has_all_the_weight_beside_two_others():
+    X, y = load_iris(return_X_y=True)
+    weight = np.where(y == 0, 1e16, 1.0)
+    clf = SoftmaxClassifier(class_weight={0: 1e16}).fit(X, y)
+    assert clf.converged_
+    assert weighted_objective(clf, X, y, weight) == pytest.approx(158.7724, rel=1e-6)  # of fits with tol=1e-10, 1e-12
+
+
+@pytest.mark.parametrize("C", [1.0, 1e6, np.inf])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("decades", [12, 30, 100, 600])
+def test_weights_over_hundreds_of_decades_are_fitted_or_said_not_to_be(decades, n_classes, C):
+    X, y = load_iris(return_X_y=True)
+    y[::17] = (y[::17] + 1) % 3
+    X, y = X[y < n_classes], y[y < n_classes]
+    weight = 10.0 ** np.clip(np.random.default_rng(0).uniform(-decades / 2, decades / 2, len(y)), -305, 295)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        clf = SoftmaxClassifier(C=C, max_iter=300).fit(X, y, weight)
+    assert clf.converged_ or any(w.category is ConvergenceWarning for w in said)
+    assert not [w for w in said if w.category is RuntimeWarning]
+    if not clf.converged_:
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        tight = SoftmaxClassifier(C=C, tol=1e-10).fit(X, y, weight)
+    value = weighted_objective(clf, X, y, weight)
+    assert value <= weighted_objective(tight, X, y, weight) * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("C", [1.0, np.inf])
+@pytest.mark.parametrize("weight", [1e-306, 1e-310, 1e300])
+def test_class_weights_near_the_ends_of_float64(weight, C):
+    X, y = load_iris(return_X_y=True)
+    clf = SoftmaxClassifier(class_weight=dict.fromkeys(range(3), weight), C=C, label_smoothing=0.1).fit(X, y)
+    with_C = 1e300 if C * weight > 1e300 else C * weight
+    same = SoftmaxClassifier(C=with_C, label_smoothing=0.1).fit(X, y)
+    assert clf.converged_
+    np.testing.assert_allclose(clf.predict_proba(X), same.predict_proba(X), atol=1e-3)

@@ -3,6 +3,7 @@ import tracemalloc
 from fractions import Fraction
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from reference import ExactLoss, central_difference, log_softmax, one_hot, smoothed
@@ -566,14 +567,18 @@ def test_option_errors(name):
 
 
 @pytest.mark.parametrize("weight", [1e308, 1e-310])
-def test_weights_that_no_mean_can_be_divided_by(weight):
+def test_means_of_weights_whose_sum_float64_cannot_hold(weight):
     z, s = np.zeros((4, 2)), np.full(4, weight)
     s.flags.writeable = False
-    with pytest.raises(ValueError, match=r"the weights sum to .* scale them"):
-        xe.cross_entropy([0, 0, 0, 0], z, sample_weight=s)
-    with pytest.raises(ValueError, match=r"the weights sum to .* scale them"):
-        xe.binary_cross_entropy(z, z, sample_weight=s)
+    assert xe.cross_entropy([0, 0, 0, 0], z, sample_weight=s) == pytest.approx(np.log(2.0))
+    assert xe.binary_cross_entropy(z, z, sample_weight=s) == pytest.approx(np.log(2.0))
+    assert xe.linear_cross_entropy(z, [0, 0, 0, 0], z[:2], sample_weight=s) == pytest.approx(np.log(2.0))
     assert xe.cross_entropy([0, 0, 0, 0], z, sample_weight=s, reduction="sum") > 0
+
+
+def test_weights_that_no_mean_can_be_divided_by():
+    with pytest.raises(ValueError, match=r"the weights sum to .* scale them"):
+        xe.cross_entropy([0, 0], np.zeros((2, 2)), class_weight=[1e-310, 1.0])
 
 
 def test_ignore_index_is_an_integer():
@@ -1174,3 +1179,73 @@ def test_short_and_odd_rows_are_written_whole_and_alone(dtype, n_classes):
         assert (memory[-16:] == 7).all()
         exact = np.exp(log_softmax(z)) - one_hot(y, n_classes)
         np.testing.assert_allclose(grad, exact, rtol=0, atol=10 * np.finfo(dtype).eps)
+
+
+# weights whose products overflow, and columns with names
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal", "generalized", "poly", "symmetric"])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_extreme_weights_give_no_nan(dtype, reduction, loss):
+    rng = np.random.default_rng(0)
+    z, y = rng.normal(size=(5, 3)).astype(dtype), np.array([0, 1, 2, 1, 0])
+    for w in (None, [1e80, 1, 1], [1e-80, 1, 1e80], [1e300] * 3, [0, 1, 1], [1e-300] * 3):
+        for s in (None, [1e131] * 5, [1e131, 1, 1, 1, 1e-300], [1e-300] * 5, [0, 1e308, 1, 1, 1]):
+            options = {"sample_weight": s, "class_weight": w, "reduction": reduction, "loss": loss}
+            weights = [Fraction(1 if s is None else s[i]) * Fraction(1 if w is None else w[k]) for i, k in enumerate(y)]
+            if reduction != "mean" and max(weights) > np.finfo(np.float64).max:
+                with pytest.raises(ValueError, match="is inf in float64"):
+                    xe.cross_entropy(y, z, **options)
+                continue
+            value, grad = xe.cross_entropy(y, z, return_grad=True, **options)
+            assert not np.isnan(value).any()
+            assert not np.isnan(grad).any()
+            if reduction == "mean":
+                shares = [float(v / sum(weights)) for v in weights]
+                expected, slope = xe.cross_entropy(y, z, sample_weight=shares, loss=loss, return_grad=True)
+                assert value == pytest.approx(expected, rel=1e-5)
+                np.testing.assert_allclose(grad, slope, rtol=1e-4, atol=1e-6)
+
+
+def test_products_of_weights_that_overflow_are_named():
+    heavy = np.array([1.0, 1e300])
+    for options in ({}, {"label_smoothing": 0.1}):
+        with pytest.raises(ValueError, match=r"sample_weight times class_weight is inf in float64 \(row 1\)"):
+            xe.cross_entropy(
+                [0, 1], np.zeros((2, 2)), sample_weight=heavy, class_weight=heavy, reduction="sum", **options
+            )
+    with pytest.raises(ValueError, match=r"class_weight is inf in float64 \(row 1\)"):
+        xe.cross_entropy(np.eye(2), np.zeros((2, 2)), sample_weight=heavy, class_weight=heavy, reduction="sum")
+    with pytest.raises(ValueError, match=r"sample_weight times pos_weight is inf in float64 \(row 1\)"):
+        xe.binary_cross_entropy([0, 1], np.zeros(2), sample_weight=heavy, pos_weight=1e300, reduction="sum")
+    # where they do not meet in a row, they do not overflow
+    value, grad = xe.cross_entropy(
+        [1, 0], np.zeros((2, 2)), sample_weight=heavy, class_weight=heavy, reduction="sum", return_grad=True
+    )
+    assert value == pytest.approx(2e300 * np.log(2.0))
+    np.testing.assert_allclose(grad, [[5e299, -5e299], [-5e299, 5e299]])
+    value = xe.binary_cross_entropy([1, 0], np.zeros(2), sample_weight=heavy, pos_weight=1e300, reduction="sum")
+    assert np.isfinite(value)
+
+
+def test_a_mean_over_no_weight_is_zero_whatever_the_logits_are():
+    value, grad = xe.cross_entropy(
+        [0], [[np.nan, 1.0]], class_weight=[0.0, 1.0], label_smoothing=0.1, reduction="mean", return_grad=True
+    )
+    assert value == 0.0
+    np.testing.assert_array_equal(grad, [[0.0, 0.0]])
+
+
+@pytest.mark.parametrize("function", [xe.cross_entropy, xe.binary_cross_entropy])
+def test_columns_of_targets_are_matched_to_those_of_logits(function):
+    logits = pd.DataFrame([[2.0, -1.0, 0.5], [0.0, 1.0, 3.0]], columns=["dog", "cat", "bird"])
+    target = pd.DataFrame([[0.2, 0.5, 0.3], [0.7, 0.1, 0.2]], columns=["bird", "dog", "cat"])
+    expected, grad = function(target[logits.columns].to_numpy(), logits.to_numpy(), return_grad=True)
+    value, found = function(target, logits, return_grad=True)
+    assert value == expected
+    np.testing.assert_array_equal(found, grad)
+    for plain_logits in (logits.to_numpy(), logits.set_axis(range(3), axis=1)):  # which have no names
+        assert function(target, plain_logits) == function(target.to_numpy(), plain_logits)
+    with pytest.raises(ValueError, match="'fish' is none of them"):
+        function(target.rename(columns={"cat": "fish"}), logits)

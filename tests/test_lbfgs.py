@@ -69,6 +69,20 @@ def test_a_value_of_next_to_nothing_is_the_end():
         assert (m.at.n_iter == 0) == at_once
 
 
+def test_a_value_counts_where_the_least_value_is_less():
+    A, best = 1e-20 * np.eye(3), np.array([1.0, 2.0, 3.0])
+
+    def fun(theta):
+        return 0.5e-20 * float((theta - best) @ (theta - best)) + 1e-25, 1e-20 * (theta - best)
+
+    assert begun(fun, np.zeros(3), tol=1e-4).is_solved()
+    m = begun(fun, np.zeros(3), tol=1e-4, least_value=1e-40)
+    assert run(m, Factored(A)) in (Status.CONVERGED, Status.STAGNATED)
+    assert m.at.value == pytest.approx(1e-25, rel=1e-6)
+    assert m.relative(1.0, 0.0) == pytest.approx(1e40)
+    assert np.isfinite(begun(fun, np.zeros(3), least_value=0.0).relative(1.0, 1.0))
+
+
 @pytest.mark.parametrize("distance", [0.01, 0.4])
 def test_the_first_step_is_newtons(distance):
     A, best = spread()
@@ -109,6 +123,17 @@ def test_a_gradient_that_promises_what_the_value_does_not_keep_stalls():
     solution = m.solution(m.run(Preconditioned(Diagonal(np.ones(30))), lambda _: None))
     assert (solution.status, solution.converged) == (Status.STALLED, False)
     assert solution.value < 1.1
+
+
+def test_a_gradient_whose_square_overflows_is_no_error():
+    def steep(theta):
+        return 1e-9 + 1e150 * abs(float(theta[0])), np.array([1e150 * np.sign(theta[0])])
+
+    m = begun(steep, np.array([1e-159]), tol=1e-4)
+    assert m.falls_short(1e200)
+    ended = m.run(Preconditioned(Diagonal(np.ones(1))), lambda _: None)
+    assert m.at.gradient_norm > 1e154
+    assert ended in (Status.STALLED, Status.RESOLVED)
 
 
 def test_a_failed_line_search_ends_at_the_lowest_point_that_it_saw():

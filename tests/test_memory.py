@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from xentropy import SoftmaxClassifier
 from xentropy._design import Design
 from xentropy._hessian import class_hessians, each_class_hessian, full_hessian, gram_matrix, share_of_rows
+from xentropy._kernels._linear import LinearPass, linear_predict
 from xentropy._lbfgs import _MEMORY
 from xentropy._targets import Target
 
@@ -126,6 +127,34 @@ def test_a_fit_of_many_classes_takes_bounded_memory(n, d, n_classes, options, st
     vectors = (2 * _MEMORY + 12) * 8 * n_classes * (d + 1)
     assert peak(lambda: model.fit(X, y)) < MOST + vectors
     assert model.n_iter_[0] > 5
+
+
+@pytest.mark.parametrize(
+    ("n_classes", "storage"), [(4000, np.asarray), (40_000, np.asarray), (4000, sp.csr_array), (16_000, sp.csr_array)]
+)
+def test_a_pass_over_very_many_classes_takes_bounded_memory(n_classes, storage):
+    """Threads have scratch of their own, and are fewer where it is large; any number of them gives the same bits."""
+    rng = np.random.default_rng(0)
+    X, y = storage(rng.standard_normal((300, 3))), np.arange(300, dtype=np.int32)
+    coef, intercept = rng.standard_normal((3, n_classes)), np.zeros(n_classes)
+    passes, predictions = [], []
+
+    def evaluate(n_threads):
+        grad, grad_intercept = np.empty_like(coef), np.empty_like(intercept)
+        bound = LinearPass(X, n_classes, labels=y)
+        loss = bound.loss_gradient(coef, intercept, grad, grad_intercept, n_threads=n_threads)
+        passes.append((loss, grad, grad_intercept))
+
+    def predict(n_threads):
+        predictions.append(linear_predict(X, coef, intercept, n_classes=n_classes, kind="classes", n_threads=n_threads))
+
+    for n_threads in (1, 2, 16):
+        assert peak(lambda n_threads=n_threads: evaluate(n_threads)) < 1 << 26
+        assert peak(lambda n_threads=n_threads: predict(n_threads)) < 1 << 26
+    for results in (passes, predictions):
+        for other in results[1:]:
+            for one, two in zip(results[0], other, strict=True):
+                np.testing.assert_array_equal(one, two)
 
 
 @pytest.mark.parametrize("storage", STORAGES)

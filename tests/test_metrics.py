@@ -30,7 +30,7 @@ from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
 import xentropy
-from xentropy import log_loss, log_loss_samples, make_log_loss_scorer, neg_log_loss_scorer
+from xentropy import cross_entropy_report, log_loss, log_loss_samples, make_log_loss_scorer, neg_log_loss_scorer
 
 sklearn_version = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
 EPS = np.finfo(np.float64).eps
@@ -729,6 +729,18 @@ def test_rounding_of_a_foreign_model_loses_no_fold(dtype):
         near[0, 0] = wrong
         with pytest.raises(ValueError, match=r"row 0"):
             neg_log_loss_scorer(Fixed(near, np.arange(2)), np.zeros((3, 1)), [0, 0, 1])
+
+
+def test_rounding_of_a_foreign_model_loses_no_report():
+    eps = np.finfo(np.float64).eps
+    near = np.array([[1 + eps, -eps], [1 + 2 * eps, 0], [0.5, 0.5]])
+    exact = np.array([[1, 0], [1, 0], [0.5, 0.5]])
+    kept = near.copy()
+    assert cross_entropy_report([0, 0, 1], near) == cross_entropy_report([0, 0, 1], exact)
+    np.testing.assert_array_equal(near, kept)
+    for y, p in (([0, 0, 1], near), ([0, 0, 1], near[:, 0])):
+        with pytest.raises(ValueError, match="greater than 1"):  # scikit-learn's error
+            log_loss(y, p)
 
 
 def test_training_fold_of_one_class():

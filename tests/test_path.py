@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from problems import cancer, digits, independent, labels, log_normal, standardised_cancer, text
 from sklearn.datasets import load_iris, load_wine, make_classification
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.preprocessing import StandardScaler
 
 import xentropy._classifier
 from xentropy import FocalLoss, GeneralizedCrossEntropy, LossCurveDisplay, SoftmaxClassifier, cross_entropy
@@ -48,6 +49,11 @@ def noise():
     return rng.standard_normal((300, 50)), rng.integers(3, size=300)
 
 
+def standardised_wine():
+    X, y = load_wine(return_X_y=True)
+    return StandardScaler().fit_transform(X), y
+
+
 def few_rows_of_text():
     X, y = text(300, 1500, 15, 2)
     return sp.csr_matrix(X), y
@@ -61,6 +67,7 @@ PROBLEMS = {
     "cancer": lambda: split(*standardised_cancer()),
     "cancer, raw": lambda: split(*cancer()),
     "iris": lambda: shuffled(*load_iris(return_X_y=True)),
+    "wine": lambda: split(*standardised_wine()),  # whose classes are separated
     "wine, raw": lambda: shuffled(*load_wine(return_X_y=True)),
     "digits": lambda: shuffled(digits()[0][:600], digits()[1][:600]),
     "text": lambda: first_half(*few_rows_of_text()),
@@ -87,6 +94,20 @@ def stopped(X, y, validation, **options):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*no better than the shares")
         return SoftmaxClassifier(early_stopping=True, **options).fit(X, y, **validation)
+
+
+def interrupt_after(monkeypatch, n_evaluations):
+    n = 0
+
+    class Interrupted(Objective):
+        def __call__(self, theta, precision="float64"):
+            nonlocal n
+            n += 1
+            if n == n_evaluations + 2:
+                raise KeyboardInterrupt
+            return super().__call__(theta, precision)
+
+    monkeypatch.setattr(xentropy._classifier, "Objective", Interrupted)
 
 
 @cache
@@ -175,6 +196,52 @@ def test_a_path_that_reaches_its_end_is_a_fit():
     assert len(stopped(X, y, validation, C=1e12, n_iter_no_change=100).history_["C"]) < 12
 
 
+def rare_columns():
+    """Columns of which each is in four rows: to learn them by heart raises the loss on other rows."""
+    rng = np.random.default_rng(8)
+    X = np.hstack([rng.standard_normal((24_000, 3)), np.zeros((24_000, 150))])
+    X[rng.integers(len(X), size=600), 3 + np.repeat(np.arange(150), 4)] = 1.0
+    return X, labels(X[:, :3], 2, 1.0, rng)
+
+
+@pytest.mark.parametrize("l1_ratio", [0.0, 1.0])
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_the_end_is_the_only_step_where_rows_are_many(n_classes, l1_ratio):
+    X, y, validation = first_half(*independent(24_000, 10, n_classes))
+    clf = stopped(X, y, validation, C=10.0, l1_ratio=l1_ratio)
+    assert clf.history_["C"].tolist() == [0.0, 10.0]
+    assert clf.converged_
+    alone = SoftmaxClassifier(C=10.0, l1_ratio=l1_ratio).fit(X, y)
+    np.testing.assert_array_equal(clf.coef_, alone.coef_)
+    assert clf.n_iter_ == alone.n_iter_
+    fits = (SoftmaxClassifier(C=C, l1_ratio=l1_ratio).fit(X, y) for C in np.logspace(-4, 4, 9))
+    losses = (validation_loss(fit, **validation) for fit in fits)
+    assert clf.history_["validation_loss"].min() <= 1.02 * min(losses)
+
+
+def test_many_rows_that_say_little_of_some_columns_have_a_path():
+    """There are rows enough for each coefficient, so that the end is looked at first, but it is not taken."""
+    X, y, validation = first_half(*rare_columns())
+    clf = stopped(X, y, validation, C=1e6, max_iter=10_000)
+    curve = clf.history_["validation_loss"]
+    assert len(curve) > 5
+    assert curve.min() < 0.9 * validation_loss(SoftmaxClassifier(C=1e6).fit(X, y), **validation)
+    losses = (validation_loss(SoftmaxClassifier(C=C).fit(X, y), **validation) for C in np.logspace(-4, 2, 7))
+    assert curve.min() <= 1.05 * min(losses)
+
+
+@pytest.mark.parametrize("n_interrupted", [1, 4])
+def test_an_interrupt_in_the_only_step_leaves_the_start(monkeypatch, n_interrupted):
+    X, y, validation = first_half(*independent(24_000, 10, 2))
+    interrupt_after(monkeypatch, n_interrupted)
+    clf = SoftmaxClassifier(early_stopping=True)
+    with pytest.raises(KeyboardInterrupt):
+        clf.fit(X, y, **validation)
+    assert clf.history_["C"].tolist() == [0.0]
+    assert not clf.coef_.any()
+    assert not clf.converged_
+
+
 @pytest.mark.parametrize("l1_ratio", [0.0, 1.0])
 @pytest.mark.parametrize(("unit", "weight"), [(1e150, 1e150), (1e-140, 1e-20), (1e-3, 1e300), (1e3, 1e-300)])
 def test_a_path_begins_within_float64(unit, weight, l1_ratio):
@@ -246,17 +313,7 @@ def test_the_iterations_of_all_steps_are_limited():
 @pytest.mark.parametrize("n_interrupted", [1, 12, 40])
 def test_an_interrupt_leaves_the_best_step(monkeypatch, n_interrupted):
     X, y, validation = PROBLEMS["digits"]()
-    n = 0
-
-    class Interrupted(Objective):
-        def __call__(self, theta, precision="float64"):
-            nonlocal n
-            n += 1
-            if n == n_interrupted + 2:
-                raise KeyboardInterrupt
-            return super().__call__(theta, precision)
-
-    monkeypatch.setattr(xentropy._classifier, "Objective", Interrupted)
+    interrupt_after(monkeypatch, n_interrupted)
     clf = SoftmaxClassifier(C=1e6, early_stopping=True)
     with pytest.raises(KeyboardInterrupt):
         clf.fit(X, y, **validation)

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from problems import log_normal
 from quadratics import Quadratic, Renewing, turned
 
+import xentropy._proximal_newton
+from xentropy import SoftmaxClassifier
 from xentropy._kernels._coordinate import coordinate_descent
 from xentropy._lbfgs import Minimisation, Status
 from xentropy._proximal_newton import QuadraticModel, line_minimum, proximal_newton
@@ -186,6 +189,36 @@ def test_a_hessian_that_is_too_small_is_made_again_or_updated():
     assert preconditioning.n_renewed <= 3
 
 
+def test_factors_count_as_what_is_spent_with_a_hessian():
+    A, best = turned(np.logspace(-3, 3, 30))
+    problem = Quadratic(A, best, l1=np.full(30, 0.1))
+
+    class Diagonals(Renewing):
+        def hessian_of(self, theta, entries):
+            return np.diag(super().hessian_of(theta, entries).diagonal())
+
+    seldom, often = Diagonals(problem, cost=200.0), Diagonals(problem, cost=200.0, of_factor=50.0)
+    for preconditioning in (seldom, often):
+        proximal_newton(begun(problem, max_iter=60), preconditioning)
+    assert seldom.n_renewed == 1
+    assert 3 <= often.n_renewed < 20  # each model takes a factor or more, and a run of coordinate descent
+
+
+def test_a_step_that_was_too_long_is_as_long_as_the_value_decreases():
+    """There is a wall before the minimum of the model, at 2: one tenth of the way is low enough, and 0.4 are lower."""
+    problem = Quadratic(np.array([[0.5]]), np.array([2.0]), l1=np.zeros(1))
+
+    def wall(theta):
+        beyond = np.maximum(theta - 1.5, 0.0)
+        value, grad = 0.5 * (theta - 1.0) ** 2 + 1e6 * beyond**2, theta - 1.0 + 2e6 * beyond
+        return float(value[0]), grad
+
+    m = begun(problem, max_iter=1, fun=wall)
+    proximal_newton(m, Renewing(problem, cost=5.0))
+    np.testing.assert_allclose(m.at.theta, 0.8)
+    assert m.at.n_evaluations == 1 + 5  # at 1, 0.1, 0.2, 0.4 and 0.8 of the way
+
+
 def test_a_slope_that_is_wrong_stalls():
     problem = Quadratic(np.eye(4), np.ones(4), l1=np.full(4, 0.1))
     m = begun(problem, fun=lambda theta: (1.0 + theta @ theta, -np.ones(4)))
@@ -201,3 +234,22 @@ def test_max_iter_and_unaffordable_hessians_end_it():
     m = begun(problem, max_iter=0)
     assert proximal_newton(m, Renewing(problem, cost=5.0)) is Status.MAX_ITER
     assert m.at.n_evaluations == 1
+
+
+def test_many_classes_and_heavy_tails(monkeypatch):
+    """Each model has its minimum at the end of a way over dozens of faces, and the Hessian changes in each step."""
+    factors = []
+
+    class Counted(QuadraticModel):
+        def minimise(self, theta, grad):
+            before = self.n_factors
+            found = super().minimise(theta, grad)
+            factors.append(self.n_factors - before)
+            return found
+
+    monkeypatch.setattr(xentropy._proximal_newton, "QuadraticModel", Counted)
+    clf = SoftmaxClassifier(C=100.0, l1_ratio=1.0, tol=1e-9).fit(*log_normal(1500, 40, 20))
+    assert clf.converged_
+    assert clf.objective_ < 18732.6852  # 18807 after 1000 iterations within bounds
+    assert 5 < len(factors) < 60
+    assert np.mean(factors) < 12

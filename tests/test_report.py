@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.tree import DecisionTreeClassifier
@@ -92,6 +93,22 @@ def test_numbers_are_scikit_learns():
     report = cross_entropy_report(y, proba, output_dict=True)
     assert report["log_loss"] == pytest.approx(log_loss(y, proba), rel=1e-12)
     assert report["accuracy"] == accuracy_score(y, proba.argmax(axis=1))
+
+
+def test_the_dict_holds_plain_numbers():
+    def check(value):
+        if isinstance(value, dict):
+            for entry in value.values():
+                check(entry)
+        elif isinstance(value, list):
+            for entry in value:
+                check(entry)
+        else:
+            assert type(value) in (int, float, str, bool, type(None)), type(value)
+
+    P = softmax(np.random.default_rng(0).normal(size=(50, 3)), axis=1)
+    for y in (np.arange(50) % 3, P):
+        check(cross_entropy_report(y, P, sample_weight=np.arange(50.0), output_dict=True))
 
 
 def test_decomposition_adds_up_and_recalibrates_as_isotonic_regression_does():
@@ -600,7 +617,7 @@ def test_soft_targets_name_their_floor():
     report = cross_entropy_report(target, target, output_dict=True)
     assert report["log_loss"] == pytest.approx(report["target_entropy"])
     assert "floor" in text
-    assert "no probabilities have less loss" in text
+    assert "mean entropy of the targets, the least loss" in text
     assert "floor" not in cross_entropy_report(target.argmax(axis=1), target)
 
 
@@ -678,7 +695,7 @@ def test_text_is_aligned_and_short(n_classes):
     lines = text.splitlines()
     table = lines[: next(i for i, line in enumerate(lines) if line.lstrip().startswith("all ")) + 1]
     assert len({len(line) for line in table if line}) == 1
-    assert max(map(len, lines)) <= 120
+    assert max(map(len, lines)) <= 80
     assert len(lines) < 60
     if n_classes > 20:
         assert f"{n_classes - 20} other classes" in text
@@ -687,8 +704,16 @@ def test_text_is_aligned_and_short(n_classes):
         assert float(table[22].split()[-4]) == pytest.approx(1 - sum(shares), abs=0.003)
     for k in range(min(n_classes, 20)):
         if n_classes <= 20:
-            assert f"number is {k}" in text
+            assert f"mber is {k}"[-9:] in text
 
 
 def test_examples_of_the_docstrings_run():
     assert doctest.testmod(report_module).failed == 0
+
+
+def test_wide_characters_keep_the_tables_aligned():
+    text = cross_entropy_report([0, 1, 1], [[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]], target_names=["東京", "Rome"])
+    lines = text.splitlines()
+    assert lines[2].index("1") - lines[3].index("2") == -2  # two characters take four columns
+    assert lines[3].startswith("  Rome  ")
+    assert lines[2].startswith("  東京  ")

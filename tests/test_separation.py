@@ -167,6 +167,24 @@ def test_a_linear_program_without_a_sound_answer_says_nothing(monkeypatch, answe
     assert find_separation(design, learn_target(y), np.zeros(design.n_theta)) is None
 
 
+@pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("n_classes", "d"), [(2, 170), (2, 400), (3, 90)])
+def test_separation_in_part_is_found_with_many_coefficients(n_classes, d, weighted, storage):
+    rng = np.random.default_rng(d)
+    X = rng.standard_normal((2500, d))
+    y = drawn(X[:, :4] @ rng.standard_normal((4, n_classes)) / 2, rng)
+    X[:, 7] = rng.random(len(y)) < 0.04
+    X[:, 9] = X[:, 10] + X[:, 11]  # which leaves directions in which nothing changes
+    weight = 10.0 ** rng.uniform(-1, 1, len(y)) if weighted else None
+    assert fitted(storage(X), y, weight).converged_
+    of_class = np.where(X[:, 7] > 0.0, 1, y)
+    message = f"at least in part: .* along x7 towards class 1, .* for {int(X[:, 7].sum())} of 2500 rows"
+    with pytest.warns(ConvergenceWarning, match=message):
+        clf = fitted(storage(X), of_class, weight)
+    assert not clf.converged_
+
+
 def test_weights_near_the_probabilities_save_the_linear_program(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("solved a linear program")

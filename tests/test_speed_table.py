@@ -1,4 +1,4 @@
-"""Check that the speed table of README.md comes only from the stored results of asv."""
+"""Check that the speed tables of docs/speed.md and README.md come only from the stored results of asv."""
 
 import importlib.util
 import json
@@ -61,7 +61,7 @@ def store(folder, stored, name="0123-existing.json"):
 def test_table(speed_table, entries, tmp_path):
     store(tmp_path, results())
     assert speed_table.table(speed_table.newest_run(tmp_path), entries) == (
-        "| | beside | on | float64 | float32 | float64, 2 threads |\n"
+        "| | compared with | on | float64 | float32 | float64, 2 threads |\n"
         "|---|---|---|---:|---:|---:|\n"
         "| loss | a loss | cat food 200 × 50, 10 classes |  | 3.2 |  |\n"
         "|  |  | CSR 100 × 100 000, 2 classes |  | 12.0 |  |\n"
@@ -111,8 +111,15 @@ def test_only_the_lines_between_the_markers_change(speed_table):
             speed_table.written(damaged, "| new |")
 
 
-def test_readme_holds_the_markers(speed_table):
-    speed_table.written((ROOT / "README.md").read_text(), "")
+def test_the_readme_shows_rows_of_the_page(speed_table):
+    tables = []
+    for path in (ROOT / "docs" / "speed.md", ROOT / "README.md"):
+        page = path.read_text()
+        speed_table.written(page, "")
+        tables.append(page.partition(speed_table.BEGIN)[2].partition(speed_table.END)[0].strip())
+    full, front = tables
+    assert speed_table.front_table(full) == front
+    assert front.count("\n") == 1 + 5  # the head, and five rows
 
 
 def test_asv_is_asked_for_what_the_table_shows(speed_table, entries):

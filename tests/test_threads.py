@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import joblib
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
-from xentropy import SoftmaxClassifier
+from xentropy import SoftmaxClassifier, _blas
 from xentropy._blas import one_blas_thread
 from xentropy._kernels._threads import effective_n_threads, has_openmp
 
@@ -174,6 +175,63 @@ def test_fits_in_threads_restore_the_threads_of_the_blas(blas):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda C: SoftmaxClassifier(C=C).fit(X, y), np.logspace(-2, 2, 40)))
     assert blas() == {3}
+
+
+def in_a_thread(work):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result()
+
+
+def test_any_thread_limits_the_blas_and_restores_it(blas):
+    """Also where threadpoolctl would only let the main thread, which has set the limit of three."""
+
+    def fit():
+        with one_blas_thread():
+            return blas()
+
+    assert in_a_thread(fit) == {1}
+    assert blas() == {3}
+    first, second = one_blas_thread(), one_blas_thread()
+    first.__enter__()
+    in_a_thread(second.__enter__)
+    first.__exit__(None, None, None)
+    assert blas() == {1}
+    in_a_thread(lambda: second.__exit__(None, None, None))
+    assert blas() == {3}
+
+
+def test_each_thread_restores_what_is_its_own(monkeypatch):
+    """A BLAS whose threads are OpenMP's has a limit for each thread of Python."""
+
+    class Library:
+        threading_layer = "openmp"
+        of_thread = threading.local()
+
+        def clear_controlling_thread(self, force=False): ...
+
+        @property
+        def num_threads(self):
+            return getattr(self.of_thread, "n", 4)
+
+        def set_num_threads(self, n):
+            self.of_thread.n = n
+
+    library = Library()
+    monkeypatch.setattr(_blas, "_libraries", lambda: [library])
+
+    def nested():
+        library.set_num_threads(2)
+        with one_blas_thread():
+            with one_blas_thread():
+                inside = library.num_threads
+            return inside, library.num_threads
+
+    with one_blas_thread():
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(nested).result() == (1, 1)
+            assert pool.submit(lambda: library.num_threads).result() == 2
+        assert library.num_threads == 1
+    assert library.num_threads == 4
 
 
 @pytest.mark.parametrize("method", ["get_num_threads", "set_num_threads"])

@@ -18,6 +18,7 @@ from ._leave_one_out import leave_one_out
 from ._losses import *  # noqa: F403 (the names are those of _losses.__all__)
 from ._metrics import log_loss, log_loss_samples, make_log_loss_scorer, neg_log_loss_scorer
 from ._multilabel import MultilabelClassifier
+from ._row_blocks import RowBlocks
 
 __version__ = _version("xentropy")
 
@@ -29,6 +30,7 @@ __all__ = [
     "LossCurveDisplay",
     "MultilabelClassifier",
     "ReliabilityDisplay",
+    "RowBlocks",
     "SoftmaxClassifier",
     "SoftmaxClassifierCV",
     "binary_cross_entropy",

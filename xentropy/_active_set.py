@@ -11,7 +11,7 @@ from math import inf
 import numpy as np
 from scipy.optimize import Bounds
 
-from ._lbfgs import Check, Coordinates, Minimisation, Run, Solution, Status, relative
+from ._lbfgs import Check, Coordinates, Minimisation, Run, Solution, Status
 from ._preconditioner import Diagonal
 from ._preconditioning import AT_ONCE, Preconditioning
 from ._proximal_newton import NEARLY_VIOLATED, entries_to_move, proximal_newton
@@ -94,14 +94,14 @@ def minimise_l1(m: Minimisation, preconditioning: Preconditioning, within_bounds
         if (stalled := check.gives_up(run)) is not None:
             return stalled
         _, cost = entries_to_move(l1, run.theta, run.grad, preconditioning, run.n_evaluations)
-        return run.renewal_pays(cost, use_second_half=False) if run.n_evaluations >= cost else None
+        return run.renewal_pays(cost) if run.n_evaluations >= cost else None
 
     def here() -> tuple[list[Coordinates], list[Coordinates]]:
         of_all, but_for_few_rows = preconditioning.diagonals_here(m.at.theta)
         return [PositiveNegative(p, l1) for p in of_all], [PositiveNegative(p, l1) for p in but_for_few_rows]
 
     check = Check(m, here)
-    m.at.gradient_norm = relative(m.norm(within_bounds), m.at.value)
+    m.at.gradient_norm = m.relative(m.norm(within_bounds), m.at.value)
     if (solved := m.ends(moved=False)) is not None:
         return m.solution(solved)
     coordinates: Coordinates = within_bounds

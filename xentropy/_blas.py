@@ -11,10 +11,11 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
-# Guards the variables below: who limits the BLAS, and how many threads each library had before the first of them came.
+# Guards the variables below: who limits the BLAS, each with what its own thread had before, and how many threads each
+# library had for the whole process before the first of them came.
 # A signal handler may come here while its own thread holds it.
 _lock = RLock()
-_users: set[object] = set()
+_users: dict[object, list[tuple[Any, int]]] = {}
 _before: list[tuple[Any, int]] = []
 
 
@@ -30,7 +31,8 @@ def one_blas_thread() -> Iterator[None]:
     the threads of the kernels. Digits took 1.45 s with two threads of each, and 0.065 s with one for the BLAS.
 
     Several threads of the process may be in here at once. The first to come sets the limit, and the last to go restores
-    what was before it."""
+    what was before it. So a fit has the same bits alone and beside others: some products of two threads are rounded
+    in another way than those of one."""
     me = object()
     try:
         _limit(me)
@@ -41,21 +43,42 @@ def one_blas_thread() -> Iterator[None]:
 
 def _limit(user: object) -> None:
     with _lock:
-        _users.add(user)
+        _users[user] = [(library, library.num_threads) for library in _libraries() if _is_per_thread(library)]
         if not _before:  # a child of fork() may have inherited it, with the limit but without the users
-            _before.extend((library, library.num_threads) for library in _libraries())
-        for library, _ in _before:
-            library.set_num_threads(1)
+            _before.extend((library, library.num_threads) for library in _libraries() if not _is_per_thread(library))
+        for library in _libraries():
+            _set_threads(library, 1)
 
 
 def _restore(user: object) -> None:
     """Calling it again changes nothing."""
     with _lock:
-        _users.discard(user)
+        for library, n_threads in _users.get(user, ()):
+            _set_threads(library, n_threads)
+        _users.pop(user, None)
         if not _users:
             for library, n_threads in _before:
-                library.set_num_threads(n_threads)
+                _set_threads(library, n_threads)
             _before.clear()
+
+
+def _is_per_thread(library: Any) -> bool:
+    """Whether threadpoolctl sets the threads for calls from the current thread alone: those of OpenMP, from 3.8 on."""
+    return getattr(library, "threading_layer", None) == "openmp" and hasattr(library, "clear_controlling_thread")
+
+
+def _set_threads(library: Any, n_threads: int) -> None:
+    """Set the threads of a library, whichever thread asks.
+
+    From 3.8 on threadpoolctl takes the threads of OpenBLAS from one thread only, the first to set them, and ignores all
+    others as long as that one lives. Fits in other threads would not be limited, and those that end last would restore
+    nothing: Cholesky factors by two threads differ from those by one in their last bits."""
+    let_another = getattr(library, "clear_controlling_thread", None)
+    if let_another is not None:
+        let_another(force=True)
+    library.set_num_threads(n_threads)
+    if let_another is not None:
+        let_another()
 
 
 def _to_the_end(action: Callable[[], None]) -> None:

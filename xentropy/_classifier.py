@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial, wraps
 from numbers import Integral, Real
 from typing import Any
 
@@ -18,30 +19,53 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.fixes import parse_version
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_feature_names,
+    _check_n_features,
+    _check_sample_weight,
+    check_is_fitted,
+    validate_data,
+)
 
-from ._arrays import refuse_masked
+from ._arrays import is_dask, refuse_dask, refuse_masked, with_usual_indices
 from ._callbacks import CallbackSupportMixin, callbacks_of
 from ._covariance import Covariance, blocks_of_rows, proba_interval
-from ._design import Design, RowLoss
 from ._inference import Fit, estimate_covariance
-from ._kernels._linear import check_csr, linear_predict
-from ._kernels._pointwise import softmax
-from ._kernels._threads import effective_n_threads
+from ._kernels._linear import check_csr
 from ._lbfgs import Status
 from ._losses import LOSSES, CrossEntropy, Loss, check_loss, refuse_smoothing
 from ._messages import plain
 from ._monitor import Monitor
 from ._objective import Objective
 from ._path import stop_early
+from ._prediction import predict_by_kernel, predict_by_sparse_coef, with_overflown
+from ._row_blocks import RowBlocks, stored_array
+from ._row_loss import RowLoss
+from ._rows import rows_of
 from ._separation import find_separation
 from ._solver import minimise
 from ._targets import Target, is_distribution, learn_target, match_target, plain_labels
 
-# The logits of a block of rows, where the coefficients are sparse: 8 MB.
-_BLOCK_LOGITS = 1 << 20
+
+def all_or_nothing(fit: Callable[..., Any]) -> Callable[..., Any]:
+    """A `fit` that fails leaves the attributes of the fit before, or none, so that they are always those of one
+    model. They are those of this fit if it has found coefficients, even if a warning was made an error then."""
+
+    @wraps(fit)
+    def wrapped(self: SoftmaxClassifier, *args: Any, **kwargs: Any) -> Any:
+        before = self._fitted_attributes()
+        try:
+            return fit(self, *args, **kwargs)
+        except BaseException:
+            if vars(self).get("coef_") is before.get("coef_"):
+                for name in self._fitted_attributes().keys() - before.keys():
+                    delattr(self, name)
+                for name, value in before.items():
+                    setattr(self, name, value)
+            raise
+
+    return wrapped
 
 
 class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
@@ -64,7 +88,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     C : float, default=1.0
         Inverse of the strength of the penalty. Smaller values regularise more, and ``inf`` means no penalty. Without a
         penalty and with rows that are separated from those of other classes there is no minimum: a `ConvergenceWarning`
-        names the classes and the direction.
+        names the classes and the direction. With up to 150 coefficients a linear program finds it, and with up to 600
+        the way that the fit has gone; with more, it is found only if all rows are separated.
 
     l1_ratio : float, default=0.0
         Share of the L1 penalty, in [0, 1]. If it is above 0, some coefficients can be exactly zero.
@@ -111,8 +136,9 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         the coefficients with the least validation loss. The path begins with a penalty so strong that the features
         hardly matter, and each of its steps increases C by a factor of about 3. `C` is therefore the weakest penalty
         that is tried, and may be infinite. As for every penalty, the units of the features matter: standardise them if
-        they differ. The validation rows are those passed to `fit`, or else held-out training rows. If the kept
-        coefficients are no better for them than the class frequencies, a warning says so.
+        they differ. If the rows are so many that the coefficients hardly overfit, the path has only its last step. The
+        validation rows are those passed to `fit`, or else held-out training rows. If the kept coefficients are no
+        better for them than the class frequencies, a warning says so.
 
     validation_fraction : float, default=0.1
         Share of the rows with weight that `early_stopping` holds out if no validation rows are passed. The rows are
@@ -179,9 +205,12 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     and their gradient take more than 1 MiB, `fit` stores a second copy of its values, ordered by column, which is two
     to three times as fast. If a dense X has hundreds of rows for each coefficient, and a pass over it takes
     milliseconds, `fit` starts from the solution for a subsample of at most an eighth of the rows. No attribute counts
-    these iterations. The subsample is not used with an L1 penalty, with `early_stopping`, when `warm_start` continues
-    from a previous fit, or if a class or a feature occurs in few rows. Fits are deterministic: any number of threads
-    gives the same bits.
+    these iterations. The subsample is not used with an L1 penalty, with `early_stopping` in a path of several steps,
+    when `warm_start` continues from a previous fit, or if a class or a feature occurs in few rows. Fits are
+    deterministic: any number of threads gives the same bits.
+
+    If X is `RowBlocks`, `fit` keeps a sample of at most 256 MB in memory, for the start and for Hessians. With an
+    infinite `C` it notices separated classes only if all rows are separated.
 
     With an infinite `C` and more features than rows, many coefficients have the least objective, if any have. A fit
     that starts from zero gives, to about a percent, those with the least sum of squares in units of the features'
@@ -267,14 +296,18 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @all_or_nothing
     def fit(self, X, y, sample_weight=None, X_val=None, y_val=None, sample_weight_val=None):
         """Fit the model.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, RowBlocks, Dask array or DataFrame} of shape (n_samples, n_features)
             Training rows. C-ordered float32 or float64 arrays and CSR matrices are not copied, and must not change
-            during `fit`.
+            during `fit`. `RowBlocks` are read block by block in each pass. So are an ``h5py.Dataset``, a
+            ``zarr.Array``, and an ``np.memmap`` of another dtype or order, if they are larger than 16 MB.
+            Blocks of a Dask collection stay on the workers of the current client; `y` and `sample_weight` are then Dask
+            collections of the same blocks, or arrays.
 
         y : array-like of shape (n_samples,) or (n_samples, n_classes)
             Class labels of any kind, or a distribution over the classes in each row, one-hot or soft. The columns of a
@@ -313,8 +346,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             coef, intercept = objective.unpack(theta)
             return {
                 "classes_": target.classes,
-                "coef_": as_stored(coef, X.dtype),
-                "intercept_": as_stored(intercept, X.dtype),
+                "coef_": as_stored(coef, objective.design.dtype),
+                "intercept_": as_stored(intercept, objective.design.dtype),
             }
 
         n_tasks = None if self.early_stopping else self.max_iter
@@ -338,7 +371,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if surrogate is not None and surrogate.status is Status.INTERRUPTED:
             solution = replace(surrogate, value=objective.value(theta), n_iter=0)
         elif self.early_stopping:
-            solution = stop_early(objective, theta, self.l1_ratio, **limits, monitor=monitor)
+            solution = stop_early(
+                objective, theta, self.l1_ratio, **limits, monitor=monitor,
+                validation=validation_loss, n_validation=len(validation[1]),
+            )  # fmt: skip
         else:
             solution = minimise(objective, theta, **limits, monitor=monitor, from_subsample=not goes_on)
         theta = monitor.best if self.early_stopping and monitor.best is not None else solution.theta
@@ -355,11 +391,21 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         if solution.status is Status.INTERRUPTED:
             raise KeyboardInterrupt
         if theta is solution.theta or solution.status is Status.MAX_ITER:
-            separation = find_separation(objective.design, target, theta) if np.isinf(float(self.C)) else None
+            rows = objective.design.in_memory
+            is_infinite, has_all = np.isinf(float(self.C)), rows is objective.design
+            separation = find_separation(rows, target, theta) if is_infinite and has_all else None
             if separation is not None:
                 message = separation.message(self.classes_, self._feature_names())
                 self.converged_ = False
-                warnings.warn(message, ConvergenceWarning, stacklevel=3)
+                warnings.warn(message, ConvergenceWarning, stacklevel=4)
+            elif solution.status is Status.SEPARATED:
+                self.converged_ = False
+                warnings.warn(
+                    "C is infinite, and the classes are perfectly separable: larger coefficients always have a smaller "
+                    "loss. The coefficients are those where the fit stopped. Set a finite C.",
+                    ConvergenceWarning,
+                    stacklevel=4,
+                )
             else:
                 solution.warn(self.tol, self.max_iter)
         if self.early_stopping:
@@ -372,12 +418,17 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"This {type(self).__name__} estimator requires y to be passed, but the target y is None."
             )
+        if is_dask(X):
+            from ._dask import rows_of_collection
+
+            X, y, sample_weight = rows_of_collection(X, y, sample_weight)
+        refuse_dask(y, "y")
+        refuse_dask(sample_weight, "sample_weight")
         X = self._rows(X, reset=True)
         if sp.issparse(X):
             check_csr(X)  # before SciPy selects rows
-        target = learn_target(y)
-        if X.shape[0] != len(target):
-            check_consistent_length(X, target)  # raises
+        target = X.target if hasattr(X, "target") else learn_target(y)
+        _check_length(X, target)
         if target.n_classes < 2:
             raise ValueError(
                 f"This solver needs samples of at least 2 classes in the data, but the data contains only one class: "
@@ -387,7 +438,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         refuse_smoothing(loss, self.label_smoothing)
         if loss.one_hot_only and target.distribution is not None:
             raise ValueError(f"{loss} is not defined for soft targets: y must hold labels, or one-hot rows")
-        return X, target, checked_weights(sample_weight, X)
+        return X, target, checked_weights(sample_weight, target)
 
     def _objective(
         self,
@@ -406,7 +457,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             label_smoothing=self.label_smoothing,
             offset=_logit_offset(self.logit_adjustment, target, sample_weight, class_mass),
         )
-        design = Design(
+        design = rows_of(
             X, target, row_loss=row_loss, sample_weight=sample_weight, fit_intercept=self.fit_intercept
         )
         objective = Objective(design, **penalty)
@@ -428,7 +479,10 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                 "early_stopping has chosen the coefficients by validation rows, so they are no minimum for all rows: "
                 "fit with early_stopping=False and the C of the step that was kept"
             )
+        refuse_dask(X, "X")
         X = self._rows(X, reset=False)
+        if not is_in_memory(X):
+            raise ValueError("X is read in blocks, but the errors of coefficients need it in memory: pass X[:]")
         if sp.issparse(X):
             check_csr(X)
         target = match_target(y, self.classes_)
@@ -451,16 +505,17 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             raise ValueError("X_val and y_val go together: pass both, or neither")
         class_weight = class_weights(self.class_weight, target, sample_weight)
         if X_val is not None:
+            refuse_dask(X_val, "X_val")
             X_val = self._rows(X_val, reset=False)
             if sp.issparse(X_val):
                 check_csr(X_val)  # before SciPy counts what it holds
             seen = match_target(y_val, target.classes, name="y_val")
-            check_consistent_length(X_val, seen)
+            _check_length(X_val, seen)
             if seen.labels is not None and (seen.labels < 0).any():
                 row = int(np.argmax(seen.labels < 0))
                 label = np.asarray(y_val, dtype=object).ravel()[row]
                 raise ValueError(f"y_val has label {plain(label)!r} (row {row}) that y does not hold; drop such rows")
-            weight = checked_weights(sample_weight_val, X_val, "sample_weight_val")
+            weight = checked_weights(sample_weight_val, seen, "sample_weight_val")
             mass = seen.row_mass(weight, class_weight, self.label_smoothing)
             if mass is not None and not mass.any():
                 raise ValueError(
@@ -472,6 +527,8 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             raise ValueError("sample_weight_val weighs the rows of X_val: pass X_val and y_val as well")
         if not self.early_stopping:
             return X, target, sample_weight, None
+        if not is_in_memory(X):
+            raise ValueError("early_stopping cannot hold out rows of X, which is not in memory: pass X_val and y_val")
         mass = target.row_mass(sample_weight, class_weight, self.label_smoothing)
         parts = [
             (X[rows], target[rows], None if sample_weight is None else sample_weight[rows])
@@ -497,11 +554,11 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, RowBlocks, Dask array or DataFrame} of shape (n_samples, n_features)
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_classes)
+        ndarray, or a lazy Dask array, of shape (n_samples,) or (n_samples, n_classes)
             The logit of ``classes_[1]`` for two classes, and otherwise a logit for each class.
         """
         z = self._predict(X, "logits")
@@ -512,25 +569,26 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, RowBlocks, Dask array or DataFrame} of shape (n_samples, n_features)
 
         Returns
         -------
-        ndarray of shape (n_samples,)
+        ndarray, or a lazy Dask array, of shape (n_samples,)
         """
         top = self._predict(X, "classes")  # which asks whether there are classes
-        return np.asarray(self.classes_)[top]
+        classes = np.asarray(self.classes_)
+        return top.map_blocks(partial(np.take, classes), dtype=classes.dtype) if is_dask(top) else classes[top]
 
     def predict_proba(self, X):
         """Compute the probability of each class, in the order of `classes_`.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, RowBlocks, Dask array or DataFrame} of shape (n_samples, n_features)
 
         Returns
         -------
-        ndarray of shape (n_samples, n_classes)
+        ndarray, or a lazy Dask array, of shape (n_samples, n_classes)
         """
         return self._predict(X, "probabilities")
 
@@ -539,11 +597,11 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, RowBlocks, Dask array or DataFrame} of shape (n_samples, n_features)
 
         Returns
         -------
-        ndarray of shape (n_samples, n_classes)
+        ndarray, or a lazy Dask array, of shape (n_samples, n_classes)
         """
         return self._predict(X, "log_probabilities")
 
@@ -554,7 +612,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, RowBlocks} of shape (n_samples, n_features)
 
         y : array-like of shape (n_samples,) or (n_samples, n_classes)
             Labels or distributions, as in `fit`.
@@ -565,6 +623,11 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         -------
         float
         """
+        if is_dask(X):
+            from ._dask import mean_over_blocks
+
+            return mean_over_blocks(copy(self).score, X, y, sample_weight)[0]
+        refuse_dask(y, "y")
         refuse_masked(y, "y")
         refuse_masked(sample_weight, "sample_weight")
         if not is_distribution(y):
@@ -765,7 +828,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return model
 
     def _rows(self, X: Any, *, reset: bool) -> Any:
-        """X as the kernels read it: a C-ordered array or a CSR matrix, float64 or float32."""
+        """X as the kernels read it: a C-ordered array or a CSR matrix, float64 or float32, or blocks of rows."""
         if self._is_plain(X, reset=reset):
             with np.errstate(over="ignore", invalid="ignore"):
                 if np.isfinite(X.sum()):  # a sum that overflows is looked at again, number by number
@@ -774,11 +837,18 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
                         if hasattr(self, "feature_names_in_"):
                             del self.feature_names_in_
                     return X
+        if (blocks := stored_array(X)) is not None:
+            first = blocks.first_rows()
+            _check_feature_names(self, first, reset=reset)
+            _check_n_features(self, first, reset=reset)
+            return blocks
         refuse_masked(X, "X")
         if isinstance(X, np.ndarray) and X.dtype.kind == "f" and X.dtype.itemsize <= 4:
             X = X.astype(np.float32, copy=False)  # float16, and the other byte order, would become float64
         X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=reset)
-        return X if sp.issparse(X) else np.require(X, requirements=["C", "A"])  # a view of bytes may not be aligned
+        if sp.issparse(X):
+            return with_usual_indices(X)
+        return np.require(X, requirements=["C", "A"])  # a view of bytes may not be aligned
 
     def _is_plain(self, X: Any, *, reset: bool = False) -> bool:
         """Whether X is what `validate_data` would give back as it is, if its numbers are finite: asked first, as that
@@ -806,9 +876,14 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         """W (R, d), which may be sparse, and b (R,). Set by hand, they may be a vector and a number."""
         coef = self.coef_ if sp.issparse(self.coef_) else np.atleast_2d(self.coef_)
         intercept = np.asarray(self.intercept_)
-        if intercept.shape != coef.shape[:1]:
-            intercept = np.broadcast_to(intercept, (1, coef.shape[0]))[0]
-        return coef, intercept
+        if intercept.size == 1 and coef.shape[0] != 1:
+            intercept = np.broadcast_to(intercept.ravel(), coef.shape[:1])
+        if intercept.size != coef.shape[0]:
+            raise ValueError(
+                f"coef_ has {coef.shape[0]} rows, so intercept_ must hold as many numbers, or one; it has the shape "
+                f"{intercept.shape}"
+            )
+        return coef, intercept.ravel()
 
     def _dense_coef(self) -> np.ndarray:
         coef, _ = self._model()
@@ -820,48 +895,41 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         n_classes = len(self.classes_)
         coef, intercept = self._model()
+        if coef.shape[0] != (1 if n_classes == 2 and coef.shape[0] == 1 else n_classes):
+            raise ValueError(
+                f"coef_ has {coef.shape[0]} rows for {n_classes} classes; it must have one for each, or one in all for "
+                "two classes"
+            )
+        if is_dask(X):
+            from ._dask import dtype_of, predictions
+
+            nothing = np.zeros((1, coef.shape[1]), dtype_of(X))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # it has no names
+                example = self._predict(nothing, kind)
+            return predictions(partial(copy(self)._predict, kind=kind), X, example)
         is_plain = isinstance(coef, np.ndarray) and self._is_plain(X)  # the kernel reports numbers that are not finite
         X = X if is_plain else self._rows(X, reset=False)
+        if isinstance(X, RowBlocks):
+            return X.predictions(lambda rows: self._predict(rows, kind))
         if X.shape[1] != coef.shape[1]:  # only if the coefficients were set by hand
             raise ValueError(
                 f"X has {X.shape[1]} features, but {type(self).__name__} is expecting {coef.shape[1]} features as "
                 f"input."
             )
-        if isinstance(coef, np.ndarray):
-            out, finite = linear_predict(
-                X,
-                np.ascontiguousarray(coef.T, dtype=np.float64),
-                np.ascontiguousarray(intercept, dtype=np.float64),
-                n_classes=n_classes,
-                kind=kind,
-                compute="float32" if X.dtype == coef.dtype == np.float32 else "float64",
-                n_threads=effective_n_threads(),
-            )
-            if is_plain and not finite:
-                self._rows(X, reset=False)  # raises where it is X that is not, and not the coefficients that are large
+        if not isinstance(coef, np.ndarray):
+            if sp.issparse(X):
+                check_csr(X)  # before SciPy multiplies
+            return predict_by_sparse_coef(X, coef, intercept, n_classes, kind)
+        out, finite = predict_by_kernel(X, coef, intercept, n_classes, kind)
+        if finite:
             return out
-        if sp.issparse(X):
-            check_csr(X)  # before SciPy multiplies
-        step = max(1, _BLOCK_LOGITS // n_classes)
-        head = self._predict_by_sparse_coef(X[:step], kind)
-        out = np.empty((X.shape[0], *head.shape[1:]), dtype=head.dtype)
-        out[:step] = head
-        for start in range(step, len(out), step):
-            out[start : start + step] = self._predict_by_sparse_coef(X[start : start + step], kind)
-        return out
+        if is_plain:
+            self._rows(X, reset=False)  # raises where it is X that is not finite
+        return with_overflown(out, X, coef, intercept, n_classes, kind)
 
-    def _predict_by_sparse_coef(self, X: Any, kind: str) -> np.ndarray:
-        coef, intercept = self._model()
-        dtype = np.result_type(X.dtype, coef.dtype)  # scikit-learn multiplies matrices of one dtype only
-        z = safe_sparse_dot(X.astype(dtype, copy=False), coef.T.astype(dtype, copy=False), dense_output=True)
-        z = z + intercept
-        if kind == "logits":
-            return z
-        if kind == "classes":
-            return (z[:, 0] > 0).astype(np.intp) if z.shape[1] == 1 else z.argmax(axis=1)
-        if z.shape[1] < len(self.classes_):  # the first of two classes has the logit 0
-            z = np.hstack([np.zeros_like(z), z])
-        return softmax(np.ascontiguousarray(z), log=kind == "log_probabilities", n_threads=effective_n_threads())
+    def __sklearn_is_fitted__(self) -> bool:
+        return all(hasattr(self, name) for name in ("classes_", "coef_", "intercept_"))
 
     def _fitted_attributes(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name.endswith("_") and not name.startswith("_")}
@@ -928,6 +996,19 @@ def as_stored(coef: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return stored
 
 
+def is_in_memory(X: Any) -> bool:
+    """Whether what `SoftmaxClassifier._rows` has given is an array or a CSR matrix."""
+    return isinstance(X, np.ndarray) or sp.issparse(X)
+
+
+def _check_length(X: Any, target: Target) -> None:
+    """Raise a ValueError unless X has as many rows as the target, as far as that is known."""
+    if is_in_memory(X):
+        check_consistent_length(X, target)
+    elif X.n_rows not in (None, len(target)):
+        raise ValueError(f"Found input variables with inconsistent numbers of samples: {[X.n_rows, len(target)]}")
+
+
 def _warn_if_no_better(loss: float, of_prior: float) -> None:
     if loss >= of_prior:
         warnings.warn(
@@ -936,7 +1017,7 @@ def _warn_if_no_better(loss: float, of_prior: float) -> None:
             "these rows, or the rows are too few or not like those that were fitted. Pass other validation rows, or "
             "raise validation_fraction.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

@@ -29,8 +29,9 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params, check_is_fitted
 
+from ._arrays import refuse_dask
 from ._callbacks import FoldTasks, SearchTasks
-from ._classifier import SoftmaxClassifier, as_stored, class_weights
+from ._classifier import SoftmaxClassifier, all_or_nothing, as_stored, class_weights, is_in_memory
 from ._inference import MAX_VARIABLES, Fit
 from ._lbfgs import Status
 from ._leave_one_out import leave_each_out
@@ -178,6 +179,7 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @all_or_nothing
     def fit(self, X, y, sample_weight=None, **params):
         """Choose the penalty by cross-validation, and fit the model.
 
@@ -201,7 +203,13 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
             The fitted estimator.
         """
         _raise_for_params(params, self, "fit")
+        refuse_dask(X, "X")
         rows, target, weight = self._training_data(X, y, sample_weight)
+        if not is_in_memory(rows):
+            raise ValueError(
+                f"{type(self).__name__} selects the rows of its folds, so X must be in memory, and is read in blocks: "
+                f"pass X[:], or fit SoftmaxClassifier with X_val and y_val for each C"
+            )
         self._covariance = None  # of other coefficients
         Cs = np.logspace(-4, 4, self.Cs) if isinstance(self.Cs, Integral) else _values("Cs", self.Cs)
         l1_ratios = _values("l1_ratios", self.l1_ratios)
@@ -351,7 +359,7 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
                 f"max_iter={self.max_iter} iterations (tol={self.tol:.1e}). Increase max_iter or tol, or leave out the "
                 "largest Cs.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
 

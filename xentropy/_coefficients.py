@@ -208,7 +208,7 @@ def _average_effects(fit: Fit, covariance: Covariance, columns: list[int]) -> tu
     In the coefficient of feature m for class l, p_k (w_kj - sum p w_j) has the derivative
     (delta_kl p_k u_kj - p_k p_l (u_kj + u_lj)) x_m + delta_mj p_k (delta_kl - p_l), with u_kj = w_kj - sum p w_j.
     """
-    design, others = fit.objective.design, covariance.others
+    design, others = fit.objective.design.in_memory, covariance.others
     K, r, d = design.n_classes, len(others), design.n_features
     coef, _ = design.views(fit.theta)
     coef = np.hstack([np.zeros_like(coef), coef]) if design.n_outputs == 1 else coef

@@ -7,20 +7,20 @@ intercepts of the mean row. Neither X nor its sparsity is touched, because W (x 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property
-from math import frexp, isfinite, ldexp
 from typing import Any, Protocol
 
 import numpy as np
 from scipy.linalg.blas import dger
 
+from ._arrays import is_mapped
 from ._kernels._linear import LinearPass, linear_predict
 from ._kernels._moments import moments
 from ._kernels._pointwise import softmax
 from ._kernels._threads import effective_n_threads
-from ._losses import CrossEntropy, Loss
+from ._row_loss import RowLoss, Weighting
 from ._targets import Target
 
 # The kernel itself centres features if the mean of one is this many times its standard deviation: a shift of the
@@ -40,28 +40,11 @@ _FEW_ROWS = 128
 _OWNED = 1e4
 # Multiples of the golden ratio modulo one are spread evenly and have no period that the rows could share.
 _GOLDEN = 0.6180339887498949
+# The exponent of two of a quotient of weights, whose sums float64 still holds.
+_LARGEST_QUOTIENT = 900
 # A block of rows takes half a megabyte, or four times its Gram matrix if that is more, but at most 8 MB. So does what
 # else is worked on at once, such as the probabilities of the rows. (tests/test_memory.py)
 BLOCK_VALUES, _MAX_BLOCK_VALUES = 1 << 16, 1 << 20
-
-
-@dataclass(frozen=True)
-class RowLoss:
-    """The loss of one row, as far as it is the same for all rows.
-
-    Attributes
-    ----------
-    loss : Loss
-    class_weight : float64 ndarray of shape (K,) or None
-    label_smoothing : float
-    offset : float64 ndarray of shape (R,) or None
-        It is added to the logits of every row.
-    """
-
-    loss: Loss = field(default_factory=CrossEntropy)
-    class_weight: np.ndarray | None = None
-    label_smoothing: float = 0.0
-    offset: np.ndarray | None = None
 
 
 class SharedPasses(Protocol):
@@ -95,8 +78,8 @@ class Design:
     fit_intercept : bool
     rows : int64 ndarray of shape (n,), optional
         Only these rows of X count; `target` and `sample_weight` are theirs.
-    sampled_from : Design, optional
-        The design of which they are a sample: its moments stay.
+    sampled_from : Rows, optional
+        The rows of which they are a sample: their moments stay.
     beside : Design, optional
         A design of the same rows with another target. X is its X, and the moments are its moments if the weights of the
         rows are the same.
@@ -108,8 +91,12 @@ class Design:
     n_rows, n_features, n_outputs, n_theta : int
         n, d, R and the length of theta.
     is_dense : bool
+    dtype : dtype
+        Of X.
     nnz : int
         Values that an evaluation reads.
+    overhead : float
+        About how many seconds an evaluation takes beside its arithmetic: none in memory.
     n_columns, columns : int and int64 ndarray or slice
         D, and which columns of X the d features are.
     weight_sum : float
@@ -131,8 +118,12 @@ class Design:
         The variances, or for these features as much as rows like most others may have.
     largest_offset : float
         The largest mean of a feature, in its standard deviations.
+    kernel_centres : bool
+        Whether a pass centres the features, as it must where offsets are large.
     is_subsample : bool
     """
+
+    overhead = 0.0
 
     def __init__(
         self,
@@ -143,40 +134,25 @@ class Design:
         sample_weight: np.ndarray | None = None,
         fit_intercept: bool = True,
         rows: np.ndarray | None = None,
-        sampled_from: Design | None = None,
+        sampled_from: Any = None,
         beside: Design | None = None,
         passes: SharedPasses | None = None,
     ) -> None:
         self.row_loss = row_loss = row_loss or RowLoss()
         self.fit_intercept, self.n_classes = fit_intercept, target.n_classes
         self.n_outputs = 1 if target.n_classes == 2 else target.n_classes
-        like = sampled_from or beside
-        self.n_threads: int = 1 if passes is not None else effective_n_threads() if like is None else like.n_threads
+        like = beside if sampled_from is None else sampled_from
+        self.n_threads: int = like.n_threads if isinstance(like, Design) else effective_n_threads()
+        if passes is not None:
+            self.n_threads = 1
         self._target, self._sample_weight = target, sample_weight
-        class_weight, smoothing = row_loss.class_weight, row_loss.label_smoothing
-        mass = target.class_mass(sample_weight)
-        with np.errstate(over="ignore", invalid="ignore"):
-            self.weight_sum = float(mass.sum() if class_weight is None else mass @ class_weight)
-            target_mass = (1.0 - smoothing) * mass + smoothing / target.n_classes * mass.sum()
-            target_mass = target_mass if class_weight is None else target_mass * class_weight
-            weight_sum = max(self.weight_sum, float(target_mass.sum())) if self.weight_sum else 0.0
-        if weight_sum == 0.0 or not isfinite(weight_sum):
-            first, second = ("divide", "multiply") if weight_sum else ("multiply", "divide")
-            raise ValueError(
-                f"sample_weight times class_weight sums to {weight_sum}: {first} the weights by a number, and {second} "
-                f"C by it"
-            )
-        # The kernels drop gradients of next to no weight, and float32 cannot hold each weight of a class. Powers of two
-        # change no other digit.
-        self._class_weight = None if class_weight is None else np.where(target_mass > 0.0, class_weight, 0.0)
-        self._unit = 0 if self._class_weight is None else frexp(self._class_weight.max())[1]
-        self._scale = ldexp(1.0, min(1023 - max(0, self._unit), len(target).bit_length() - frexp(self.weight_sum)[1]))
-        self.shares = target_mass / target_mass.sum()
-        self.row_weight = target.row_mass(sample_weight, class_weight, smoothing)
+        self._weighting = Weighting(target.class_mass(sample_weight), len(target), row_loss)
+        self.weight_sum, self.shares = self._weighting.weight_sum, self._weighting.shares
+        self._scale = self._weighting.scale
+        self.row_weight = target.row_mass(sample_weight, row_loss.class_weight, row_loss.label_smoothing)
         self._pass: tuple[str, Any] = ("", None)
         self._passes = passes
-        self.is_subsample = sampled_from is not None
-        self.is_dense = isinstance(X, np.ndarray)
+        self.is_dense, self.dtype = isinstance(X, np.ndarray), X.dtype
         self.n_columns = X.shape[1]
         self.columns: np.ndarray | slice = slice(None)
         if like is not None:
@@ -185,12 +161,15 @@ class Design:
             X, self.columns = _without_empty_columns(X)
         self._X, self._rows = X, rows
         self.n_rows, self.n_features = X.shape[0] if rows is None else len(rows), X.shape[1]
+        self.of_few_rows: np.ndarray
+        self.typical_variance: np.ndarray
+        self.is_subsample = sampled_from is not None and self.n_rows < sampled_from.n_rows
         self.n_theta = self.n_outputs * (self.n_features + fit_intercept)
         self.nnz = self.n_rows * self.n_features if self.is_dense else int(X.nnz)
         if like is not None and (sampled_from is not None or self.row_weight is like.row_weight):
             self._set_moments(like.centre, like.variance)
-            self.of_few_rows: np.ndarray = like.of_few_rows
-            self.typical_variance: np.ndarray = like.typical_variance
+            self.of_few_rows = like.of_few_rows
+            self.typical_variance = like.typical_variance
             return
         if not self.is_dense and like is None:
             # the pass checks the indices of a CSR matrix before anything else reads them
@@ -199,7 +178,10 @@ class Design:
             weight = None if self.row_weight is None else self._scale * self.row_weight  # sums of squares need the room
             mean, variance = moments(X, weight, self.n_threads)
             self._set_moments(mean if fit_intercept else None, variance if fit_intercept else variance + mean * mean)
-            self._recentre()
+            self.of_few_rows, self.typical_variance = np.empty(0, dtype=np.intp), self.variance
+            self.of_few_rows, self.typical_variance, centre, variance = self.recentred()
+            if len(self.of_few_rows):
+                self._set_moments(centre, variance)
 
     def _set_moments(self, centre: np.ndarray | None, variance: np.ndarray) -> None:
         self.centre, self.variance = centre, variance
@@ -209,29 +191,34 @@ class Design:
         if centre is not None and varies.any():
             with np.errstate(over="ignore", invalid="ignore"):
                 self.largest_offset = float((np.abs(centre[varies]) / np.sqrt(variance[varies])).max())
-        self._kernel_centres = self.is_dense and self.largest_offset > _LARGE_OFFSET
+        self.kernel_centres = self.is_dense and self.largest_offset > _LARGE_OFFSET
 
-    def _recentre(self) -> None:
-        """Centre features whose variance few rows own where the other rows are, and find which they are. Few rows with
-        huge values would put the mean far from all others, where no preconditioner shows how these are spread."""
-        self.of_few_rows, self.typical_variance = np.empty(0, dtype=np.intp), self.variance
-        n_rows = min(self.n_rows, _FEW_ROWS)
+    def recentred(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]:
+        """Features whose variance few rows own; the typical variances; the centre, which for these features is where
+        the other rows are, and the mean squares about it. Few rows with huge values would put the mean far from all
+        others, where no preconditioner shows how these are spread."""
+        n_rows, none = min(self.n_rows, _FEW_ROWS), np.empty(0, dtype=np.intp)
         if not self.is_dense and self.n_features * n_rows > _MAX_BLOCK_VALUES:  # most of their values are zero
-            return
+            return none, self.variance, self.centre, self.variance
         rows = self.subsample(n_rows).rows(slice(None))[:, : self.n_features]
         median = np.median(rows, axis=0)
         deviation = np.sort(np.abs(rows - median), axis=0)
         n_zero = np.count_nonzero(deviation == 0.0, axis=0)
         middle = np.take_along_axis(deviation, np.minimum((n_zero + len(rows)) // 2, len(rows) - 1)[None], axis=0)[0]
-        self.of_few_rows = few = np.flatnonzero((middle > 0.0) & (self.variance / _OWNED > middle**2))
-        self.typical_variance = self.variance.copy()
-        self.typical_variance[few] = _OWNED * middle[few] ** 2
+        few = np.flatnonzero((middle > 0.0) & (self.variance / _OWNED > middle**2))
+        typical = self.variance.copy()
+        typical[few] = _OWNED * middle[few] ** 2
         if self.centre is None or not len(few):
-            return
+            return few, typical, self.centre, self.variance
         centre, variance = self.centre.copy(), self.variance.copy()
         centre[few] += median[few]
         variance[few] += median[few] ** 2
-        self._set_moments(centre, variance)
+        return few, typical, centre, variance
+
+    @property
+    def in_memory(self) -> Design:
+        """The rows that Hessians are made of: these."""
+        return self
 
     @cached_property
     def effective_size(self) -> float:
@@ -258,16 +245,16 @@ class Design:
         n_outputs = self.n_outputs if self._passes is None else self._passes.n_outputs
         return (
             self.is_dense
-            and (n_outputs >= _MIN_FLOAT32_OUTPUTS or self._X.dtype == np.float32)
+            and (n_outputs >= _MIN_FLOAT32_OUTPUTS or self.dtype == np.float32)
             and self._X.size * n_outputs >= _MIN_FLOAT32_WORK
             and self._target.labels is not None
-            and not self._kernel_centres
+            and not self.kernel_centres
         )
 
     @property
     def shift(self) -> np.ndarray | None:
         """What passes subtract from each row as they read it, or None."""
-        return self.centre if self._kernel_centres else None
+        return self.centre if self.kernel_centres else None
 
     @property
     def n_products(self) -> float:
@@ -317,25 +304,7 @@ class Design:
         if self._pass[0] != precision:
             self._pass = ("", None)  # the scratch memory of one pass is enough
             self._pass = (precision, self._new_pass(precision, shift=self.shift))
-        d, R, grad = self.n_features, self.n_outputs, np.empty_like(theta)
-        coef, grad_coef = theta[: d * R].reshape(d, R), grad[: d * R].reshape(d, R)
-        if self.fit_intercept:
-            intercept, grad_intercept = theta[d * R :], grad[d * R :]
-        else:
-            intercept, grad_intercept = np.zeros((2, R))
-        centre = None if self._kernel_centres else self.centre
-        if centre is not None:
-            intercept = intercept - centre @ coef
-        if self.row_loss.offset is not None:
-            intercept = intercept + self.row_loss.offset
-        loss = self._pass[1].loss_gradient(coef, intercept, grad_coef, grad_intercept, self.n_threads)
-        if centre is not None:  # in place: BLAS reads a C-ordered matrix as its transpose
-            dger(-1.0, grad_intercept, centre, a=grad_coef.T, overwrite_a=1)
-        if len(self.constant):  # rounding leaves something there, and the preconditioner divides it by next to nothing
-            grad_coef[self.constant] = 0.0
-        total = self.weight_sum * self._scale
-        grad /= total
-        return loss / total, grad
+        return mean_loss_gradient(self, theta, self._pass[1].loss_gradient, self._scale)
 
     def curvature(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The curvature of the mean cross-entropy at theta, feature by feature: sum_i c_ik (x_ij - m_j)^2, (d, R), with
@@ -393,9 +362,9 @@ class Design:
             yield X, of_class
 
     def _new_pass(self, precision: str, *, shift: np.ndarray | None) -> LinearPass:
-        X, rows, class_weight = self._X, self._rows, self._class_weight
         if self._passes is not None:
-            return self._passes.new(precision, shift=shift, class_weight=class_weight, scale=self._scale)
+            return self._passes.new(precision, shift=shift, **self._weighting.pass_options())
+        X, rows = self._X, self._rows
         if rows is not None and not self.is_dense:
             X, rows = X[rows], None
         return LinearPass(
@@ -405,14 +374,13 @@ class Design:
             labels=self._target.labels,
             distribution=self._target.distribution,
             sample_weight=self._sample_weight,
-            class_weight=None if class_weight is None else np.ldexp(class_weight, -self._unit),
             label_smoothing=self.row_loss.label_smoothing,
             loss=self.row_loss.loss.kernel(),
-            scale=ldexp(self._scale, self._unit),
             sigmoid=self.n_outputs == 1,
             shift=shift,
             compute=precision,
             many_passes=True,
+            **self._weighting.pass_options(),
         )
 
     def pass_of_labels(self, indicator: np.ndarray, precision: str) -> tuple[LinearPass, float]:
@@ -453,29 +421,20 @@ class Design:
         The rows lie at equal steps of the cumulated weight, each at another place in its step: so rows come in as often
         as they weigh, and the same rows every time. The moments stay those of all rows, and so do theta and its units.
         """
-        at, times = self._sampled(n_rows)
-        weight = self._sample_weight
-        if self.row_weight is not None:  # a row comes in by its weight, which must not count again
-            weight = times * ((1.0 if weight is None else weight[at]) / self.row_weight[at])
+        at, weight = sampled_rows(n_rows, self.n_rows, self.row_weight, self._sample_weight, self._scale)
+        rows = at if self._rows is None else self._rows[at]
+        X = self._X
+        if is_mapped(X):  # each pass over the sample would read most of the file again
+            X, rows = X[rows], None
         return Design(
-            self._X,
+            X,
             self._target[at],
             row_loss=self.row_loss,
             sample_weight=weight,
             fit_intercept=self.fit_intercept,
-            rows=at if self._rows is None else self._rows[at],
+            rows=rows,
             sampled_from=self,
         )
-
-    def _sampled(self, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
-        """Indices of rows, in order, and how often each comes in."""
-        place = (np.arange(n_rows) + np.arange(n_rows) * _GOLDEN % 1.0) / n_rows
-        place[:1] = 0.5 / n_rows  # at 0 the first row would come in whatever it weighs
-        if self.row_weight is None:
-            return (place * self.n_rows).astype(np.int64), np.ones(n_rows)
-        until = np.cumsum(self._scale * self.row_weight)  # sums of the least numbers are rounded up
-        at, times = np.unique(np.searchsorted(until, place * until[-1], side="right"), return_counts=True)
-        return at.astype(np.int64, copy=False), times.astype(np.float64)
 
     def blocks(self, width: int = 1) -> Iterator[tuple[np.ndarray | slice, np.ndarray]]:
         """The places of the rows of positive weight, block by block, and their weights, which sum to one over all
@@ -512,6 +471,53 @@ class Design:
         return softmax(np.hstack([np.zeros_like(logits), logits]) if self.n_outputs == 1 else logits)
 
 
+def mean_loss_gradient(
+    design: Any, theta: np.ndarray, sums: Callable[..., float], scale: float
+) -> tuple[float, np.ndarray]:
+    """The mean loss at theta and its gradient, of `Rows` whose sums over the rows, times `scale`, `sums` gives: it has
+    the signature of `LinearPass.loss_gradient`, and the features that it sees are centred if `kernel_centres`."""
+    d, R, grad = design.n_features, design.n_outputs, np.empty_like(theta)
+    coef, grad_coef = theta[: d * R].reshape(d, R), grad[: d * R].reshape(d, R)
+    if design.fit_intercept:
+        intercept, grad_intercept = theta[d * R :], grad[d * R :]
+    else:
+        intercept, grad_intercept = np.zeros((2, R))
+    centre = None if design.kernel_centres else design.centre
+    if centre is not None:
+        intercept = intercept - centre @ coef
+    if design.row_loss.offset is not None:
+        intercept = intercept + design.row_loss.offset
+    loss = sums(coef, intercept, grad_coef, grad_intercept, design.n_threads)
+    if centre is not None:  # in place: BLAS reads a C-ordered matrix as its transpose
+        dger(-1.0, grad_intercept, centre, a=grad_coef.T, overwrite_a=1)
+    if len(design.constant):  # rounding leaves something there, and the preconditioner divides it by next to nothing
+        grad_coef[design.constant] = 0.0
+    total = design.weight_sum * scale
+    grad /= total
+    return loss / total, grad
+
+
+def sampled_rows(
+    n_sampled: int, n_rows: int, row_weight: np.ndarray | None, sample_weight: np.ndarray | None, scale: float
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The places of a sample of about that many rows, in order, and their sample weights in it: a row comes in by its
+    weight, which must not count again. `scale` times the weights of the rows are about one."""
+    place = sample_places(n_sampled)
+    if row_weight is None:
+        return (place * n_rows).astype(np.int64), None
+    until = np.cumsum(scale * row_weight)  # sums of the least numbers are rounded up
+    at, times = np.unique(np.searchsorted(until, place * until[-1], side="right"), return_counts=True)
+    weight = _quotient(np.ones(len(at)) if sample_weight is None else sample_weight[at], row_weight[at])
+    return at.astype(np.int64, copy=False), times * weight
+
+
+def sample_places(n: int) -> np.ndarray:
+    """Where on [0, 1) the rows of a sample lie: at equal steps, each at another place in its step."""
+    place = (np.arange(n) + np.arange(n) * _GOLDEN % 1.0) / n
+    place[:1] = 0.5 / n  # at 0 the first row would come in whatever it weighs
+    return place
+
+
 def _curvatures(p: np.ndarray) -> np.ndarray:
     """p (1 - p) of probabilities (n, K), which are overwritten, without losing digits where p is next to one."""
     place, rows = p.argmax(axis=1), np.arange(len(p))
@@ -521,6 +527,13 @@ def _curvatures(p: np.ndarray) -> np.ndarray:
     p *= 1.0 - p
     p[rows, place] = largest * others
     return p
+
+
+def _quotient(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a / b, times a power of two if some would be infinite."""
+    (a, of_a), (b, of_b) = np.frexp(a), np.frexp(b)
+    exponents = of_a - of_b
+    return np.ldexp(a / b, exponents - max(0, int(exponents.max(initial=0)) - _LARGEST_QUOTIENT))
 
 
 def _without_empty_columns(X: Any) -> tuple[Any, np.ndarray | slice]:

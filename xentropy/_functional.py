@@ -15,12 +15,14 @@ from ._kernels._linear import LinearPass
 from ._kernels._threads import effective_n_threads
 from ._losses import Loss, check_loss, refuse_smoothing
 from ._messages import plain
-from ._targets import SUM_RTOL, bad_distribution
+from ._targets import SUM_RTOL, bad_distribution, column_names, match_columns
 
 Reduction = Literal["mean", "sum", "none"]
 
 # Weights within these bounds leave room in the range of float32, 2^-126 to 2^128, for the product of two and a logit.
 _FLOAT32_WEIGHTS = 2.0**-40, 2.0**40
+# The product of two such weights, and the sum of 2^63 of these, are within the range of float64, and so are inverses.
+_LARGEST_WEIGHT = 2.0**400
 
 
 def cross_entropy(
@@ -49,7 +51,7 @@ def cross_entropy(
     ----------
     y_true : array-like of shape (...) or (..., K)
         Class indices in [0, K), of any integer dtype, or distributions over the classes, one-hot or soft. The number of
-        axes decides.
+        axes decides. If this and `logits` are DataFrames with names, columns are matched by name.
 
     logits : array-like of shape (..., K)
         Logits, with classes on the last axis and any leading axes. C-ordered float32 and float64 arrays are not copied.
@@ -137,7 +139,7 @@ def cross_entropy(
     shape, lead, n_classes = z.shape, z.shape[:-1], z.shape[-1]
     z = z.reshape(math.prod(lead), n_classes)
     target, dtype = _target(
-        y_true,
+        _in_order_of(logits, y_true),
         lead,
         n_classes,
         z.dtype,
@@ -182,7 +184,8 @@ def binary_cross_entropy(
     Parameters
     ----------
     y_true : array-like of the shape of `logits`
-        Targets in [0, 1], which are 0 and 1 or probabilities.
+        Targets in [0, 1], which are 0 and 1 or probabilities. If this and `logits` are DataFrames with names, columns
+        are matched by name.
 
     logits : array-like of any shape
         Logits. C-ordered float32 and float64 arrays are not copied. float16 is computed in float32, and integers are
@@ -254,7 +257,7 @@ def binary_cross_entropy(
     """
     z = _float_array(logits, "logits")
     refuse_masked(y_true, "y_true")
-    y_given = np.asarray(y_true)
+    y_given = np.asarray(_in_order_of(logits, y_true))
     if y_given.shape != z.shape:
         raise ValueError(
             f"y_true has shape {y_given.shape}, logits {z.shape}: binary targets are elementwise, so the shapes must "
@@ -263,6 +266,8 @@ def binary_cross_entropy(
     y = _float_array(y_given, "y_true", dtype=z.dtype)
     checked = _check_options(loss, label_smoothing, reduction)
     s, run = _leading_weights(sample_weight, z.shape)
+    if reduction == "mean":
+        s = _within_range(s)
     bad = kernels.first_outside_unit(y.ravel(), s, run)
     if bad < 0 and checked.one_hot_only:
         soft = (y.ravel() != 0) & (y.ravel() != 1)
@@ -286,6 +291,8 @@ def binary_cross_entropy(
     if c is not None and not c.all() and label_smoothing == 0.0:
         s, run = None if s is None else np.repeat(s, run), 1
         s = _ignore((y.ravel() == 1.0) & np.resize(c == 0.0, y.size), s)
+    if s is not None and c is not None and _may_overflow(s, c):
+        _refuse_infinite(np.repeat(s, run), np.resize(c, y.size) * y.ravel(), "sample_weight times pos_weight", z.shape)
     dtype = _computed_in(z.dtype, s, c)
     element_loss = np.empty(z.size) if reduction == "none" else None
     grad = np.empty(z.shape, dtype) if return_grad else None
@@ -585,6 +592,8 @@ def _target(
     if s is not None and run != 1:
         s = np.repeat(s, run)
     w = _class_weights(class_weight, n_classes)
+    if reduction == "mean":
+        s, w = _within_range(s), _within_range(w)
     dtype = _computed_in(dtype, s, w)
     # smoothing gives weight to all rows if any class has some
     weightless = w == 0.0 if w is not None and (label_smoothing == 0.0 or not w.any()) else np.zeros(n_classes, bool)
@@ -635,6 +644,12 @@ def _target(
             f"y_true has shape {y.shape}; for {n_classes} classes it must be {lead} (class indices) or "
             f"{(*lead, n_classes)} (distributions){hint}"
         )
+    if s is not None and w is not None and _may_overflow(s, w):
+        share = w[labels] if "labels" in target else q @ w
+        smoothed = (1.0 - label_smoothing) * share + label_smoothing * w.mean()
+        _refuse_infinite(s, smoothed, "sample_weight times class_weight", lead)
+    if reduction == "mean" and mass == 0.0:
+        s = np.zeros(n)
     target |= {
         "sample_weight": s,
         "class_weight": w,
@@ -729,6 +744,41 @@ def _ignore(rows: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | 
     if not rows.any():
         return sample_weight
     return np.where(rows, 0.0, 1.0 if sample_weight is None else sample_weight)
+
+
+def _within_range(weights: np.ndarray | None) -> np.ndarray | None:
+    """Weights of a mean, divided by a power of two if their products or their sum could leave the range of float64."""
+    if weights is None:
+        return None
+    largest = float(weights.max(initial=0.0))
+    if largest == 0.0 or _LARGEST_WEIGHT >= largest >= 1.0 / _LARGEST_WEIGHT:
+        return weights
+    return np.ldexp(weights, -math.frexp(largest)[1])
+
+
+def _may_overflow(weights: np.ndarray, others: np.ndarray) -> bool:
+    with np.errstate(over="ignore"):
+        return bool(np.isinf(weights.max(initial=0.0) * others.max(initial=0.0)))
+
+
+def _refuse_infinite(weights: np.ndarray, others: np.ndarray, what: str, shape: tuple[int, ...]) -> None:
+    """Raise if a product of two weights is infinite, whose gradient would be NaN where a probability is 0."""
+    with np.errstate(over="ignore"):
+        infinite = np.isinf(weights * others)
+    if infinite.any():
+        where = _where(int(infinite.argmax()), shape)
+        raise ValueError(f"{what} is inf in float64 ({where}): divide the weights by a number")
+
+
+def _in_order_of(logits: Any, y_true: Any) -> Any:
+    """`y_true` with its columns in the order of those of `logits`, where both are DataFrames with names."""
+    if np.ndim(logits) != 2 or np.shape(y_true) != np.shape(logits):
+        return y_true
+    classes, names = column_names(logits, name="logits"), column_names(y_true, name="y_true")
+    if classes is None or names is None:
+        return y_true
+    refuse_masked(y_true, "y_true")
+    return match_columns(np.asarray(y_true), names, classes, name="y_true")
 
 
 def _computed_in(dtype: np.dtype, *weights: np.ndarray | None) -> np.dtype:

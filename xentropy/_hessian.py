@@ -15,6 +15,7 @@ import numpy as np
 
 from ._design import Design
 from ._kernels._gram import add_grams
+from ._rows import Rows
 
 # A feature is trusted in a subsample if its variance there rests on this many rows, effectively. With fewer, the rest
 # of its variance is put on the diagonal. (land_cover and one_hot, whose indicators are rare)
@@ -32,11 +33,11 @@ class FeatureCoverage:
 
     Parameters
     ----------
-    design : Design
+    design : Rows
         The sample.
     """
 
-    def __init__(self, design: Design) -> None:
+    def __init__(self, design: Rows) -> None:
         self._variance, self._is_centred = design.variance, design.centre is not None
         self._unit = np.where(self._variance > 0.0, self._variance, 1.0)
         self._first, self._second, self._fourth = np.zeros((3, design.n_features))
@@ -98,7 +99,7 @@ class Correlation:
     coverage: float
 
 
-def correlation(design: Design) -> Correlation:
+def correlation(design: Rows) -> Correlation:
     """How far the features are correlated, from a few rows: the trace of the squared correlations is the mean squared
     product of two rows."""
     sample = design.subsample(min(design.n_rows, _FEW_ROWS))
@@ -248,7 +249,7 @@ def each_class_hessian(
             list(pool.map(use_class, range(design.n_outputs)))
 
 
-def share_of_rows(design: Design, theta: np.ndarray, negligible: float) -> float:
+def share_of_rows(design: Rows, theta: np.ndarray, negligible: float) -> float:
     """About which share of the rows, class by class, `each_class_hessian` takes."""
     sample = design.subsample(min(design.n_rows, 2 * _FEW_ROWS))
     n_used = 0

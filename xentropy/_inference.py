@@ -167,7 +167,7 @@ class Information:
 
     def __init__(self, fit: Fit) -> None:
         objective = fit.objective
-        self.design = design = objective.design
+        self.design = design = objective.design.in_memory
         _check_objective(fit)
         K, self.n_variables = design.n_classes, _n_variables(design)
         # the logit of the reference is zero: that of the first of two classes, and else of the most frequent class
@@ -372,7 +372,7 @@ def _check_likelihood(fit: Fit, kind: str) -> None:
 
 
 def _refuse_separation(fit: Fit) -> None:
-    separation = find_separation(fit.objective.design, fit.target, fit.theta)
+    separation = find_separation(fit.objective.design.in_memory, fit.target, fit.theta)
     if separation is not None:
         raise ValueError(
             "without a minimum there are no standard errors. "

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ._blas import one_blas_thread
-from ._design import Design, RowLoss
+from ._design import Design
 from ._indicator import Indicator
 from ._label_passes import LabelPasses, answer
 from ._lbfgs import Solution, Status, steps_remembered
@@ -25,6 +25,7 @@ from ._monitor import Monitor
 from ._objective import Objective
 from ._path import stop_early
 from ._preconditioning import Preconditioning
+from ._row_loss import RowLoss
 from ._separation import Separation, find_separation
 from ._solver import minimise
 from ._targets import Target
@@ -217,9 +218,11 @@ def _fit_label(
     if label.start is not None:
         coef, intercept = label.start
         theta = objective.pack(coef[None], np.array([intercept]))
-    validation_loss = None
+    validation_loss, n_validation = None, 0
     if validation is not None:
         X_val, indicator_val, weight_val = validation
+        known = indicator_val.known(label.index)
+        n_validation = len(indicator_val) if known is None else int(np.count_nonzero(known))
         target_val, weight_val = target_of(indicator_val, label.index, weight_val)
         validation_loss = objective.loss_on(X_val, target_val, weight_val)
     monitor = Monitor(
@@ -236,7 +239,11 @@ def _fit_label(
     if status is Status.INTERRUPTED:
         solution = replace(found, value=np.nan, n_iter=0)
     elif settings.early_stopping:
-        solution = stop_early(objective, theta, settings.l1_ratio, tol=tol, max_iter=max_iter, monitor=monitor)
+        assert validation_loss is not None
+        solution = stop_early(
+            objective, theta, settings.l1_ratio, tol=tol, max_iter=max_iter, monitor=monitor,
+            validation=validation_loss, n_validation=n_validation,
+        )  # fmt: skip
     else:
         solution = minimise(
             objective,
@@ -244,7 +251,7 @@ def _fit_label(
             tol=tol,
             max_iter=max_iter,
             monitor=monitor,
-            preconditioning=Preconditioning(objective, _gram_of(objective.design, rows.design, gram)),
+            preconditioning=Preconditioning(objective, _gram_of(objective.design.in_memory, rows.design, gram)),
             from_subsample=label.start is None,
         )
     theta = monitor.best if settings.early_stopping and monitor.best is not None else solution.theta
@@ -267,7 +274,7 @@ def _fit_label(
     if is_interrupted:
         return fit
     if np.isinf(objective.C) and (theta is solution.theta or solution.status is Status.MAX_ITER):
-        fit.separation = find_separation(objective.design, target, theta)
+        fit.separation = find_separation(objective.design.in_memory, target, theta)
         fit.converged = fit.converged and fit.separation is None
     if settings.early_stopping and validation_loss is not None:
         fit.is_no_better = monitor.best_loss >= validation_loss(objective.start())

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import inf, log
+from sys import float_info
 from typing import Protocol
 
 import numpy as np
@@ -31,8 +32,8 @@ BY_SLOPE = 1e-9
 _PATIENCE = 30
 # What is left of the value at the end, relatively, is at most so many times the square of `tol`: 1e-7 by default.
 _PROMISED = 10.0
-# A value below this counts as this: a mean loss of this many nats is nothing.
-_LEAST_VALUE = 1e-8
+# A value below this counts as this: a mean loss of this many nats is nothing, of rows that weigh about the same.
+LEAST_VALUE = 1e-8
 # SciPy's first step has length one. Newton's is as long as the gradient, and is taken if it is no longer than this.
 _LONGEST_FIRST_STEP = 0.5
 # The pace of a run is judged after this many evaluations. (breast_cancer)
@@ -106,12 +107,14 @@ class Solution(Progress):
             reason, remedy = f"found no further decrease after {self.n_iter} iterations", "Increase tol, or decrease C"
         else:
             return
-        last = f"; the last iteration took {self.decrease / self.value:.1e} of the objective off" if self.n_iter else ""
+        last = ""
+        if np.isfinite(self.decrease):
+            last = f"; the last iteration took {self.decrease / self.value:.1e} of the objective off"
         warnings.warn(
             f"L-BFGS {reason} with the gradient norm at {self.gradient_norm:.1e} of the objective, where tol={tol:.1e} "
             f"was asked for{last}. {remedy}.",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
@@ -182,6 +185,8 @@ class Minimisation:
         The same function in less time and in fewer digits.
     resolution : callable, optional
         () -> the decrease that `low_precision` still resolves.
+    least_value : float
+        A value below this counts as this.
 
     Attributes
     ----------
@@ -204,9 +209,11 @@ class Minimisation:
         l1: np.ndarray | None = None,
         low_precision: Callable[[np.ndarray], tuple[float, np.ndarray]] | None = None,
         resolution: Callable[[], float] | None = None,
+        least_value: float = LEAST_VALUE,
     ) -> None:
         self.fun, self.tol, self.max_iter, self.monitor, self.l1 = fun, tol, max_iter, monitor, l1
         self.low_precision, self.resolution = low_precision, resolution
+        self.least_value = max(least_value, float_info.min)
         self.at = Progress(theta)
         self.by_slope = False
 
@@ -247,18 +254,22 @@ class Minimisation:
             self.at.theta, self.at.value, self.grad = theta, value, grad
 
     def is_solved(self) -> bool:
-        """Whether the gradient is within `tol`, or the value is at most `tol` times `_LEAST_VALUE`."""
-        return self.at.gradient_norm <= self.tol or 0.0 <= self.at.value <= self.tol * _LEAST_VALUE
+        """Whether the gradient is within `tol`, or the value is at most `tol` times `least_value`."""
+        return self.at.gradient_norm <= self.tol or 0.0 <= self.at.value <= self.tol * self.least_value
+
+    def relative(self, norm: float, value: float) -> float:
+        """The length of a gradient by the side of the value, which `tol` bounds."""
+        return norm / max(abs(value), self.least_value)
 
     def falls_short(self, gradient_norm: float) -> bool:
         """Whether a gradient of this length, in variables where the curvature is about one here, promises a decrease
         that is more than `tol` leaves."""
-        return 0.5 * gradient_norm**2 > self.unimportant_decrease
+        return 0.5 * gradient_norm * gradient_norm > self.unimportant_decrease
 
     @property
     def unimportant_decrease(self) -> float:
         """How much of the value `tol` leaves at most."""
-        return max(_PROMISED * self.tol**2, ROUNDING) * max(abs(self.at.value), _LEAST_VALUE)
+        return max(_PROMISED * self.tol**2, ROUNDING) * max(abs(self.at.value), self.least_value)
 
     def accept(self, theta: np.ndarray, value: float, grad: np.ndarray) -> None:
         """End an iteration at theta."""
@@ -286,7 +297,7 @@ class Minimisation:
             elif ended is Status.STAGNATED and not self.by_slope:
                 self.by_slope = True
             elif ended is Status.STAGNATED:
-                gap = 0.5 * self.at.gradient_norm**2 * self.at.value
+                gap = 0.5 * self.at.gradient_norm * self.at.gradient_norm * self.at.value  # a power of it may raise
                 return Status.RESOLVED if gap <= ROUNDING else Status.STALLED
             elif ended is not Status.LINE_SEARCH_FAILED:
                 return ended
@@ -350,7 +361,7 @@ class Check:
             self._look()
         if self._further:
             further = self._further.pop(0)
-            self._start_norm = relative(of.norm(further), at.value)
+            self._start_norm = of.relative(of.norm(further), at.value)
             return further
         of.tol = self._tol
         if of.falls_short(self._left):
@@ -414,7 +425,7 @@ class Run:
         self._seen_above = 0.0  # the last value that SciPy has seen, less the value in full precision there
         at.value, of.grad = self.value, self.grad
         self._since_best, self._invisible, self._pace = 0, 0, [(self.n_evaluations, self.norm)]
-        at.gradient_norm = relative(self.norm, self.value)
+        at.gradient_norm = of.relative(self.norm, self.value)
         if (ended := of.ends(moved=False)) is not None:
             return ended
         self._start_x, self.start_value, self._start_gradient = self.x, self.value, self.gradient
@@ -441,13 +452,13 @@ class Run:
             self._take_lowest()
         return self._ended
 
-    def renewal_pays(self, cost: float, *, use_second_half: bool = True) -> Status | None:
+    def renewal_pays(self, cost: float) -> Status | None:
         """RENEW if another preconditioner that costs this many evaluations pays: if more than that are left to `tol`,
-        at the pace of this run or, with `use_second_half`, of its second half."""
+        at the pace of this run or of its second half."""
         if self.n_evaluations < _MIN_PACE or not np.isfinite(cost):
             return None
-        goal = self.of.tol * max(abs(self.value), _LEAST_VALUE)
-        for n_evaluations, norm in (self._pace[0], self._pace[len(self._pace) // 2 if use_second_half else 0]):
+        goal = self.of.tol * max(abs(self.value), self.of.least_value)
+        for n_evaluations, norm in (self._pace[0], self._pace[len(self._pace) // 2]):
             if self.norm >= norm or goal <= 0.0:
                 return Status.RENEW
             left = (self.n_evaluations - n_evaluations) * log(self.norm / goal) / log(norm / self.norm)
@@ -488,7 +499,7 @@ class Run:
         of, at = self.of, self.of.at
         self.norm, reachable = self._norms()
         of.accept(self.theta, self._value_at_theta(), self.grad)
-        at.gradient_norm = relative(self.norm, self.value)
+        at.gradient_norm = of.relative(self.norm, self.value)
         self._since_best = 0 if self.norm < self._best_norm else self._since_best + 1
         self._best_norm = min(self.norm, self._best_norm)
         self._pace.append((self.n_evaluations, self._best_norm))
@@ -512,7 +523,7 @@ class Run:
         of = self.of
         norm, reachable = self.coordinates.norms(self.x, self.gradient)
         if of.low_precision is None or not (
-            relative(norm, self.value) <= of.tol or 0.5 * norm**2 <= of.resolution()  # type: ignore[misc]
+            of.relative(norm, self.value) <= of.tol or 0.5 * norm * norm <= of.resolution()  # type: ignore[misc]
         ):
             return norm, reachable
         of.low_precision = None
@@ -535,7 +546,7 @@ class Run:
         gradient is what is left of it. By slopes: whether the gradient no longer becomes shorter."""
         if self.of.by_slope:
             return self._since_best >= max(_PATIENCE, self.of.at.n_iter // 4)
-        return self._invisible >= 3 or 0.5 * self.norm**2 <= ROUNDING * abs(self.value)
+        return self._invisible >= 3 or 0.5 * self.norm * self.norm <= ROUNDING * abs(self.value)
 
     def _keep_lowest(self) -> None:
         self._lowest = self.x, self.theta, self.value, self.grad
@@ -555,7 +566,3 @@ class Run:
 def steps_remembered(n_variables: int) -> int:
     """How many of the last steps L-BFGS remembers."""
     return max(_MIN_MEMORY, min(_MEMORY, _MAX_REMEMBERED // max(1, n_variables)))
-
-
-def relative(norm: float, value: float) -> float:
-    return norm / max(abs(value), _LEAST_VALUE)

@@ -269,7 +269,7 @@ def _solved(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 
 def _refuse_single_rows(fit: Fit) -> None:
     """Without the only row of a class there is no minimum: the intercept of the class decreases without end."""
-    design, labels = fit.objective.design, fit.target.labels
+    design, labels = fit.objective.design.in_memory, fit.target.labels
     if labels is None or not design.fit_intercept or design.row_loss.label_smoothing > 0.0:
         return
     counted = np.ones(len(labels), dtype=bool) if design.row_weight is None else design.row_weight > 0.0

@@ -16,7 +16,7 @@ from sklearn.metrics._scorer import _BaseScorer
 from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from ._arrays import refuse_masked, refuse_sparse_frame
+from ._arrays import is_dask, refuse_dask, refuse_masked, refuse_sparse_frame
 from ._binary_log_loss import binary_log_loss, match_predictions, predicts_labels
 from ._indicator import is_indicator
 from ._kernels._proba import mark_labels, proba_rows
@@ -70,6 +70,7 @@ def log_loss(
         probabilities. Numbers 0, ..., K - 1, such as the default names of pandas and polars, are no names, unless they
         are the classes. C-ordered float32 and float64 arrays are read in place, and other arrays are converted a block
         of rows at a time. float16 is computed in float32.
+        Dask collections, with `y_true` and `sample_weight` of the same blocks, are reduced block by block.
     normalize : bool, default=True
         Whether to return the (weighted) mean of the rows' losses or their sum.
     sample_weight : array-like of shape (n,), default=None
@@ -126,6 +127,14 @@ def log_loss(
     """
     if not isinstance(normalize, (bool, np.bool_)):
         raise ValueError(f"normalize={plain(normalize)!r} is neither True nor False")
+    if is_dask(y_proba):
+        from ._dask import all_classes, mean_over_blocks
+
+        if labels is None and column_names(y_proba, name="y_proba") is None:
+            labels = all_classes(y_true)
+        of_block = partial(_log_loss_of_block, labels=labels, eps=eps)
+        mean, mass = mean_over_blocks(of_block, y_proba, y_true, sample_weight)
+        return mean if normalize else mean * mass
     result = evaluate(y_true, y_proba, labels=labels, eps=eps, sample_weight=sample_weight)
     return result.total / result.mass if normalize else result.total
 
@@ -172,6 +181,10 @@ def log_loss_samples(y_true: Any, y_proba: Any, *, labels: Any = None, eps: floa
     return losses
 
 
+def _log_loss_of_block(y_proba: Any, y_true: Any, sample_weight: Any, **options: Any) -> float:
+    return log_loss(y_true, y_proba, sample_weight=sample_weight, **options)
+
+
 class LogLossScorer(_BaseScorer):
     """A scorer, made by :func:`make_log_loss_scorer`, of minus the log loss of an estimator's `predict_proba`."""
 
@@ -206,6 +219,10 @@ class LogLossScorer(_BaseScorer):
 
     def _score(self, method_caller: Any, estimator: Any, X: Any, y_true: Any, sample_weight: Any = None) -> float:
         """The score. `method_caller` is None, or finds in scikit-learn's cache what a method gave another scorer."""
+        if is_dask(X):
+            from ._dask import mean_over_blocks
+
+            return mean_over_blocks(partial(self._score, None, estimator), X, y_true, sample_weight)[0]
         ask: Callable[[Any, Any], Any] | None
         ask = None if method_caller is None else partial(_ask_shared, method_caller, self.eps)
         if is_indicator(y_true) and hasattr(estimator, "predict_proba"):
@@ -222,9 +239,8 @@ class LogLossScorer(_BaseScorer):
             target = match_columns(check_distribution(y_true, dtype=None), names, classes, name="y")
         else:
             target = match_labels(y_true, classes)
-        slack = len(classes) * epsilon(proba.dtype)  # what rounding may leave of 1 - (a sum of probabilities)
         eps = check_eps(self.eps, proba.dtype)
-        total, unknown, _ = _total_loss(proba, len(classes), target, weights, eps, slack=slack)
+        total, unknown, _ = _total_loss(_rounded(proba, len(classes)), len(classes), target, weights, eps)
         if isinstance(target, CodedLabels) and unknown >= 0:
             _check_comparable(y_true, target, classes)
         return -total / mass
@@ -383,9 +399,19 @@ class Evaluation:
 
 
 def evaluate(
-    y_true: Any, y_proba: Any, *, labels: Any, eps: float | str, sample_weight: Any = None, per_row: bool = False
+    y_true: Any,
+    y_proba: Any,
+    *,
+    labels: Any,
+    eps: float | str,
+    sample_weight: Any = None,
+    per_row: bool = False,
+    rounded: bool = False,
 ) -> Evaluation:
-    """Check the arguments, and compute the log loss."""
+    """Check the arguments, and compute the log loss. Probabilities that are outside of [0, 1] by no more than rounding
+    are errors, as in scikit-learn, or `rounded` to 0 and 1."""
+    refuse_dask(y_true, "y_true")
+    refuse_dask(y_proba, "y_proba")
     if y_true is None or np.ndim(y_true) == 0:
         raise ValueError(f"y_true must hold a label or a distribution for each row; it is {plain(y_true)!r}")
     names = column_names(y_proba, name="y_proba")
@@ -421,6 +447,8 @@ def evaluate(
     if len(classes) != n_columns:
         _raise_class_count(classes, n_columns, declared, _hint_at_labels(proba))
     proba = _match_proba(proba, names, classes, name="y_proba")
+    if rounded:
+        proba = _rounded(proba, n_columns)
     total, unknown, losses = _total_loss(proba, n_columns, target, weights, clip, per_row=per_row)
     if unknown >= 0:
         assert isinstance(target, CodedLabels)
@@ -471,10 +499,8 @@ def _total_loss(
     eps: float,
     *,
     per_row: bool = False,
-    slack: float = 0.0,
 ) -> tuple[float, int, np.ndarray | None]:
-    """The weighted sum of the losses, the first row whose label has no class (or -1), and optionally the row losses.
-    Probabilities no further than `slack` from [0, 1] count as 0 or 1."""
+    """The weighted sum of the losses, the first row whose label has no class (or -1), and optionally the row losses."""
     n = len(proba)
     losses = np.empty(n) if per_row else None
     tolerance = float(np.sqrt(epsilon(proba.dtype)))
@@ -505,13 +531,7 @@ def _total_loss(
             n_threads=effective_n_threads(),
         )
         if outside >= 0:
-            counted = slice(None) if weights is None else weights > 0.0
-            within = np.clip(proba[counted], 0.0, 1.0)
-            with np.errstate(invalid="ignore"):
-                is_rounding = slack > 0.0 and np.all(np.abs(proba[counted] - within) <= slack)  # False if there is NaN
-            if not is_rounding:
-                _raise_outside(proba, weights)
-            return _total_loss(np.clip(proba, 0.0, 1.0), n_classes, target, weights, eps, per_row=per_row)
+            _raise_outside(proba, weights)
         total += part
         if first_off_one < 0 <= off_one:
             first_off_one = first + off_one
@@ -525,6 +545,15 @@ def _total_loss(
             stacklevel=4,
         )
     return total, first_unknown, losses
+
+
+def _rounded(proba: np.ndarray, n_classes: int) -> np.ndarray:
+    """Probabilities with those that rounding has put outside of [0, 1], as in 1 - (a sum of others), at 0 and 1."""
+    if not (proba.min(initial=0.0) < 0.0 or proba.max(initial=0.0) > 1.0):
+        return proba
+    slack = n_classes * epsilon(proba.dtype)
+    near = (proba < 0.0) & (proba >= -slack) | (proba > 1.0) & (proba <= 1.0 + slack)
+    return np.where(near, np.clip(proba, 0.0, 1.0), proba)
 
 
 def _is_plain(a: np.ndarray, dtype: np.dtype) -> bool:

@@ -84,7 +84,8 @@ class Monitor:
             self._print(at, f"iteration {at.n_iter:5d}" if C is None else f"step {step:3d}  C {C:.3g}")
         if self._callbacks is not None and self._callbacks(at.theta):
             return Status.STOPPED
-        if objective.is_separated(at.value):
+        # a step before the last has a penalty, with which there is a minimum, and the next may predict better
+        if (C is None or np.isinf(C)) and objective.is_separated(at.value):
             return Status.SEPARATED
         if self._patience is not None and step - self._best_at >= self._patience:
             return Status.EARLY

@@ -27,9 +27,8 @@ from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._arrays import refuse_masked
+from ._arrays import refuse_dask, refuse_masked
 from ._classifier import as_stored, checked_weights, class_weights, sklearns_penalty
-from ._design import RowLoss
 from ._indicator import Indicator, is_indicator, learn_indicator, match_indicator
 from ._kernels._linear import check_csr, linear_predict
 from ._kernels._pointwise import softmax
@@ -38,6 +37,8 @@ from ._label_fits import Label, LabelFit, Settings, fit_labels, target_of
 from ._lbfgs import Status
 from ._losses import LOSSES, Loss, check_loss, refuse_smoothing
 from ._messages import plain
+from ._row_blocks import RowBlocks
+from ._row_loss import RowLoss
 from ._targets import Target, learn_target, match_target, plain_labels
 
 # Labels that a warning names.
@@ -498,6 +499,9 @@ class MultilabelClassifier(ClassifierMixin, BaseEstimator):
 
     def _rows(self, X: Any, *, reset: bool) -> Any:
         """X as the kernels read it: a C-ordered array or a CSR matrix, float64 or float32."""
+        refuse_dask(X, "X")
+        if isinstance(X, RowBlocks):
+            raise ValueError(f"X must be in memory for {type(self).__name__}, but it is RowBlocks")
         refuse_masked(X, "X")
         if isinstance(X, np.ndarray) and X.dtype.kind == "f" and X.dtype.itemsize <= 4:
             X = X.astype(np.float32, copy=False)  # float16, and the other byte order, would become float64
@@ -509,6 +513,7 @@ class MultilabelClassifier(ClassifierMixin, BaseEstimator):
 
     def _learn(self, y: Any) -> tuple[np.ndarray, Indicator, Target | None]:
         """The classes, what is fitted for each of them, and the classes of the rows if `y` holds class labels."""
+        refuse_dask(y, "y")
         if is_indicator(y):
             indicator = learn_indicator(y)
             return indicator.labels, indicator, None

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from scipy.linalg.blas import daxpy
 
-from ._design import Design
+from ._blas import one_blas_thread
 from ._losses import CrossEntropy
 from ._messages import plain
+from ._rows import Rows, rows_of
 from ._targets import Target
 
 # float32 rounds the mean loss of n rows by up to this many units of its last place, times the size of the terms of a
@@ -29,7 +30,7 @@ class Objective:
 
     Parameters
     ----------
-    design : Design
+    design : Rows
     C : float
         Inverse strength of the penalty; inf means none.
     l1_ratio : float
@@ -43,7 +44,7 @@ class Objective:
         The mean loss, without penalty, of the last evaluation, and a copy of where it was.
     """
 
-    def __init__(self, design: Design, *, C: float = 1.0, l1_ratio: float = 0.0) -> None:
+    def __init__(self, design: Rows, *, C: float = 1.0, l1_ratio: float = 0.0) -> None:
         self.design, self._n_coef = design, design.n_features * design.n_outputs
         self.loss, self.last_theta = np.inf, np.zeros(design.n_theta)
         self._last_grad, self._last_precision = np.zeros(design.n_theta), ""
@@ -142,6 +143,7 @@ class Objective:
                 intercept -= design.row_loss.offset
         return theta
 
+    @one_blas_thread()
     def pack(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
         """theta of `coef` (R, D) and `intercept` (R,)."""
         design = self.design
@@ -151,6 +153,7 @@ class Objective:
         centred[:] = intercept if design.centre is None else intercept + design.centre @ coef_t
         return theta
 
+    @one_blas_thread()
     def unpack(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """`coef` (R, D) and `intercept` (R,) of theta. A shift common to all K classes changes no probability, and the
         L2 penalty is least where the classes sum to zero: so they are made to."""
@@ -167,7 +170,7 @@ class Objective:
 
     def loss_on(self, X: Any, target: Target, sample_weight: np.ndarray | None) -> Callable[[np.ndarray], float]:
         """theta -> mean loss, without penalty, on other rows of the same features and classes."""
-        design = Design(
+        design = rows_of(
             X,
             target,
             row_loss=self.design.row_loss,

@@ -22,6 +22,10 @@ _SHARE, _LOOSEST, _LOOSEST_L1 = 0.1, 100.0, 3.0
 # factor in each step. With a factor of 10 the best C lay between two steps, and up to 22 % of the validation loss were
 # lost; with this one, 4 %. (tests/test_path.py)
 _FIRST_DECREASE, _FACTOR = 0.05, 10.0**0.5
+# Fitted coefficients raise the loss on new rows above that on the training rows by about one part in n each (Akaike,
+# 1974, IEEE Trans. Autom. Control 19(6), 716-723), twice of what they lose there. Where this is no more than this share
+# of the loss, no step on the way to C is much better than its end. (tests/test_path.py)
+_OPTIMISM = 0.03
 # Where the penalty is this share of the loss, the path goes on at its end.
 _SMALL = 0.01
 # A path without an end goes on for so many times its first C: digits beyond these are lost in float64.
@@ -75,8 +79,14 @@ def stop_early(
     tol: float,
     max_iter: int,
     monitor: Callable[[Progress, float], Status | None],
+    validation: Callable[[np.ndarray], float],
+    n_validation: int,
 ) -> Solution:
     """Follow the path from W = 0 to the penalty of `objective`, or until `monitor` asks to stop.
+
+    Where there are so many rows that the coefficients hardly overfit, the minimum at the end of the path is all of it,
+    if the validation loss there is not above the training loss by more than chance explains. If it is, the iterations
+    that led there are not counted.
 
     Parameters
     ----------
@@ -91,33 +101,49 @@ def stop_early(
     monitor : callable
         Called with theta and after each step: with a `Progress`, whose value is that under the penalty of `objective`,
         and with the C of the step. It is 0 for `objective.start()`, and NaN for any other theta.
+    validation : callable
+        theta -> mean loss of the validation rows.
+    n_validation : int
+        How many they are.
     """
     objective.design.check_variances()
     prior, end = objective.start(), objective.C
-    Cs, path = _penalties(objective, prior, l1_ratio), Path(objective, tol)
     at = Solution(theta, value=objective.value(theta), gradient_norm=np.nan, n_evaluations=1)
+    Cs, path = _penalties(objective, prior, l1_ratio), Path(objective, tol)
     path.begin(prior)
+
+    def separated(at: Progress) -> Status | None:
+        return Status.SEPARATED if objective.is_separated(at.value) else None
+
+    def tell(step: Solution, C: float, value: float) -> Status | None:
+        nonlocal at
+        if step.status is Status.INTERRUPTED:
+            raise KeyboardInterrupt
+        n_iter, n_evaluations = at.n_iter + step.n_iter, at.n_evaluations + step.n_evaluations
+        at = replace(step, value=value, n_iter=n_iter, n_evaluations=n_evaluations)
+        return monitor(at, C)
+
     place = 0
     try:
         ended = monitor(at, 0.0 if np.array_equal(theta, prior) else np.nan)
+        if ended is None and len(Cs) > 1 and _hardly_overfits(objective):
+            step = minimise(objective, prior, tol=tol, max_iter=max_iter, monitor=separated, from_subsample=True)
+            if step.status is Status.INTERRUPTED:
+                raise KeyboardInterrupt
+            loss = step.value - objective.penalty(step.theta)
+            chance = 2.0 / np.sqrt(n_validation)  # losses of rows have a deviation of about their mean
+            is_general = validation(step.theta) <= (1.0 + _OPTIMISM + chance) * loss
+            if step.status is not Status.SEPARATED and _hardly_overfits(objective) and is_general:
+                tell(step, end, step.value)
+                ended = step.status
         while ended is None:
             C, is_last = Cs[place], place == len(Cs) - 1
-            step = path.minimise(
-                C, l1_ratio, max_iter - at.n_iter, is_last=is_last, monitor=lambda at: _separated(objective, at)
-            )
+            step = path.minimise(C, l1_ratio, max_iter - at.n_iter, is_last=is_last, monitor=separated)
             penalty = objective.penalty(step.theta)
             loss = step.value - penalty
             no_longer_matters = penalty <= _SMALL * loss and _hardly_weighs(objective)
             objective.penalise(end, l1_ratio)
-            at = replace(
-                step,
-                value=loss + objective.penalty(step.theta),
-                n_iter=at.n_iter + step.n_iter,
-                n_evaluations=at.n_evaluations + step.n_evaluations,
-            )
-            if step.status is Status.INTERRUPTED:
-                raise KeyboardInterrupt
-            ended = monitor(at, C)
+            ended = tell(step, C, loss + objective.penalty(step.theta))
             if is_last or step.status is Status.MAX_ITER:
                 ended = step.status
             place = len(Cs) - 1 if no_longer_matters else place + 1
@@ -125,6 +151,13 @@ def stop_early(
         ended = Status.INTERRUPTED
     objective.penalise(end, l1_ratio)
     return replace(at, status=ended)
+
+
+def _hardly_overfits(objective: Objective) -> bool:
+    """Whether there are rows enough for each coefficient, at the loss that was found last."""
+    design = objective.design
+    is_convex = design.row_loss.loss.convex
+    return is_convex and design.n_theta <= _OPTIMISM * objective.loss * design.effective_size
 
 
 def _penalties(objective: Objective, prior: np.ndarray, l1_ratio: float) -> np.ndarray:
@@ -152,10 +185,6 @@ def _hardly_weighs(objective: Objective) -> bool:
     variance = objective.design.variance
     least = float(variance.min(initial=np.inf, where=variance > 0.0))
     return objective.l2_weight <= _SMALL * least and objective.l1_weight <= _SMALL * np.sqrt(least)
-
-
-def _separated(objective: Objective, at: Progress) -> Status | None:
-    return Status.SEPARATED if objective.is_separated(at.value) else None
 
 
 class _Walk:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from math import ceil, inf
 
 import numpy as np
@@ -19,6 +20,7 @@ import numpy as np
 from ._design import BLOCK_VALUES, Design
 from ._hessian import (
     MIN_EFFECTIVE_ROWS,
+    Correlation,
     class_hessians,
     correlation,
     covers_every_feature,
@@ -134,6 +136,7 @@ class Preconditioning:
         self._costs_loss = inf
         # nanoseconds of an evaluation and of the step of L-BFGS that follows
         self._evaluation = RATES.evaluation * self._design.n_products + RATES.call
+        self._evaluation += 1e9 * self._design.overhead
 
     def diagonal(self) -> Diagonal:
         """The preconditioner that needs nothing but the variances of the features."""
@@ -151,14 +154,14 @@ class Preconditioning:
             self.level, self._n_large = Level.DIAGONAL, 0
         if self.level is Level.DIAGONAL and self._starts_with_gram():
             self.level = Level.GRAM
-        if self.level is Level.FULL:  # it is worth its cost where it is made
+        if self.level is Level.FULL and self._hessian_loss != self._objective.loss:  # it pays where it is made
             self.level, self._hessian_loss = Level.PER_CLASS, inf
         level, cost = self._next(0, restart=0.0)  # L-BFGS has no memory to lose
         self._spent_at_level = 0
         if np.isfinite(cost) and level is Level.PER_CLASS and not self._is_large:
             return self._renewed(level, theta)
         if self._hessian is not None and _has_changed(self._objective.loss, self._hessian_loss):
-            self._make_hessian(theta, self._design)
+            self._make_hessian(theta, self._design.in_memory)
         return self._make()
 
     def common_gram(self, n_objectives: int) -> np.ndarray | None:
@@ -191,7 +194,7 @@ class Preconditioning:
             self._hessian_loss = self._objective.loss
             return self.current
         if self.level >= Level.PER_CLASS:
-            self._make_hessian(theta, self._design)
+            self._make_hessian(theta, self._design.in_memory)
         return self._make()
 
     def diagonals_here(self, theta: np.ndarray) -> tuple[list[Diagonal], list[Diagonal]]:
@@ -224,28 +227,38 @@ class Preconditioning:
 
     def learn(self, theta: np.ndarray, subsample: Design) -> None:
         """Make the Hessian at theta from a subsample, for a start there: from as many of its rows as take half an
-        evaluation, but at least _MIN_ROWS_PER_VARIABLE for each variable."""
+        evaluation, but at least _MIN_ROWS_PER_VARIABLE for each variable. Where evaluations read rows that are not in
+        memory, the full Hessian if that is affordable, or none if none is."""
+        least = _MIN_ROWS_PER_VARIABLE * self._design.n_theta
         self.level = Level.PER_CLASS
+        if self._design.overhead:
+            most = _MAX_SUBSAMPLED_COST * self._evaluation
+            costs = {level: self._nanoseconds(level, min(least, subsample.n_rows)) for level in self._hessian_levels()}
+            self.level = max((level for level, cost in costs.items() if cost <= most), default=Level.DIAGONAL)
+            if self.level is Level.DIAGONAL or self._is_large:
+                self.level = Level.DIAGONAL
+                return
         n_rows = 0.5 * subsample.n_rows * self._evaluation / self._nanoseconds(self.level, subsample.n_rows)
-        n_rows = max(n_rows, _MIN_ROWS_PER_VARIABLE * self._design.n_theta)
+        n_rows = max(n_rows, least)
         self._make_hessian(theta, subsample if n_rows > subsample.n_rows else subsample.subsample(int(n_rows)))
 
     def subsample(self) -> Design | None:
         """Rows whose minimum is a good start for all rows; None where that would not save more time than it takes."""
-        design, objective = self._design, self._objective
-        n_theta = design.n_theta
-        n_rows = min(design.n_rows // _SUBSAMPLE_SHARE, _ROWS_PER_VARIABLE * n_theta)
-        least = _MIN_ROWS_PER_VARIABLE * n_theta
+        design, objective, n_theta = self._design, self._objective, self._design.n_theta
+        is_here = design.in_memory is design
+        n_rows = design.n_rows // _SUBSAMPLE_SHARE if is_here else design.in_memory.n_rows
+        n_rows, least = min(n_rows, _ROWS_PER_VARIABLE * n_theta), _MIN_ROWS_PER_VARIABLE * n_theta
+        if not np.isfinite(design.variance).all() or objective.l1_weight > 0.0 or not design.row_loss.loss.convex:
+            return None
+        if not is_here and design.in_memory.n_rows == design.n_rows:  # where it ends is the minimum for all rows
+            return design.in_memory
         if (
             not design.is_dense
             or self._evaluation < _MIN_SUBSAMPLED_NS
             or n_rows < least
             or n_rows * design.shares.min() < _MIN_ROWS_OF_CLASS * design.n_features
             or self._is_large
-            or not np.isfinite(design.variance).all()
-            or objective.l1_weight > 0.0
             or len(design.of_few_rows)
-            or not design.row_loss.loss.convex
         ):
             return None
         if self._nanoseconds(Level.PER_CLASS, least) > _MAX_SUBSAMPLED_COST * self._evaluation:
@@ -258,11 +271,15 @@ class Preconditioning:
         design = self._design
         if not design.row_loss.loss.convex or 8 * n_entries**2 > _MAX_BYTES:
             return inf
+        if self._are_too_few(_MIN_ROWS_PER_VARIABLE * n_entries):
+            return inf
         n_rows = self._n_used(_ROWS_PER_VARIABLE * n_entries)
         work = RATES.row * n_rows * 2 * (design.n_features + n_entries) + RATES.gram * n_rows * n_entries**2
-        of_factor = n_entries**2 * (RATES.entry + RATES.factor * n_entries) + _PER_FACTOR * RATES.call
-        work += n_factors * of_factor
-        return work / self._evaluation
+        return work / self._evaluation + n_factors * self.factor_cost(n_entries)
+
+    def factor_cost(self, order: int) -> float:
+        """Evaluations that a factor takes the time of."""
+        return (order**2 * (RATES.entry + RATES.factor * order) + _PER_FACTOR * RATES.call) / self._evaluation
 
     def hessian_of(self, theta: np.ndarray, entries: np.ndarray) -> np.ndarray:
         """The Hessian with respect to theta[entries] at theta, with its penalty."""
@@ -282,7 +299,7 @@ class Preconditioning:
         return self.current
 
     def _make_hessian(self, theta: np.ndarray, design: Design) -> None:
-        if design is self._design:
+        if design is self._design.in_memory:
             design = self._rows_for(_ROWS_PER_VARIABLE * design.n_theta)
         gram = self._gram_of_rows() if self._cost(self.level) > _CHEAP else None
         if self.level is Level.FULL:
@@ -318,7 +335,7 @@ class Preconditioning:
             set_factor(factors, k, hessian)
 
         each_class_hessian(
-            design,
+            design.in_memory,
             theta,
             factor,
             self._gram_of_rows(),
@@ -364,6 +381,10 @@ class Preconditioning:
         variance = p[0] * p[1] if K == 2 else (1.0 - p @ p) / K
         return max(float(variance), 0.01 * (1.0 - 1.0 / K) / K)  # shares of one class must not make steps boundless
 
+    @cached_property
+    def _correlation(self) -> Correlation:
+        return correlation(self._design)
+
     def _starts_with_gram(self) -> bool:
         """Whether the Gram matrix is cheap, or is cheap from few rows and needed."""
         if self._gram_is_given:
@@ -377,7 +398,7 @@ class Preconditioning:
             return True
         if cost(_MIN_GRAM_ROWS) > 2.0 * _MAX_START_COST:
             return False
-        found = correlation(self._design)
+        found = self._correlation
         if not (found.mean_square >= _CORRELATED and found.coverage >= _MIN_COVERAGE / _ROWS_PER_VARIABLE):
             return False
         affordable = 0.5 * _MAX_START_COST * self._evaluation / (RATES.gram * float(d) ** 3)
@@ -426,6 +447,8 @@ class Preconditioning:
             Level.FULL: (1, R * size, R + float(R) ** 2),
         }[level]
         is_large = level is Level.PER_CLASS and self._is_large
+        if self._are_too_few(_MIN_GRAM_ROWS * size if level is Level.GRAM else _MIN_ROWS_PER_VARIABLE * design.n_theta):
+            return inf
         if (2 if is_large else 8) * n_factors * float(order) ** 2 > _MAX_BYTES:
             return inf
         gathered = 1.0
@@ -434,7 +457,8 @@ class Preconditioning:
         if level is Level.FULL:
             gathered += 2.0 * R * self._share
         if is_large:
-            n_rows, n_grams = design.n_rows, R * share_of_rows(design, self._objective.last_theta, _NEGLIGIBLE_IN_LARGE)
+            n_rows = design.in_memory.n_rows
+            n_grams = R * share_of_rows(design, self._objective.last_theta, _NEGLIGIBLE_IN_LARGE)
             gathered += n_grams + _FINDING * R / size  # the rows of each class, which have to be found
             if 12.0 * n_grams * n_rows > _MAX_BYTES:  # an index and a curvature for each
                 return inf
@@ -450,14 +474,19 @@ class Preconditioning:
 
     def _n_used(self, n_rows: float) -> float:
         """How many rows `_rows_for` gives."""
-        design = self._design
+        design, n_all = self._design, self._design.in_memory.n_rows
         is_one_block = design.nnz <= BLOCK_VALUES  # where a sample saves nothing
         lacks_rows = len(design.of_few_rows) > 0
-        return design.n_rows if is_one_block or lacks_rows or design.n_rows < 2 * n_rows else n_rows
+        return n_all if is_one_block or lacks_rows or n_all < 2 * n_rows else n_rows
 
     def _rows_for(self, n_rows: int) -> Design:
-        """The design itself, or a subsample where it has at least twice as many rows."""
-        return self._design if self._n_used(n_rows) == self._design.n_rows else self._design.subsample(n_rows)
+        """The rows in memory, or a subsample where they are at least twice as many."""
+        in_memory = self._design.in_memory
+        return in_memory if self._n_used(n_rows) == in_memory.n_rows else in_memory.subsample(n_rows)
+
+    def _are_too_few(self, n_rows: float) -> bool:
+        """Whether fewer rows than these are in memory, and not all: a matrix of so few would mislead."""
+        return self._design.in_memory.n_rows < min(self._design.n_rows, n_rows)
 
 
 def _has_changed(loss: float, since: float, change: float = _CHANGED) -> bool:

@@ -7,9 +7,11 @@ finds it: the largest sum of the margins of which none is negative (Konis, 2007,
 detecting separated data, University of Oxford). It begins with few of the margins, and takes in those that its solution
 makes negative, until there are none.
 
-Two cases take no linear program. Where every margin is positive, the coefficients themselves are such a direction. And
-there is none where the margins add up to zero with positive weights, in every direction. The probabilities of the wrong
-classes are such weights at a minimum of the cross-entropy, and after a step of Newton's near it.
+Three cases take no linear program. Where every margin is positive, the coefficients themselves are such a direction.
+And there is none where the margins add up to zero with positive weights, in every direction. The probabilities of the
+wrong classes are such weights at a minimum of the cross-entropy, and after a step of Newton's near it. With many
+coefficients, the part of them that moves no margin of a row in doubt is tried: a fit goes that way once all else is at
+its minimum.
 """
 
 from __future__ import annotations
@@ -25,8 +27,15 @@ from ._design import Design
 from ._messages import plain
 from ._targets import Target
 
-# With more coefficients a linear program takes seconds, so that only a separation of all rows is found.
-_MAX_COEFFICIENTS = 150
+# With more coefficients a linear program takes seconds, and what the fit has done must show the direction. With many
+# more, the eigenvectors of their products take seconds too, so that only a separation of all rows is found.
+_MAX_COEFFICIENTS, _MAX_PROJECTED = 150, 600
+# A row is in doubt of a wrong class that has this probability: the first of these with which a direction is found.
+_IN_DOUBT = (0.1, 1e-2, 1e-3, 1e-4, 1e-5)
+# Eigenvalues below this share of the largest are zero.
+_NULL = 1e-12
+# With no square of a pivot of Cholesky below this share of the largest, no eigenvalue is zero.
+_REGULAR = 1e-9
 # Margins, for each coefficient, with which the linear program begins, and that join it in each round at most.
 _MARGINS_FOR_EACH = 3
 # HiGHS satisfies conditions within this, where no coefficient of a standardised feature is above 1. A margin is
@@ -81,9 +90,9 @@ class Separation:
 
 @one_blas_thread()
 def find_separation(design: Design, target: Target, theta: np.ndarray) -> Separation | None:
-    """A direction in which the loss of `target` decreases without end. None if there is none, if a target names several
-    classes, or if only some rows are separated and there are more than _MAX_COEFFICIENTS coefficients, or numbers over
-    more decades than the linear program can tell apart.
+    """A direction in which the loss of `target` decreases without end. None if there is none, or if a target names
+    several classes. It may be None where only some rows are separated, if there are more than _MAX_COEFFICIENTS
+    coefficients, or numbers over more decades than the linear program can tell apart.
 
     Parameters
     ----------
@@ -99,7 +108,10 @@ def find_separation(design: Design, target: Target, theta: np.ndarray) -> Separa
     direction = margins.standardised(theta)
     if not margins.least(direction, 1, np.nextafter(0.0, 1.0)).size:
         return margins.separation(direction)
-    if margins.n_variables > _MAX_COEFFICIENTS or margins.add_up_to_zero(theta):
+    if margins.n_variables > _MAX_COEFFICIENTS:
+        projected = margins.away_from_doubt(theta) if margins.n_variables <= _MAX_PROJECTED else None
+        return None if projected is None else margins.separation(projected)
+    if margins.add_up_to_zero(theta):
         return None
     n_new, taken = _MARGINS_FOR_EACH * margins.n_variables, np.empty((0, margins.n_variables))
     below = np.inf
@@ -141,32 +153,60 @@ class _Margins:
     def add_up_to_zero(self, theta: np.ndarray) -> bool:
         """Whether all margins add up to zero in every direction, with weights near the probabilities p of the wrong
         classes at theta: p (1 - H^-1 g margin), where g and H are the sums of p margin and of its square."""
+        least, gradient, hessian = self._weighted(theta)
+        if least < _LEAST_WEIGHT:
+            return False
+        step = np.linalg.lstsq(hessian, gradient, rcond=None)[0]
+        return not self.least(-self._direction(step), 1, -_MAX_CHANGE).size
+
+    def away_from_doubt(self, theta: np.ndarray) -> np.ndarray | None:
+        """The part of theta that changes no margin of a row in doubt, if it makes some larger and none smaller."""
+        along = self.standardised(theta)[:, 1:].T.ravel()
+        for doubt in _IN_DOUBT:
+            least, _, squares = self._weighted(theta, doubt)
+            if least >= doubt or _is_regular(squares):  # and even more so with more rows
+                return None
+            values, vectors = np.linalg.eigh(squares)
+            free = vectors[:, values <= _NULL * values[-1]]
+            direction = self._direction(free @ (along @ free))
+            if direction.any():
+                direction /= np.abs(direction).max()
+                is_wider = self.sum(direction) > 1000.0 * _ACCURACY
+                if is_wider and not self.least(direction, 1, -10.0 * _ACCURACY).size:
+                    return direction
+        return None
+
+    def _weighted(self, theta: np.ndarray, doubt: float = 0.0) -> tuple[float, np.ndarray, np.ndarray]:
+        """The least probability p of a wrong class at theta, and the sums of p margin (n_variables,) and of its square
+        (n_variables, n_variables), class by class, of those p that are not below `doubt`."""
         size, K = self._shape
-        gradient, hessian = np.zeros((K, size)), np.zeros((K, size, K, size))
+        least, gradient, hessian = 1.0, np.zeros((K, size)), np.zeros((K - 1, size, K - 1, size))
         for at, weight in self._design.blocks():
             rows, labels = self._design.rows(at), self._labels[at]
             wrong, place = self._design.probabilities(rows, theta), np.arange(len(labels))
             rows /= self._scale
             wrong[place, labels] = 1.0
-            if wrong.min() < _LEAST_WEIGHT:
-                return False
+            least = min(least, float(wrong.min()))
             wrong[place, labels] = 0.0
-            wrong *= weight[:, None]
+            wrong = np.where(wrong >= doubt, weight[:, None] * wrong, 0.0)
             signed = -wrong
             signed[place, labels] = wrong.sum(axis=1)
             gradient += signed.T @ rows
-            for k in range(K):
-                hessian[k, :, k] += rows.T @ (np.abs(signed[:, k, None]) * rows)
+            for k in range(1, K):
+                hessian[k - 1, :, k - 1] += rows.T @ (np.abs(signed[:, k, None]) * rows)
                 own = labels == k
-                for j in range(K):
+                for j in range(1, K):
                     if j != k:
                         shared = rows[own].T @ (wrong[own, j, None] * rows[own])
-                        hessian[k, :, j] -= shared
-                        hessian[j, :, k] -= shared
+                        hessian[k - 1, :, j - 1] -= shared
+                        hessian[j - 1, :, k - 1] -= shared
         n = self.n_variables
-        step = np.linalg.lstsq(hessian[1:, :, 1:].reshape(n, n), gradient[1:].ravel(), rcond=None)[0]
-        direction = np.column_stack([np.zeros(size), step.reshape(K - 1, size).T])
-        return not self.least(-direction, 1, -_MAX_CHANGE).size
+        return least, gradient[1:].ravel(), hessian.reshape(n, n)
+
+    def _direction(self, variables: np.ndarray) -> np.ndarray:
+        """The direction of (n_variables,) numbers that are sorted class by class."""
+        size, K = self._shape
+        return np.column_stack([np.zeros(size), variables.reshape(K - 1, size).T])
 
     def widest(self, taken: np.ndarray) -> np.ndarray | None:
         """The direction with the largest sum of all margins of which none in `taken` is negative. None where HiGHS
@@ -238,3 +278,12 @@ class _Margins:
         """Standardised rows that have weight, and their labels."""
         for at, _ in self._design.blocks():
             yield self._design.rows(at) / self._scale, self._labels[at]
+
+
+def _is_regular(squares: np.ndarray) -> bool:
+    """Whether a sum of squares is positive in every direction, by far."""
+    try:
+        pivots = np.diag(np.linalg.cholesky(squares))
+    except np.linalg.LinAlgError:
+        return False
+    return bool(pivots.min() > np.sqrt(_REGULAR) * pivots.max())

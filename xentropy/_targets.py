@@ -18,6 +18,7 @@ from sklearn.utils._missing import is_pandas_na
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from ._arrays import refuse_masked, refuse_sparse_frame
+from ._blas import one_blas_thread
 from ._kernels._pointwise import first_bad_distribution
 from ._kernels._proba import encode_labels, mark_labels, number_records
 from ._messages import plain
@@ -60,6 +61,7 @@ class Target:
     def n_classes(self) -> int:
         return len(self.classes)
 
+    @one_blas_thread()
     def class_mass(self, sample_weight: np.ndarray | None = None) -> np.ndarray:
         """The weight of each class, sum_i s_i y_ik, with the shape (K,), in float64."""
         if self.labels is not None:
@@ -69,6 +71,7 @@ class Target:
             return self.distribution.sum(axis=0, dtype=np.float64)
         return sample_weight @ self.distribution
 
+    @one_blas_thread()
     def row_mass(
         self, sample_weight: np.ndarray | None, class_weight: np.ndarray | None, label_smoothing: float = 0.0
     ) -> np.ndarray | None:

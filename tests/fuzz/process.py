@@ -63,6 +63,7 @@ def _works(n_classes, is_sparse):
     works |= {"loss": loss, "linear": linear, "log_loss": lambda: repr(xe.log_loss(y, proba)).encode()}
     models = {
         "fit": xe.SoftmaxClassifier(),
+        "L1": xe.SoftmaxClassifier(l1_ratio=1.0, C=0.01),
         "focal": xe.SoftmaxClassifier(loss="focal"),
         "early stopping": xe.SoftmaxClassifier(early_stopping=True, random_state=0),
         "CV": xe.SoftmaxClassifierCV(Cs=3, cv=2),

@@ -85,7 +85,7 @@ class Decomposition:
     uncertainty: float
 
     def as_dict(self) -> dict[str, float]:
-        return asdict(self)
+        return {name: float(value) for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)

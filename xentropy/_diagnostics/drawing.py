@@ -7,8 +7,8 @@ from typing import Any
 from .scored import short_name
 
 # Okabe & Ito (2008), Color universal design: these colours can be distinguished with any colour vision.
-BLUE, VERMILLION, GREEN, ORANGE, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7"
-CURVES = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE)
+BLUE, VERMILION, GREEN, ORANGE, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7"
+CURVES = (BLUE, VERMILION, GREEN, ORANGE, PURPLE)
 GREY, PALE = "#595959", "#D0D0D0"
 
 

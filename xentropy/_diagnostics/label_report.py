@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from .findings import find
 from .labels import ScoredLabels
 from .scored import ScoredRows, short_name
-from .tables import WIDTH, aligned, number, ratio
+from .tables import aligned, number, ratio, wrapped
 
 _MAX_LABELS = 40  # in the table of the text, which shows the labels with the largest loss
 
@@ -117,16 +116,16 @@ def _totals(report: dict[str, Any], digits: int) -> str:
         ("accuracy", "accuracy", "share of all labels that are predicted correctly"),
     ]
     table = [[name, number(report[key], digits)] for name, key, _ in rows]
-    return "\n".join(f"{line}   {note}" for line, (_, _, note) in zip(aligned(table), rows, strict=True))
+    return "\n".join(f"{line}  {note}" for line, (_, _, note) in zip(aligned(table), rows, strict=True))
 
 
 def _findings(report: dict[str, Any]) -> str:
     if not report["findings"]:
-        return "Findings: none. Nothing here speaks against these probabilities."
+        return "Findings: none. The rows are consistent with these probabilities."
     lines = ["Findings"]
     for i, finding in enumerate(report["findings"], start=1):
         lines += ["", f"  {i}. {short_name(finding['label'])}: {finding['name']}"]
         for label, text in (("", finding["message"]), ("rule", finding["rule"]), ("way out", finding["advice"])):
             first = f"     {label:<9}" if label else "     "
-            lines += textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=" " * len(first))
+            lines += wrapped(text, first)
     return "\n".join(lines)

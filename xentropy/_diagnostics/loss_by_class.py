@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .._messages import plain
-from .drawing import BLUE, GREY, ORANGE, VERMILLION, as_label, axes_for, tidy
+from .drawing import BLUE, GREY, ORANGE, VERMILION, as_label, axes_for, tidy
 from .labels import ScoredLabels, score_labels, score_labels_of
 from .scored import ScoredRows, score_estimator, score_rows
 
@@ -144,7 +144,7 @@ class LossByClassDisplay:
         self.ax_.hlines(y, q[1], q[3], color=BLUE, linewidth=7, alpha=0.45, label="50 % of the rows")
         style = {"linestyle": "none", "zorder": 3}
         self.ax_.plot(q[2], y, marker="|", markersize=11, markeredgewidth=2.5, color=BLUE, label="median", **style)
-        self.ax_.plot(mean, y, marker="D", markersize=5.5, color=VERMILLION, label="mean", **style)
+        self.ax_.plot(mean, y, marker="D", markersize=5.5, color=VERMILION, label="mean", **style)
         self.ax_.xaxis.set_major_locator(LogLocator(subs=(1.0,) if high > 50 * low else (1.0, 2.0, 5.0)))
         self.ax_.xaxis.set_major_formatter(lambda loss, _: f"{'≤ ' if loss <= _LEAST_LOSS else ''}{loss:g}")
         self.ax_.xaxis.set_minor_formatter(NullFormatter())

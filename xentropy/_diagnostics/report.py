@@ -13,11 +13,12 @@ from .findings import find
 from .label_report import labels_as_dict, labels_as_text
 from .labels import score_labels
 from .scored import ScoredRows, score_rows, short_name
-from .tables import WIDTH, aligned, number, ratio
+from .tables import aligned, number, ratio, wrapped
 
 _N_COSTLIEST = 5
 _N_CONFUSIONS = 3
 _MAX_CLASSES = 20  # in the table of the text, which shows the classes with the largest share of the loss
+_MOST_CHARACTERS = 18  # of a name in a table
 
 
 def cross_entropy_report(
@@ -173,42 +174,42 @@ def cross_entropy_report(
     >>> y_proba = [[0.2, 0.7, 0.1], [0.8, 0.2, 0.0], [0.1, 0.3, 0.6],
     ...            [0.6, 0.3, 0.1], [0.5, 0.4, 0.1], [0.7, 0.2, 0.1]]
     >>> print(cross_entropy_report(y_true, y_proba, digits=3))
-             support   mean loss   loss share   mean p(true)   recall   precision
+            support  mean loss  loss share  p(true)  recall  precision
     <BLANKLINE>
-       dry         3       0.364        0.379          0.700    1.000       0.750
-      rain         2       0.636        0.443          0.550    0.500       1.000
-      snow         1       0.511        0.178          0.600    1.000       1.000
+       dry        3      0.364       0.379    0.700   1.000      0.750
+      rain        2      0.636       0.443    0.550   0.500      1.000
+      snow        1      0.511       0.178    0.600   1.000      1.000
     <BLANKLINE>
-       all         6       0.479        1.000          0.633    0.833       0.833
+       all        6      0.479       1.000    0.633   0.833      0.833
     <BLANKLINE>
-                  log loss   0.479   nats
-      entropy of the prior   1.011   the loss of guessing the class frequencies
-                     skill   0.526   1 - log loss / entropy of the prior
-                perplexity   1.615   exp(log loss): as unsure as among so many equal classes
-               Brier score   0.250   summed over classes: 0 to 2
-                  accuracy   0.833
-           mean confidence   0.650   probability of the top label
-         calibration error   0.183   of the top label, 2 bins of equal mass; about 0.216 if p is right
-               temperature   0.278   the best; log loss with it 0.228
+                  log loss  0.479  nats
+      entropy of the prior  1.011  the loss of guessing the class frequencies
+                     skill  0.526  1 - log loss / entropy of the prior
+                perplexity  1.615  exp(log loss), as a number of equal classes
+               Brier score  0.250  summed over classes: 0 to 2
+                  accuracy  0.833
+           mean confidence  0.650  probability of the top label
+         calibration error  0.183  of the top label; about 0.216 if p is right
+               temperature  0.278  the best; log loss with it 0.228
     <BLANKLINE>
       log loss of the top label = miscalibration - discrimination + uncertainty
       0.442 = 0.442 - 0.451 + 0.451
     <BLANKLINE>
     Largest confusions
     <BLANKLINE>
-      true class   top label   support   share of the true class
-            rain         dry         1                     0.500
+      true class  top label  support  share of the true class
+            rain        dry        1                    0.500
     <BLANKLINE>
     Rows that cost most
     <BLANKLINE>
-      row    loss   true class   p(true)   top label   p(top)
-        4   0.916         rain     0.400         dry    0.500
-        2   0.511         snow     0.600        snow    0.600
-        3   0.511          dry     0.600         dry    0.600
-        0   0.357         rain     0.700        rain    0.700
-        5   0.357          dry     0.700         dry    0.700
+      row   loss  true class  p(true)  top label  p(top)
+        4  0.916        rain    0.400        dry   0.500
+        2  0.511        snow    0.600       snow   0.600
+        3  0.511         dry    0.600        dry   0.600
+        0  0.357        rain    0.700       rain   0.700
+        5  0.357         dry    0.700        dry   0.700
     <BLANKLINE>
-    Findings: none. Nothing here speaks against these probabilities.
+    Findings: none. The rows are consistent with these probabilities.
 
     Several labels:
 
@@ -344,8 +345,8 @@ def _class_table(rows: ScoredRows, report: dict[str, Any], digits: int) -> str:
             "precision": ratio(right, rows.confusion.sum(axis=0)[classes].sum()),
         }
 
-    table = [["", "support", "mean loss", "loss share", "mean p(true)", "recall", "precision"]]
-    table += [line(short_name(name), report["classes"][name]) for name in shown]
+    table = [["", "support", "mean loss", "loss share", "p(true)", "recall", "precision"]]
+    table += [line(_name(name), report["classes"][name]) for name in shown]
     if len(shown) < len(names):
         rest = np.array([k for k, name in enumerate(names) if name not in set(shown)])
         table.append(line(f"{len(rest)} other classes", together(rest)))
@@ -361,23 +362,23 @@ def _totals(report: dict[str, Any], digits: int, *, soft: bool) -> str:
         ("log loss", report["log_loss"], "nats"),
         ("entropy of the prior", report["prior_entropy"], "the loss of guessing the class frequencies"),
         ("skill", report["skill"], "1 - log loss / entropy of the prior"),
-        ("perplexity", report["perplexity"], "exp(log loss): as unsure as among so many equal classes"),
+        ("perplexity", report["perplexity"], "exp(log loss), as a number of equal classes"),
         ("Brier score", report["brier_score"], "summed over classes: 0 to 2"),
         ("accuracy", report["accuracy"], ""),
         ("mean confidence", report["mean_confidence"], "probability of the top label"),
         (
             "calibration error",
             report["calibration_error"],
-            f"of the top label, {report['n_bins']} bins of equal mass; about {noise} if p is right",
+            f"of the top label; about {noise} if p is right",
         ),
         ("temperature", t["value"], fit),
     ]
     if soft:
-        floor = "mean entropy of the targets: no probabilities have less loss"
+        floor = "mean entropy of the targets, the least loss"
         lines.insert(1, ("floor", report["target_entropy"], floor))
     table = [[name, number(value, digits)] for name, value, _ in lines]
     notes = [note for *_, note in lines]
-    text = [f"{row}   {note}".rstrip() for row, note in zip(aligned(table), notes, strict=True)]
+    text = [f"{row}  {note}".rstrip() for row, note in zip(aligned(table), notes, strict=True)]
     top = (
         f"log loss of the top label = miscalibration - discrimination + uncertainty\n"
         f"{d['log_loss']:.{digits}f} = {d['miscalibration']:.{digits}f} - {d['discrimination']:.{digits}f} + "
@@ -389,7 +390,7 @@ def _totals(report: dict[str, Any], digits: int, *, soft: bool) -> str:
 def _confusion_table(rows: ScoredRows, report: dict[str, Any], digits: int) -> str:
     table = [["true class", "top label", "support", "share of the true class"]]
     for c in report["confusions"]:
-        names = short_name(c["true_class"]), short_name(c["predicted_class"])
+        names = _name(c["true_class"]), _name(c["predicted_class"])
         table.append([*names, _support(rows, c["support"]), number(c["share"], digits)])
     return "\n".join(["Largest confusions", "", *aligned(table)])
 
@@ -398,15 +399,15 @@ def _row_table(rows: ScoredRows, report: dict[str, Any], digits: int) -> str:
     costliest = report["costliest_rows"]
     columns = [["row", *(str(r["row"]) for r in costliest)]]
     if rows.index is not None:
-        columns.append(["index", *(short_name(str(r["index"])) for r in costliest)])
+        columns.append(["index", *(_name(str(r["index"])) for r in costliest)])
     if rows.weight is not None:
         columns.append(["weight", *(f"{r['weight']:.4g}" for r in costliest)])
         columns.append(["weight x loss", *(number(r["cost"], digits) for r in costliest)])
     columns += [
         ["loss", *(number(r["loss"], digits) for r in costliest)],
-        ["true class", *(short_name(r["true_class"]) for r in costliest)],
+        ["true class", *(_name(r["true_class"]) for r in costliest)],
         ["p(true)", *(number(r["true_proba"], digits) for r in costliest)],
-        ["top label", *(short_name(r["predicted_class"]) for r in costliest)],
+        ["top label", *(_name(r["predicted_class"]) for r in costliest)],
         ["p(top)", *(number(r["predicted_proba"], digits) for r in costliest)],
     ]
     return "\n".join(["Rows that cost most", "", *aligned(list(map(list, zip(*columns, strict=True))))])
@@ -414,14 +415,18 @@ def _row_table(rows: ScoredRows, report: dict[str, Any], digits: int) -> str:
 
 def _finding_list(report: dict[str, Any]) -> str:
     if not report["findings"]:
-        return "Findings: none. Nothing here speaks against these probabilities."
+        return "Findings: none. The rows are consistent with these probabilities."
     lines = ["Findings"]
     for i, finding in enumerate(report["findings"], start=1):
         lines += ["", f"  {i}. {finding['name'].capitalize()}"]
         for label, text in (("", finding["message"]), ("rule", finding["rule"]), ("way out", finding["advice"])):
             first = f"     {label:<9}" if label else "     "
-            lines += textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=" " * len(first))
+            lines += wrapped(text, first)
     return "\n".join(lines)
+
+
+def _name(name: str) -> str:
+    return short_name(name, _MOST_CHARACTERS)
 
 
 def _support(rows: ScoredRows, support: float) -> str:

@@ -318,8 +318,11 @@ def _entropy(distribution: np.ndarray) -> float:
 def score_rows(
     y_true: Any, y_proba: Any, *, labels: Any = None, target_names: Any = None, sample_weight: Any = None
 ) -> ScoredRows:
-    """Check predictions and targets as :func:`~xentropy.log_loss` does, and drop the rows of weight 0."""
-    result = evaluate(y_true, y_proba, labels=labels, eps="auto", sample_weight=sample_weight, per_row=True)
+    """Check predictions and targets as :func:`~xentropy.log_loss` does, except that rounding may have put probabilities
+    outside of [0, 1], and drop the rows of weight 0."""
+    result = evaluate(
+        y_true, y_proba, labels=labels, eps="auto", sample_weight=sample_weight, per_row=True, rounded=True
+    )
     classes, weight, loss = result.classes, result.weights, result.losses
     assert loss is not None
     names = [str(c) for c in classes.tolist()] if target_names is None else [str(name) for name in target_names]

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-WIDTH = 100
+import textwrap
+
+from .._messages import display_width
+
+_WIDTH = 80  # columns of the text, where the classes have short names and the rows no weights
 
 
 def aligned(table: list[list[str]]) -> list[str]:
     """Rows of right-aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return ["  " + "   ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True)) for row in table]
+    widths = [max(map(display_width, column)) for column in zip(*table, strict=True)]
+
+    def line(row: list[str]) -> str:
+        return "  ".join(" " * (width - display_width(cell)) + cell for cell, width in zip(row, widths, strict=True))
+
+    return [f"  {line(row)}" for row in table]
+
+
+def wrapped(text: str, first: str) -> list[str]:
+    """Lines of a paragraph that begins with `first`, the others below its text."""
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=first, subsequent_indent=" " * len(first),
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def number(value: float | None, digits: int) -> str:

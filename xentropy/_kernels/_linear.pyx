@@ -40,6 +40,11 @@ cdef Py_ssize_t _PARTIAL_BYTES = 1 << 26  # the gradients of all partitions toge
 # them.
 cdef Py_ssize_t _BLOCK_BYTES = 1 << 17
 cdef Py_ssize_t _BYTES_PER_ROW = 1 << 15
+# The scratch of a thread, four numbers for each logit of a block, takes no more than _SCRATCH_BYTES or the coefficients
+# do, if 32 rows can; and no more threads are used than _SCRATCH_BYTES_OF_ALL or eight times the coefficients, which is
+# less than L-BFGS remembers, have room for.
+cdef Py_ssize_t _SCRATCH_BYTES = 1 << 23
+cdef Py_ssize_t _SCRATCH_BYTES_OF_ALL = 3 << 24
 cdef Py_ssize_t _FEW = 24  # with more outputs than this, more rows share the reading of the coefficients
 
 # Tiles of CSR rows pay if the coefficients and their gradient, here called the tables, take _LARGE_TABLES bytes or
@@ -146,6 +151,8 @@ cdef class _Model:
         # that
         cdef Py_ssize_t sharing = 8 * d * R // _BYTES_PER_ROW
         self.model.block_rows = max((512 if R > _FEW else 128) // real, min(256, fitting), min(192, sharing)) // 16 * 16
+        cdef Py_ssize_t room = max(_SCRATCH_BYTES, 8 * d * R)
+        self.model.block_rows = min(self.model.block_rows, max(32, room // (4 * real * R) // 32 * 32))
         self._scratch = np.empty((0, 0), dtype=np.uint8)
         self._packed = aligned(self.kernels.linear_packed(&self.model))
         self.model.packed = <void *> <size_t> self._packed.ctypes.data
@@ -164,7 +171,7 @@ cdef class _Model:
             for name, array in (("indptr", indptr), ("indices", indices)):
                 if array.dtype.kind not in "iu":
                     raise ValueError(f"X.{name} of the CSR matrix holds {array.dtype}, not integers")
-            if indptr.dtype != indices.dtype:
+            if indptr.dtype != indices.dtype or indices.dtype not in (np.int32, np.int64):
                 indptr, indices = indptr.astype(np.int64), indices.astype(np.int64)
             if X.dtype == np.float32 and indices.dtype == np.int32:
                 self._bind_csr[float, int32_t](X.data, indices, indptr)
@@ -176,9 +183,17 @@ cdef class _Model:
                 self._bind_csr[double, int64_t](X.data, indices, indptr)
         return 0
 
+    cdef Py_ssize_t _scratch_size(self) noexcept:
+        """Bytes for one thread. Threads share no cache line."""
+        return <Py_ssize_t> (self.kernels.linear_scratch(&self.model) // 64 + 1) * 64
+
+    cdef int _threads_with_room(self, int n_threads) noexcept:
+        cdef Py_ssize_t room = max(_SCRATCH_BYTES_OF_ALL, 64 * self.model.n_features * self.model.n_outputs)
+        return max(1, min(n_threads, room // self._scratch_size()))
+
     cdef unsigned char[:, ::1] _scratch_of(self, int n_threads):
         if self._scratch.shape[0] < n_threads:
-            size = (self.kernels.linear_scratch(&self.model) // 64 + 1) * 64  # threads share no cache line
+            size = self._scratch_size()
             self._scratch = aligned(n_threads * size).reshape(n_threads, size)
         return self._scratch
 
@@ -550,7 +565,7 @@ cdef class LinearPass(_Model):
             if row_loss is not None or label_loss.shape[0] != self.model.n_outputs:
                 raise ValueError(f"labels need label_loss with {self.model.n_outputs} entries, and no row_loss")
             self.model.indicator.loss = &label_loss[0]
-        n_threads = max(1, min(n_threads, n_partitions))
+        n_threads = self._threads_with_room(min(n_threads, n_partitions))
         self.model.row_loss = self._bind_row_loss(row_loss)
         if self.kernels.is_float:
             self.model.grad_x = self._bind_grad_input[float](grad_input)
@@ -619,7 +634,8 @@ def linear_predict(X, const double[:, ::1] coef, const double[::1] intercept, *,
     work.kind, work.chunk_rows = _KINDS[kind], max(bound.model.block_rows, 256)
     work.out = <void *> <size_t> out.ctypes.data
     n_chunks = (n + work.chunk_rows - 1) // work.chunk_rows
-    n_threads = max(1, min(n_threads, n_chunks, nnz * (bound.model.n_outputs + _READING) // _MIN_WORK))
+    n_threads = min(n_threads, n_chunks, nnz * (bound.model.n_outputs + _READING) // _MIN_WORK)
+    n_threads = bound._threads_with_room(n_threads)
     finite = np.empty(n_chunks, dtype=np.uint8)
     work.finite = <unsigned char *> <size_t> finite.ctypes.data
     bound._begin(&work, coef, intercept, n_threads)

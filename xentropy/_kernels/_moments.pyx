@@ -51,7 +51,7 @@ def moments(X, row_weight=None, int n_threads=1):
             _dense_sums[double](X, row_weight, center, sums, n_threads)
         first, second = sums.sum(axis=0) / total
         return center + first, np.maximum(second - first * first, 0.0)
-    indices = X.indices
+    indices = X.indices if X.indices.dtype == np.int32 else X.indices.astype(np.int64, copy=False)
     first, second, mass = np.zeros(d), np.zeros(d), np.zeros(d)
     indptr = X.indptr.astype(np.int64, copy=False)  # 32 bits may hold the columns, but not how many values there are
     if X.dtype == np.float32 and indices.dtype == np.int32:

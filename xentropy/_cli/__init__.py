@@ -1,0 +1,1 @@
+"""The command `xentropy`: reads a table, prepares its columns, fits, reports and predicts."""
