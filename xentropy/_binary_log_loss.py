@@ -87,7 +87,7 @@ def binary_log_loss(
     >>> y_true = [[1, 0, 1], [0, 0, 1]]
     >>> y_proba = [[0.9, 0.2, 0.6], [0.3, 0.1, 0.5]]
     >>> round(binary_log_loss(y_true, y_proba), 4)
-    0.3339
+    0.3324
     >>> binary_log_loss(y_true, y_proba, average=None).round(4)
     array([0.231 , 0.1643, 0.602 ])
 

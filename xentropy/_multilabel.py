@@ -193,8 +193,8 @@ class MultilabelClassifier(ClassifierMixin, BaseEstimator):
            [0, 0, 0],
            [1, 0, 0]]))
     >>> clf.predict_proba(X[:2]).round(1)
-    array([[1. , 0. , 1. ],
-           [0. , 0.1, 0.1]])
+    array([[1. , 0.1, 1. ],
+           [0. , 0. , 0. ]])
 
     A label may be missing in some rows:
 
