@@ -452,7 +452,7 @@ def test_shapes_that_do_not_fit():
         LinearPass(X, 3, labels=np.full(10, 3, dtype=np.int32))
     with pytest.raises(ValueError, match=r"the model has shapes \(4, 3\) and \(3,\)"):
         evaluate(X, 3, coef[:3].copy(), intercept, labels=labels)
-    with pytest.raises(ValueError, match="either labels or distribution"):
+    with pytest.raises(ValueError, match="one of labels, distribution and indicator"):
         LinearPass(X, 3)
     with pytest.raises(ValueError, match="kind='odds'"):
         linear_predict(X, coef, intercept, n_classes=3, kind="odds")
@@ -470,3 +470,116 @@ def test_shapes_that_do_not_fit():
     A.indices[5] = 4
     with pytest.raises(ValueError, match=r"column 4, outside of \[0, 4\)"):
         LinearPass(A, 3, labels=labels)
+
+
+def labels_oracle(X, coef, intercept, y, positive, negative, *, sample_weight=None, eps=0.0):
+    """The loss of each label and the gradient in extended precision, without missing labels and rows of weight 0."""
+    long = np.longdouble
+    s = np.ones(len(y)) if sample_weight is None else sample_weight
+    X = np.where((s != 0)[:, None], X.toarray() if sparse.issparse(X) else X, 0.0).astype(long)
+    known = ~np.isnan(y)
+    t = (1 - long(eps)) * np.where(known, y, 0.0) + long(eps) / 2
+    weight = known * s[:, None].astype(long)
+    a1, a0 = weight * positive * t, weight * negative * (1 - t)
+    z = X @ coef.astype(long) + intercept.astype(long)
+    loss = (a1 * np.logaddexp(0, -z) + a0 * np.logaddexp(0, z)).sum(axis=0)
+    g = a0 / (1 + np.exp(-z)) - a1 / (1 + np.exp(z))
+    return loss.astype(float), (X.T @ g).astype(float), g.sum(axis=0).astype(float)
+
+
+def check_labels(X, y, coef, intercept, selected, *, compute="float64", hard=True, **options):
+    """Losses and gradients of some columns of y, where NaN is missing."""
+    rng = np.random.default_rng(len(selected))
+    stored = np.where(np.isnan(y), 2, y).astype(np.uint8) if hard else y
+    made = LinearPass(X, y.shape[1], indicator=stored, compute=compute, **options)
+    positive, negative = rng.uniform(0.5, 2.0, (2, len(selected)))
+    made.select(selected, positive, negative)
+    coef, intercept = np.ascontiguousarray(coef[:, selected]), np.ascontiguousarray(intercept[selected])
+    grad, grad_b, loss = np.full(coef.shape, np.nan), np.full(intercept.shape, np.nan), np.full(len(selected), np.nan)
+    total = made.loss_gradient(coef, intercept, grad, grad_b, label_loss=loss)
+    assert total == pytest.approx(loss.sum(), rel=1e-14)
+    weight, eps = options.get("sample_weight"), options.get("label_smoothing", 0.0)
+    of_selected = np.asarray(y, dtype=float)[:, selected]
+    want = labels_oracle(X, coef, intercept, of_selected, positive, negative, sample_weight=weight, eps=eps)
+    rtol = (1e-12 if compute == "float64" else 4e-6) * (1 + np.sqrt(X.shape[1]))
+    for g, w in zip((loss, grad, grad_b), want, strict=True):
+        np.testing.assert_allclose(g, w, rtol=rtol, atol=rtol * np.sqrt(X.shape[0] + 1) * 4)
+
+
+def indicator(n, L, seed=0, soft=False):
+    rng = np.random.default_rng(seed)
+    y = rng.random((n, L)) if soft else rng.integers(0, 2, (n, L)).astype(float)
+    y[rng.random((n, L)) < 0.2] = np.nan
+    return y
+
+
+@pytest.mark.parametrize("compute", DTYPES)
+@pytest.mark.parametrize(("of", "tile_rows"), TILED)
+@pytest.mark.parametrize("L", [*WIDTHS, 520])
+def test_independent_labels(L, of, tile_rows, compute):
+    for d in (1, 19):
+        X, _, coef, intercept = problem(150, d, L, compute, seed=L)
+        for hard in (True, False):
+            check_labels(
+                of(X), indicator(150, L, seed=L, soft=not hard), coef, intercept, np.arange(L), hard=hard,
+                compute=compute, tile_rows=tile_rows, label_smoothing=0.1 * hard, scale=1.0,
+            )  # fmt: skip
+
+
+@pytest.mark.parametrize("compute", DTYPES)
+@pytest.mark.parametrize(("of", "tile_rows"), TILED)
+def test_some_labels_of_many(of, tile_rows, compute):
+    rng = np.random.default_rng(0)
+    X, _, coef, intercept = problem(300, 40, 60, compute)
+    y, weight = indicator(300, 60), rng.integers(0, 3, 300).astype(float)
+    for n_selected in (60, 25, 24, 5, 1):
+        selected = rng.permutation(60)[:n_selected]
+        check_labels(
+            of(X), y, coef, intercept, selected, compute=compute, tile_rows=tile_rows, sample_weight=weight
+        )
+    y[weight == 0.0], X[weight == 0.0] = np.nan, np.nan  # neither is read
+    if of is np.asarray:
+        check_labels(X, y, coef, intercept, np.arange(7), compute=compute, sample_weight=weight)
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 65, 257, 5000])
+def test_rows_of_independent_labels(n):
+    for L in (1, 6, 30):
+        X, _, coef, intercept = problem(n, 11, L, "float64", seed=n)
+        for stored in DTYPES:
+            y = indicator(n, L, soft=True).astype(stored)
+            check_labels(X, y, coef, intercept, np.arange(L), hard=False)
+
+
+def test_threads_do_not_change_labels():
+    X, _, coef, intercept = problem(40_000, 60, 12, "float64")
+    y, found = indicator(40_000, 12, soft=True), []
+    for n_threads in (1, 2, 3):
+        grad, grad_b, loss = np.empty_like(coef), np.empty_like(intercept), np.empty(12)
+        made = LinearPass(X, 12, indicator=y)
+        assert made.n_partitions > 1
+        made.loss_gradient(coef, intercept, grad, grad_b, n_threads, label_loss=loss)
+        found.append((loss, grad, grad_b))
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_labels_are_checked_at_the_door():
+    X, _, coef, intercept = problem(20, 3, 4, "float64")
+    y = np.zeros((20, 4), dtype=np.uint8)
+    for wrong in (y[:, :3], y[:10], y.astype(int), np.asfortranarray(y)):
+        with pytest.raises(ValueError, match="indicator"):
+            LinearPass(X, 4, indicator=wrong)
+    made, ones = LinearPass(X, 4, indicator=y), np.ones(2)
+    for label in ([0, 4], [-1, 0]):
+        with pytest.raises(ValueError, match="outside of"):
+            made.select(np.array(label), ones, ones)
+    with pytest.raises(ValueError, match="at least one label"):
+        made.select(np.arange(3), ones, ones)
+    with pytest.raises(ValueError, match="label_loss"):
+        made.loss_gradient(coef, intercept, coef.copy(), intercept.copy())
+    with pytest.raises(ValueError, match="label_loss with 4"):
+        made.loss_gradient(coef, intercept, coef.copy(), intercept.copy(), label_loss=ones)
+    with pytest.raises(ValueError, match="no labels"):
+        LinearPass(X, 4, labels=np.zeros(20, dtype=np.int32)).select(np.arange(2), ones, ones)

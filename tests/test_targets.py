@@ -119,7 +119,7 @@ def test_what_is_no_distribution_is_named(row, message, dtype):
 @pytest.mark.parametrize("row", [[1, 1, 0], [0, 0, 0]])
 @pytest.mark.parametrize("dtype", [int, float])
 def test_rows_of_several_labels_name_what_takes_them(row, dtype):
-    with pytest.raises(ValueError, match=r"several labels.*MultiOutputClassifier.*binary_cross_entropy"):
+    with pytest.raises(ValueError, match=r"several labels.*MultilabelClassifier.*binary_log_loss"):
         learn_target(np.array([[0, 1, 0], row], dtype=dtype))
     with pytest.raises(ValueError, match="divide the row by its sum") as error:
         learn_target(np.array([[0, 1, 0], [0.5, 0.6, 0]]))

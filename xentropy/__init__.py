@@ -3,6 +3,7 @@
 from importlib.metadata import version as _version
 
 from . import _losses, _onnx
+from ._binary_log_loss import binary_log_loss
 from ._classifier import SoftmaxClassifier
 from ._classifier_cv import SoftmaxClassifierCV
 from ._coefficients import coefficient_table, marginal_effects
@@ -16,6 +17,7 @@ from ._functional import binary_cross_entropy, cross_entropy, linear_cross_entro
 from ._leave_one_out import leave_one_out
 from ._losses import *  # noqa: F403 (the names are those of _losses.__all__)
 from ._metrics import log_loss, log_loss_samples, make_log_loss_scorer, neg_log_loss_scorer
+from ._multilabel import MultilabelClassifier
 from ._row_blocks import RowBlocks
 
 __version__ = _version("xentropy")
@@ -26,11 +28,13 @@ __all__ = [
     "CoefficientDisplay",
     "LossByClassDisplay",
     "LossCurveDisplay",
+    "MultilabelClassifier",
     "ReliabilityDisplay",
     "RowBlocks",
     "SoftmaxClassifier",
     "SoftmaxClassifierCV",
     "binary_cross_entropy",
+    "binary_log_loss",
     "coefficient_table",
     "cross_entropy",
     "cross_entropy_report",

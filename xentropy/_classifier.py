@@ -812,7 +812,7 @@ class SoftmaxClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         C, l1_ratio = (self.C_, self.l1_ratio_) if hasattr(self, "C_") else (self.C, self.l1_ratio)
         model = LogisticRegression(
             C=C,
-            **_sklearns_penalty(l1_ratio),
+            **sklearns_penalty(l1_ratio),
             class_weight=self.class_weight,
             fit_intercept=self.fit_intercept,
             tol=self.tol,
@@ -950,7 +950,7 @@ def _parameter_names(cls: type[SoftmaxClassifier]) -> tuple[str, ...]:
     return tuple(super(SoftmaxClassifier, cls)._get_param_names())  # type: ignore[misc]
 
 
-def _sklearns_penalty(l1_ratio: float) -> dict[str, Any]:
+def sklearns_penalty(l1_ratio: float) -> dict[str, Any]:
     """The parameters of LogisticRegression for this share of the L1 penalty, with a solver that knows it."""
     if l1_ratio == 0.0:
         return {}

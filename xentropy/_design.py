@@ -8,8 +8,9 @@ intercepts of the mean row. Neither X nor its sparsity is touched, because W (x 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from scipy.linalg.blas import dger
@@ -46,6 +47,21 @@ _LARGEST_QUOTIENT = 900
 BLOCK_VALUES, _MAX_BLOCK_VALUES = 1 << 16, 1 << 20
 
 
+class SharedPasses(Protocol):
+    """Passes over rows that several designs share: one reading of X serves all of them.
+
+    Attributes
+    ----------
+    n_outputs : int
+        The outputs of a pass.
+    """
+
+    n_outputs: int
+
+    def new(self, precision: str, *, shift: np.ndarray | None, class_weight: np.ndarray | None, scale: float) -> Any:
+        """An object with the `loss_gradient` of a `LinearPass` that was made with these arguments."""
+
+
 class Design:
     """Rows in memory, their targets and weights, and the sums over them.
 
@@ -64,6 +80,11 @@ class Design:
         Only these rows of X count; `target` and `sample_weight` are theirs.
     sampled_from : Rows, optional
         The rows of which they are a sample: their moments stay.
+    beside : Design, optional
+        A design of the same rows with another target. X is its X, and the moments are its moments if the weights of the
+        rows are the same.
+    passes : SharedPasses, optional
+        What evaluates the loss, if several designs share their rows. They share the threads too: each has one.
 
     Attributes
     ----------
@@ -114,22 +135,28 @@ class Design:
         fit_intercept: bool = True,
         rows: np.ndarray | None = None,
         sampled_from: Any = None,
+        beside: Design | None = None,
+        passes: SharedPasses | None = None,
     ) -> None:
         self.row_loss = row_loss = row_loss or RowLoss()
         self.fit_intercept, self.n_classes = fit_intercept, target.n_classes
         self.n_outputs = 1 if target.n_classes == 2 else target.n_classes
-        self.n_threads = effective_n_threads()
+        like = beside if sampled_from is None else sampled_from
+        self.n_threads: int = like.n_threads if isinstance(like, Design) else effective_n_threads()
+        if passes is not None:
+            self.n_threads = 1
         self._target, self._sample_weight = target, sample_weight
         self._weighting = Weighting(target.class_mass(sample_weight), len(target), row_loss)
         self.weight_sum, self.shares = self._weighting.weight_sum, self._weighting.shares
         self._scale = self._weighting.scale
         self.row_weight = target.row_mass(sample_weight, row_loss.class_weight, row_loss.label_smoothing)
         self._pass: tuple[str, Any] = ("", None)
+        self._passes = passes
         self.is_dense, self.dtype = isinstance(X, np.ndarray), X.dtype
         self.n_columns = X.shape[1]
         self.columns: np.ndarray | slice = slice(None)
-        if sampled_from is not None:
-            self.n_columns, self.columns = sampled_from.n_columns, sampled_from.columns
+        if like is not None:
+            self.n_columns, self.columns = like.n_columns, like.columns
         elif not self.is_dense:
             X, self.columns = _without_empty_columns(X)
         self._X, self._rows = X, rows
@@ -139,12 +166,13 @@ class Design:
         self.is_subsample = sampled_from is not None and self.n_rows < sampled_from.n_rows
         self.n_theta = self.n_outputs * (self.n_features + fit_intercept)
         self.nnz = self.n_rows * self.n_features if self.is_dense else int(X.nnz)
-        if sampled_from is not None:
-            self._set_moments(sampled_from.centre, sampled_from.variance)
-            self.of_few_rows = sampled_from.of_few_rows
-            self.typical_variance = sampled_from.typical_variance
+        if like is not None and (sampled_from is not None or self.row_weight is like.row_weight):
+            self._set_moments(like.centre, like.variance)
+            self.of_few_rows = like.of_few_rows
+            self.typical_variance = like.typical_variance
             return
-        if not self.is_dense:  # the pass checks the indices of a CSR matrix before anything else reads them
+        if not self.is_dense and like is None:
+            # the pass checks the indices of a CSR matrix before anything else reads them
             self._pass = ("float64", self._new_pass("float64", shift=None))
         with np.errstate(over="ignore", invalid="ignore"):  # `check_variances` names the column
             weight = None if self.row_weight is None else self._scale * self.row_weight  # sums of squares need the room
@@ -214,13 +242,27 @@ class Design:
     @property
     def float32_pays(self) -> bool:
         """Whether passes in float32 take enough less time than those in float64."""
+        n_outputs = self.n_outputs if self._passes is None else self._passes.n_outputs
         return (
             self.is_dense
-            and (self.n_outputs >= _MIN_FLOAT32_OUTPUTS or self.dtype == np.float32)
-            and self._X.size * self.n_outputs >= _MIN_FLOAT32_WORK
+            and (n_outputs >= _MIN_FLOAT32_OUTPUTS or self.dtype == np.float32)
+            and self._X.size * n_outputs >= _MIN_FLOAT32_WORK
             and self._target.labels is not None
             and not self.kernel_centres
         )
+
+    @property
+    def shift(self) -> np.ndarray | None:
+        """What passes subtract from each row as they read it, or None."""
+        return self.centre if self.kernel_centres else None
+
+    @property
+    def n_products(self) -> float:
+        """Products of values of X and coefficients in an evaluation, in which reading X counts as three outputs; of
+        passes that are shared, the part of this design."""
+        if self._passes is None:
+            return float(self.nnz * max(3, self.n_outputs))
+        return self.nnz * max(3, self._passes.n_outputs) * self.n_outputs / self._passes.n_outputs
 
     def check_variances(self) -> None:
         """Raise a ValueError that names the first column of X whose squares overflow."""
@@ -261,7 +303,7 @@ class Design:
         """
         if self._pass[0] != precision:
             self._pass = ("", None)  # the scratch memory of one pass is enough
-            self._pass = (precision, self._new_pass(precision, shift=self.centre if self.kernel_centres else None))
+            self._pass = (precision, self._new_pass(precision, shift=self.shift))
         return mean_loss_gradient(self, theta, self._pass[1].loss_gradient, self._scale)
 
     def curvature(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -320,6 +362,8 @@ class Design:
             yield X, of_class
 
     def _new_pass(self, precision: str, *, shift: np.ndarray | None) -> LinearPass:
+        if self._passes is not None:
+            return self._passes.new(precision, shift=shift, **self._weighting.pass_options())
         X, rows = self._X, self._rows
         if rows is not None and not self.is_dense:
             X, rows = X[rows], None
@@ -337,6 +381,38 @@ class Design:
             compute=precision,
             many_passes=True,
             **self._weighting.pass_options(),
+        )
+
+    def pass_of_labels(self, indicator: np.ndarray, precision: str) -> tuple[LinearPass, float]:
+        """A pass over the rows for independent labels (n, L), as `LinearPass` reads them, and the number that it
+        multiplies each weight by."""
+        self._pass = ("", None)  # the scratch memory of one pass is enough
+        made = LinearPass(
+            self._X,
+            indicator.shape[1],
+            indicator=indicator,
+            sample_weight=self._sample_weight,
+            label_smoothing=self.row_loss.label_smoothing,
+            loss=self.row_loss.loss.kernel(),
+            scale=self._scale,
+            shift=self.shift,
+            compute=precision,
+            many_passes=True,
+        )
+        return made, self._scale
+
+    def with_target(
+        self, target: Target, *, class_weight: np.ndarray | None, sample_weight: np.ndarray | None, passes: SharedPasses
+    ) -> Design:
+        """A design of the same rows with another target, weights of its own, and passes that such designs share."""
+        return Design(
+            self._X,
+            target,
+            row_loss=replace(self.row_loss, class_weight=class_weight),
+            sample_weight=sample_weight,
+            fit_intercept=self.fit_intercept,
+            beside=self,
+            passes=passes,
         )
 
     def subsample(self, n_rows: int) -> Design:

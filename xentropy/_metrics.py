@@ -7,7 +7,6 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,12 @@ from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from ._arrays import is_dask, refuse_dask, refuse_masked, refuse_sparse_frame
+from ._binary_log_loss import binary_log_loss, match_predictions, predicts_labels
+from ._indicator import is_indicator
 from ._kernels._proba import mark_labels, proba_rows
 from ._kernels._threads import effective_n_threads
 from ._messages import plain
+from ._metric_arguments import check_eps, check_weights, epsilon
 from ._targets import (
     CodedLabels,
     check_distribution,
@@ -187,7 +189,7 @@ class LogLossScorer(_BaseScorer):
     """A scorer, made by :func:`make_log_loss_scorer`, of minus the log loss of an estimator's `predict_proba`."""
 
     def __init__(self, eps: float | str = "auto"):
-        _check_eps(eps)
+        check_eps(eps)
         super().__init__(_loss_of_predictions, -1, {} if eps == "auto" else {"eps": eps}, "predict_proba")
         self.eps = eps
         self._metadata_request = MetadataRequest(owner=self)  # weights that are routed have to be asked for, or refused
@@ -221,21 +223,36 @@ class LogLossScorer(_BaseScorer):
             from ._dask import mean_over_blocks
 
             return mean_over_blocks(partial(self._score, None, estimator), X, y_true, sample_weight)[0]
+        ask: Callable[[Any, Any], Any] | None
         ask = None if method_caller is None else partial(_ask_shared, method_caller, self.eps)
+        if is_indicator(y_true) and hasattr(estimator, "predict_proba"):
+            predicted = estimator.predict_proba(X)
+            if predicts_labels(estimator, predicted):
+                return -self._loss_of_labels(estimator, predicted, y_true, sample_weight)
+            ask = partial(_known, predicted)
         classes, proba = predict_proba(estimator, X, ask)
         _check_lengths(proba, y_true, sample_weight)
-        weights, mass = _check_weights(sample_weight, len(proba))
+        weights, mass = check_weights(sample_weight, len(proba))
         target: CodedLabels | np.ndarray
         if is_distribution(y_true):
             names = column_names(y_true)
             target = match_columns(check_distribution(y_true, dtype=None), names, classes, name="y")
         else:
             target = match_labels(y_true, classes)
-        eps = _check_eps(self.eps, proba.dtype)
+        eps = check_eps(self.eps, proba.dtype)
         total, unknown, _ = _total_loss(_rounded(proba, len(classes)), len(classes), target, weights, eps)
         if isinstance(target, CodedLabels) and unknown >= 0:
             _check_comparable(y_true, target, classes)
         return -total / mass
+
+    def _loss_of_labels(self, estimator: Any, predicted: Any, y_true: Any, sample_weight: Any) -> float:
+        """The mean of the losses of the labels, which their names in `classes_` match if `y_true` has names."""
+        names = getattr(estimator, "classes_", None)
+        labels = None if names is None or isinstance(names, list) else np.asarray(names)
+        indicator, proba = match_predictions(y_true, predicted, labels=labels)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a fold may have no row of a label
+            return float(binary_log_loss(indicator.decoded(), proba, sample_weight=sample_weight, eps=self.eps))
 
     def __repr__(self) -> str:
         return f"make_log_loss_scorer({'' if self.eps == 'auto' else f'eps={plain(self.eps)!r}'})"
@@ -278,6 +295,11 @@ class _Recorder(ClassifierMixin, BaseEstimator):
         return np.hstack([1.0 - self.given_, self.given_]) if self.given_.shape[1] == 1 else self.given_
 
 
+def _known(predicted: Any, estimator: Any, X: Any) -> Any:
+    """Probabilities that the estimator has already been asked for."""
+    return predicted
+
+
 def _ask_shared(method_caller: Any, eps: float | str, estimator: Any, X: Any) -> Any:
     """The probabilities of an estimator, which the scorers that scikit-learn evaluates at once share."""
     classes = getattr(estimator, "classes_", None)
@@ -288,7 +310,7 @@ def _ask_shared(method_caller: Any, eps: float | str, estimator: Any, X: Any) ->
     if hasattr(recorder, "given_"):
         return recorder.given_
     if np.ndim(shared) == 1:  # one column of two, without the digits of the other that a small eps asks for
-        enough_digits = _check_eps(eps, shared.dtype) >= _epsilon(shared.dtype)
+        enough_digits = check_eps(eps, shared.dtype) >= epsilon(shared.dtype)
         if not (enough_digits and _is_of_second_class(shared, estimator, X)):
             return estimator.predict_proba(X)
     return shared
@@ -313,6 +335,10 @@ def make_log_loss_scorer(*, eps: float | str = "auto") -> LogLossScorer:
     - A class may be absent from the test fold.
     - A row whose class is absent from the training fold has the probability 0. Its loss is -log(eps), which is 36.04 in
       float64, and infinity if `eps` is 0.
+
+    Of a classifier of several labels, such as :class:`MultilabelClassifier` or
+    :class:`~sklearn.multioutput.MultiOutputClassifier`, it is minus the :func:`binary_log_loss`, averaged over the
+    labels.
 
     Parameters
     ----------
@@ -390,9 +416,9 @@ def evaluate(
         raise ValueError(f"y_true must hold a label or a distribution for each row; it is {plain(y_true)!r}")
     names = column_names(y_proba, name="y_proba")
     proba = _check_proba(y_proba)
-    clip = _check_eps(eps, proba.dtype)
+    clip = check_eps(eps, proba.dtype)
     _check_lengths(proba, y_true, sample_weight)
-    weights, mass = _check_weights(sample_weight, len(proba))
+    weights, mass = check_weights(sample_weight, len(proba))
     declared = None if labels is None else _check_classes(labels)
     n_columns = 2 if proba.shape[1] == 1 else proba.shape[1]
     target: CodedLabels | np.ndarray | None
@@ -477,7 +503,7 @@ def _total_loss(
     """The weighted sum of the losses, the first row whose label has no class (or -1), and optionally the row losses."""
     n = len(proba)
     losses = np.empty(n) if per_row else None
-    tolerance = float(np.sqrt(_epsilon(proba.dtype)))
+    tolerance = float(np.sqrt(epsilon(proba.dtype)))
     coded = target if isinstance(target, CodedLabels) else None
     distribution = None if isinstance(target, CodedLabels) else target
     complete = distribution is not None and proba.shape[1] < n_classes  # the kernel needs both columns
@@ -525,7 +551,7 @@ def _rounded(proba: np.ndarray, n_classes: int) -> np.ndarray:
     """Probabilities with those that rounding has put outside of [0, 1], as in 1 - (a sum of others), at 0 and 1."""
     if not (proba.min(initial=0.0) < 0.0 or proba.max(initial=0.0) > 1.0):
         return proba
-    slack = n_classes * _epsilon(proba.dtype)
+    slack = n_classes * epsilon(proba.dtype)
     near = (proba < 0.0) & (proba >= -slack) | (proba > 1.0) & (proba <= 1.0 + slack)
     return np.where(near, np.clip(proba, 0.0, 1.0), proba)
 
@@ -533,18 +559,6 @@ def _rounded(proba: np.ndarray, n_classes: int) -> np.ndarray:
 def _is_plain(a: np.ndarray, dtype: np.dtype) -> bool:
     """Whether a kernel can read the array in place."""
     return a.dtype == dtype and a.flags.c_contiguous and a.flags.aligned
-
-
-def _epsilon(dtype: np.dtype) -> float:
-    return float(np.finfo(dtype if dtype.name in ("float16", "float32") else np.float64).eps)
-
-
-def _check_eps(eps: float | str, dtype: Any = np.float64) -> float:
-    if isinstance(eps, str) and eps == "auto":
-        return _epsilon(np.dtype(dtype))
-    if not isinstance(eps, Real) or isinstance(eps, bool) or not 0.0 <= eps < 0.5:
-        raise ValueError(f"eps={plain(eps)!r} is neither 'auto' nor a number in [0, 0.5)")
-    return float(eps)
 
 
 def _check_proba(y_proba: Any) -> np.ndarray:
@@ -576,35 +590,6 @@ def _match_proba(proba: np.ndarray, names: np.ndarray | None, classes: np.ndarra
     if proba.shape[1] == 1 and len(classes) == 2:
         return match_one_column(proba, names, classes)
     return match_columns(proba, names, classes, name=name)
-
-
-def _check_weights(sample_weight: Any, n: int) -> tuple[np.ndarray | None, float]:
-    """The weights of n rows, and their sum."""
-    if sample_weight is None:
-        return None, float(n)
-    if np.ndim(sample_weight) != 1:
-        raise ValueError(f"sample_weight must be 1-D, a number for each row; it is {np.ndim(sample_weight)}-D")
-    refuse_masked(sample_weight, "sample_weight")
-    weights = check_array(
-        sample_weight, dtype=np.float64, ensure_2d=False, ensure_all_finite=False, input_name="sample_weight"
-    )
-    weights = np.require(weights, dtype=np.float64, requirements=["C", "A"])
-    with np.errstate(over="ignore"):
-        mass = float(weights.sum())
-    if np.isinf(mass) and np.isfinite(weights).all():
-        raise ValueError("sample_weight sums to inf: divide it by its largest entry")
-    if not (weights.min() >= 0.0 and np.isfinite(mass)):
-        bad = int(np.argmin((weights >= 0.0) & np.isfinite(weights)))
-        if np.isnan(weights[bad]):
-            problem = "Input sample_weight contains NaN."
-        elif np.isinf(weights[bad]):
-            problem = "Input sample_weight contains infinity or a value too large for dtype('float64')."
-        else:
-            problem = "Negative values in data passed to `sample_weight`."
-        raise ValueError(f"{problem} Row {bad} has {weights[bad]}; weights are finite numbers, 0 or more")
-    if mass == 0.0:
-        raise ValueError("Sample weights must contain at least one non-zero number. Here every row is ignored")
-    return weights, mass
 
 
 def _check_classes(labels: Any) -> np.ndarray:

@@ -47,7 +47,7 @@ class Level(IntEnum):
 class Rates:
     """What work takes, in nanoseconds on one core."""
 
-    evaluation: float  # for each value of X and output: of at least three outputs, as X has to be read
+    evaluation: float  # for each product of a value of X and a coefficient
     row: float  # for each value of a block of rows that is centred, and of which probabilities are found
     gram: float  # for each product in a Gram matrix of size^2, for each row
     factor: float  # for each of order^3, in a Cholesky factor
@@ -110,6 +110,8 @@ class Preconditioning:
     Parameters
     ----------
     objective : Objective
+    gram : float64 ndarray of shape (d, d), optional
+        The Gram matrix, see `common_gram`: with it every minimisation starts at that level.
 
     Attributes
     ----------
@@ -120,20 +122,20 @@ class Preconditioning:
         theta is (features, outputs), flattened.
     """
 
-    def __init__(self, objective: Objective) -> None:
+    def __init__(self, objective: Objective, gram: np.ndarray | None = None) -> None:
         self._objective, self._design, self.n_outputs = objective, objective.design, objective.design.n_outputs
         self.level = Level.DIAGONAL
         self.current: Preconditioner | None = None
         self._spent = self._spent_at_level = 0  # evaluations since the last renewal, and at this level
         self._hessian: np.ndarray | None = None  # of the current level, without penalty and ridge
         self._hessian_loss, self._share = inf, 1.0  # the loss and the share of the rows that matter where it was made
-        self._gram: np.ndarray | None = None
+        self._gram, self._gram_is_given = gram, gram is not None
         self._gram_rows = float(_ROWS_PER_VARIABLE)  # for each feature
         self._n_large = 0  # Hessians that were too large to be kept, in this minimisation
         self._costs: dict[Level, float] = {}  # at the loss where they were last estimated
         self._costs_loss = inf
         # nanoseconds of an evaluation and of the step of L-BFGS that follows
-        self._evaluation = RATES.evaluation * self._design.nnz * max(3, self._design.n_outputs) + RATES.call
+        self._evaluation = RATES.evaluation * self._design.n_products + RATES.call
         self._evaluation += 1e9 * self._design.overhead
 
     def diagonal(self) -> Diagonal:
@@ -161,6 +163,13 @@ class Preconditioning:
         if self._hessian is not None and _has_changed(self._objective.loss, self._hessian_loss):
             self._make_hessian(theta, self._design.in_memory)
         return self._make()
+
+    def common_gram(self, n_objectives: int) -> np.ndarray | None:
+        """The Gram matrix, for so many objectives of the same rows with the same weights: None if making it would take
+        too many of their evaluations."""
+        rows = self._n_used(_ROWS_PER_VARIABLE * self._design.n_features)
+        cost = self._nanoseconds(Level.GRAM, rows) / (n_objectives * self._evaluation)
+        return self._gram_of_rows() if cost <= _MAX_START_COST else None
 
     def count(self, n_evaluations: int) -> None:
         """Count evaluations with the current preconditioner."""
@@ -378,6 +387,8 @@ class Preconditioning:
 
     def _starts_with_gram(self) -> bool:
         """Whether the Gram matrix is cheap, or is cheap from few rows and needed."""
+        if self._gram_is_given:
+            return True
         d = self._design.n_features
 
         def cost(rows: float) -> float:

@@ -42,6 +42,9 @@ class Rows(Protocol):
     def overhead(self) -> float: ...
 
     @property
+    def n_products(self) -> float: ...
+
+    @property
     def columns(self) -> np.ndarray | slice: ...
 
     @property

@@ -196,6 +196,11 @@ class SummedDesign:
         self.check_small_columns = sample.check_small_columns
         self.curvature, self.shared_curvature = sample.curvature, sample.shared_curvature
 
+    @property
+    def n_products(self) -> float:
+        """Products of values of X and coefficients in an evaluation, as `Design` counts them."""
+        return float(self.nnz * max(3, self.n_outputs))
+
     def _sample_size(self, n_features: int, row_bytes: float) -> int:
         n_theta = self.n_outputs * (n_features + self.fit_intercept)
         return max(1, min(_ROWS_PER_VARIABLE * n_theta, int(_MAX_SAMPLE_BYTES / max(1.0, row_bytes))))

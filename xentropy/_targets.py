@@ -261,8 +261,8 @@ def bad_distribution(row: np.ndarray, name: str, where: str) -> ValueError:
     several = ""
     if np.all((row == 0) | (row == 1)):
         several = (
-            " If a row may have several labels or none, fit one classifier for each label, "
-            "MultiOutputClassifier(SoftmaxClassifier()), and use binary_cross_entropy."
+            " If a row may have several labels or none, use MultilabelClassifier, binary_log_loss, and "
+            "multilabel=True in reports and displays."
         )
     return ValueError(
         f"{name} {problem}. With {len(row)} columns each row is a distribution over the classes (one-hot or soft): "

@@ -2,77 +2,100 @@
 Several labels at once
 ======================
 
-An article can be about sport *and* money. Each label is then a separate yes-or-no question with a sigmoid and a binary
-cross-entropy, and the loss is the sum over the labels.
+A digit can be even *and* have a loop. Each label is then a yes-or-no question of its own, with a sigmoid and a binary
+cross-entropy. ``MultilabelClassifier`` answers all of them with common passes over the data.
 """
 
 import numpy as np
-from scipy.optimize import minimize
+import pandas as pd
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
 import xentropy as xe
 
 # %%
-# The articles are counts of 50 words. Each of four labels applies to some of them, and the last label is rare.
+# scikit-learn's digits are images of 8 by 8 pixels. The columns of a DataFrame name the labels.
 
-rng = np.random.default_rng(0)
-labels = ["politics", "sport", "money", "chess"]
-n, d = 4000, 50
-X = rng.poisson(0.5, size=(n, d)).astype(float)
-true_coef = rng.normal(scale=0.8, size=(d, 4)) * (rng.random((d, 4)) < 0.3)
-bias = np.array([-0.5, -0.5, -1.0, -4.0]) - X.mean(axis=0) @ true_coef
-Y = (rng.random((n, 4)) < 1 / (1 + np.exp(-X @ true_coef - bias))).astype(float)
-train, test = slice(0, 2000), slice(2000, None)
-for name, share in zip(labels, Y.mean(axis=0), strict=True):
-    print(f"{name:>8}: {share:.1%} of the articles")
-
-# %%
-# A custom model
-# --------------
-# ``binary_cross_entropy`` computes the loss of an array of logits and its gradient in one pass. The chain rule gives
-# the gradient with respect to the coefficients, and an optimiser finds the minimum.
-
-
-def objective(theta, penalty=1.0):
-    coef, intercept = theta[:-4].reshape(d, 4), theta[-4:]
-    loss, grad = xe.binary_cross_entropy(
-        Y[train], X[train] @ coef + intercept, reduction="sum", return_grad=True
-    )
-    grad_coef = X[train].T @ grad + penalty * coef
-    return loss + penalty / 2 * np.sum(coef**2), np.append(
-        grad_coef.ravel(), grad.sum(axis=0)
-    )
-
-
-theta = minimize(objective, np.zeros(4 * d + 4), jac=True, method="L-BFGS-B").x
-logits = X[test] @ theta[:-4].reshape(d, 4) + theta[-4:]
-
-# %%
-# The loss of each label can be compared with the loss of predicting its frequency:
-
-each = xe.binary_cross_entropy(Y[test], logits, reduction="none").mean(axis=0)
-rate = Y[test].mean(axis=0)
-guess = -rate * np.log(rate) - (1 - rate) * np.log(1 - rate)
-for name, loss, prior in zip(labels, each, guess, strict=True):
-    skill = 1 - loss / prior
-    print(
-        f"{name:>8}: loss {loss:.3f}, of its frequency {prior:.3f}, skill {skill:.2f}"
-    )
-
-# %%
-# Each label has its own report and its own reliability diagram.
-
-proba = 1 / (1 + np.exp(-logits))
-print(
-    xe.cross_entropy_report(
-        Y[test][:, 3], proba[:, 3], target_names=["other", "chess"], digits=3
-    )
+X, digit = load_digits(return_X_y=True)
+Y = pd.DataFrame(
+    {
+        "even": digit % 2 == 0,
+        "above four": digit > 4,
+        "loop": np.isin(digit, [0, 6, 8, 9]),
+        "seven": digit == 7,
+    }
 )
+X_train, X_test, Y_train, Y_test = train_test_split(X, Y, random_state=0)
+clf = xe.MultilabelClassifier(C=0.01).fit(X_train, Y_train)
+print(clf.classes_, clf.coef_.shape)
 
 # %%
-display = xe.ReliabilityDisplay.from_predictions(
-    Y[test][:, 0], proba[:, 0], pos_label=1, name="politics"
+# ``predict`` gives an indicator, in the order of ``classes_``, and ``score`` the share of the images of which all
+# labels are right.
+
+print(digit[:3])
+print(clf.predict(X[:3]))
+print(f"all labels are right for {clf.score(X_test, Y_test):.1%} of the images")
+
+# %%
+# The metric
+# ----------
+# ``binary_log_loss`` is the mean of the log losses of the labels. ``log_loss`` of an indicator is another number, as it
+# is in scikit-learn: there each row is one distribution. The scorer of a classifier of several labels uses
+# ``binary_log_loss``.
+
+proba = pd.DataFrame(clf.predict_proba(X_test), columns=clf.classes_)
+print(f"{xe.binary_log_loss(Y_test, proba):.4f}")
+print(xe.binary_log_loss(Y_test, proba, average=None).round(4))
+print(f"{xe.neg_log_loss_scorer(clf, X_test, Y_test):.4f}")
+
+# %%
+# The report compares each label with guessing how frequent it is.
+
+print(xe.cross_entropy_report(Y_test, proba, multilabel=True, digits=3))
+
+# %%
+# Each label also has its reliability diagram and its share of the loss.
+
+display = xe.ReliabilityDisplay.from_estimator(
+    clf, X_test, Y_test, pos_label="even", name="even"
 )
-xe.ReliabilityDisplay.from_predictions(
-    Y[test][:, 1], proba[:, 1], pos_label=1, name="sport", ax=display.ax_
+xe.ReliabilityDisplay.from_estimator(
+    clf, X_test, Y_test, pos_label="above four", name="above four", ax=display.ax_
 )
 display.ax_.set_xlabel("mean probability of the label")
+
+# %%
+xe.LossByClassDisplay.from_estimator(clf, X_test, Y_test)
+
+# %%
+# Missing labels
+# --------------
+# Often nobody has looked at every label of every row. NaN stands for a missing label: the row is left out of the loss
+# of that label, and counts for the others. Half of the labels are enough for nearly the same model.
+
+seen = np.random.default_rng(0).random(Y_train.shape) < 0.5
+partly = clf.fit(X_train, Y_train.astype(float).where(seen))
+print(xe.binary_log_loss(Y_test, partly.predict_proba(X_test), average=None).round(4))
+
+# %%
+# One class against the rest
+# --------------------------
+# With class labels, in one column, the classifier is the one-vs-rest model, again with one pass over the data for all
+# classes: what ``OneVsRestClassifier(LogisticRegression())`` fits class by class. ``to_sklearn`` makes such a model of
+# it.
+
+one_vs_rest = xe.MultilabelClassifier(C=0.01).fit(X[:1000], digit[:1000])
+print(f"{one_vs_rest.score(X[1000:], digit[1000:]):.3f}")
+print(one_vs_rest.to_sklearn())
+
+# %%
+# A model of your own
+# -------------------
+# ``binary_cross_entropy`` is the loss of logits, with its gradient, for any model of several labels.
+
+logits = clf.decision_function(X_test)
+loss, grad = xe.binary_cross_entropy(
+    Y_test.to_numpy(dtype=float), logits, return_grad=True
+)
+print(f"{loss:.4f}", grad.shape)

@@ -192,6 +192,43 @@ def linear_pass(rng):
     return Call("LinearPass", run, arrays, tuple(arrays))
 
 
+def labels_pass(rng):
+    """Some of the labels of an indicator, one selection after the other."""
+    n, d, n_labels, dtype = size(rng, 1), size(rng), size(rng, 1, 40), _dtype(rng)
+    arrays, make = _data(rng, n, d, dtype)
+    parts = tuple(arrays)
+    y = rng.random((n, n_labels)).round(int(pick(rng, [0, 3])))
+    y[rng.random(y.shape) < 0.1] = np.nan
+    stored = np.where(np.isnan(y), 2, y.round()).astype(np.uint8) if chance(rng) else y.astype(_dtype(rng))
+    n_selected = int(rng.integers(1, n_labels + 1))
+    arrays |= {
+        "indicator": stored,
+        "sample_weight": weights(rng, n),
+        "label": rng.permutation(n_labels)[:n_selected].astype(np.int64),
+        "positive": rng.uniform(0.0, 2.0, n_selected),
+        "negative": rng.uniform(0.0, 2.0, n_selected),
+        "coef": rng.standard_normal((d, n_selected)),
+        "intercept": rng.standard_normal(n_selected),
+        "grad_coef": np.zeros((d, n_selected)),
+        "grad_intercept": np.zeros(n_selected),
+        "label_loss": np.zeros(n_selected),
+    }
+    options = {**_options(rng), "compute": np.dtype(_dtype(rng)).name, "many_passes": chance(rng)}
+    if "indptr" in arrays:
+        options["tile_rows"] = pick(rng, [None, 5, 16])
+    n_threads = int(pick(rng, [1, 2, 3]))
+
+    def run(indicator, sample_weight, label, positive, negative, **its):
+        X = make(**{name: its.pop(name) for name in parts})
+        work = _linear.LinearPass(X, n_labels, indicator=indicator, sample_weight=sample_weight, **options)
+        work.select(label, positive, negative)
+        out = its["coef"], its["intercept"], its["grad_coef"], its["grad_intercept"]
+        value = work.loss_gradient(*out, n_threads, label_loss=its["label_loss"])
+        return value, *out[2:], its["label_loss"]
+
+    return Call("labels_pass", run, arrays, tuple(arrays))
+
+
 def linear_predict(rng):
     n, d, n_classes, dtype = size(rng), size(rng), size(rng, 1), _dtype(rng)
     n_outputs = 1 if n_classes == 2 and chance(rng) else n_classes
@@ -306,6 +343,6 @@ def elementary(rng):
 
 
 CALLS = [
-    softmax_loss, binary_loss, hessian_product, softmax, encode_labels, check_distribution, linear_pass, linear_predict,
-    moments, add_grams, pool_adjacent, triangular, coded_labels, proba_rows, elementary,
+    softmax_loss, binary_loss, hessian_product, softmax, encode_labels, check_distribution, linear_pass, labels_pass,
+    linear_predict, moments, add_grams, pool_adjacent, triangular, coded_labels, proba_rows, elementary,
 ]  # fmt: skip

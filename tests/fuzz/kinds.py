@@ -22,6 +22,7 @@ KINDS = {
     "containers": functions.containers,
     "csr": csr.spoilt_csr,
     "fits": models.fits,
+    "label_fits": models.label_fits,
     "attributes": models.attributes,
 }
 if sys.platform == "linux":  # which has guard pages, forks and limits of memory

@@ -146,6 +146,57 @@ def fits(rng):
         assert is_right, f"objective_ {clf.objective_!r}, not {want!r}"
 
 
+def label_fits(rng):
+    """A fit of any labels, of which some are missing, soft, constant or classes."""
+    n, d, n_labels = size(rng, 0, 65), size(rng, 0, 17), size(rng, 0, 20)
+    dtype = pick(rng, [np.float64, np.float32])
+    if chance(rng, 0.3):
+        X = csr(rng, n, d, dtype)
+        X.data[:] = numbers(rng, len(X.data), X.dtype)
+    else:
+        X = numbers(rng, (n, d), dtype)
+        X = _hostile(rng, X) if d and dtype == np.float64 and chance(rng) else X
+        X = laid_out(rng, X, pick(rng, LAYOUTS))
+    kind = pick(rng, ["hard", "hard", "missing", "soft", "bool", "CSR", "classes", "wrong"])
+    y = (rng.random((n, n_labels)) < rng.random(n_labels)).astype(float)
+    if kind == "missing":
+        y[rng.random(y.shape) < rng.random()] = np.nan
+    elif kind == "soft":
+        y = rng.random(y.shape)
+    elif kind == "wrong":
+        y[rng.random(y.shape) < 0.1] = pick(rng, [2.0, -1.0, np.inf])
+    elif kind == "bool":
+        y = y.astype(bool)
+    elif kind == "CSR":
+        y = sp.csr_array(y)
+    elif kind == "classes":
+        y = _y(rng, n, int(pick(rng, [1, 2, 3, 9])))
+    options = {name: value for name, value in _options(rng).items() if name != "logit_adjustment"}
+    options["max_iter"] = min(options["max_iter"], 50)  # of each label: a tol of 0 takes all of them
+    s = weights(rng, n)
+    clf = xe.MultilabelClassifier(**options, pos_weight=pick(rng, [None, None, 0.0, 3.0]))
+    try:
+        clf.fit(X, y, sample_weight=s)
+    except CLEAN:
+        return
+    n_outputs = len(clf.coef_)
+    assert clf.coef_.shape == (n_outputs, d)
+    assert np.isfinite(clf.coef_).all()
+    assert np.isfinite(clf.intercept_).all()
+    for name in ("intercept_", "n_iter_", "converged_", "objective_", "history_"):
+        assert len(getattr(clf, name)) == n_outputs
+    p = clf.predict_proba(X)
+    assert p.shape == (n, len(clf.classes_))
+    finite = np.isfinite(p)
+    assert ((p[finite] >= 0.0) & (p[finite] <= 1.0)).all()
+    if clf.multilabel_:
+        np.testing.assert_array_equal(clf.predict(X), clf.decision_function(X) > 0.0)  # p rounds to 0.5
+        with np.errstate(all="ignore"):
+            np.testing.assert_allclose(np.exp(clf.predict_log_proba(X)[finite]), p[finite], rtol=1e-4, atol=1e-6)
+    else:
+        assert set(clf.predict(X).tolist()) <= set(np.asarray(clf.classes_).tolist())
+
+
 def _edited(rng, clf):
     """Edits an attribute, and returns its name and what was done."""
     coef, intercept, classes = clf.coef_, clf.intercept_, clf.classes_

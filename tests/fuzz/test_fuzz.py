@@ -11,8 +11,8 @@ import pytest
 # About a second of each kind.
 CASES = {
     "cross_entropy": 100, "binary_cross_entropy": 100, "softmax": 150, "linear_cross_entropy": 100, "metrics": 80,
-    "containers": 100, "csr": 200, "fits": 120, "attributes": 200, "pages": 200, "misfits": 200, "interrupts": 40,
-    "threads": 2, "forks": 4, "memory": 8, "leaks": 2,
+    "containers": 100, "csr": 200, "fits": 120, "label_fits": 60, "attributes": 200, "pages": 200, "misfits": 200,
+    "interrupts": 40, "threads": 2, "forks": 4, "memory": 8, "leaks": 2,
 }  # fmt: skip
 HERE = Path(__file__).parent
 linux = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for memory")

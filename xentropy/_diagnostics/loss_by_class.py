@@ -6,6 +6,7 @@ import numpy as np
 
 from .._messages import plain
 from .drawing import BLUE, GREY, ORANGE, VERMILION, as_label, axes_for, tidy
+from .labels import ScoredLabels, score_labels, score_labels_of
 from .scored import ScoredRows, score_estimator, score_rows
 
 _MAX_CLASSES = 20
@@ -163,7 +164,7 @@ class LossByClassDisplay:
         X : array-like of shape (n, n_features)
 
         y : array-like of shape (n,) or (n, K)
-            Labels, or distributions over `estimator.classes_`.
+            Labels, or distributions over `estimator.classes_`, or an indicator if it predicts several labels.
 
         target_names : sequence of K strings, default=None
             Names of the classes.
@@ -183,7 +184,11 @@ class LossByClassDisplay:
         -------
         LossByClassDisplay
         """
-        rows = score_estimator(estimator, X, y, target_names=target_names, sample_weight=sample_weight)
+        names = {"target_names": target_names, "sample_weight": sample_weight}
+        labels = score_labels_of(estimator, X, y, **names)
+        if labels is not None:
+            return cls._from_labels(labels).plot(ax=ax, kind=kind, **kwargs)
+        rows = score_estimator(estimator, X, y, **names)
         return cls._from_rows(rows).plot(ax=ax, kind=kind, **kwargs)
 
     @classmethod
@@ -195,6 +200,7 @@ class LossByClassDisplay:
         labels=None,
         target_names=None,
         sample_weight=None,
+        multilabel=False,
         kind="share",
         ax=None,
         **kwargs,
@@ -217,6 +223,10 @@ class LossByClassDisplay:
 
         sample_weight : array-like of shape (n,), default=None
 
+        multilabel : bool, default=False
+            Whether the columns are yes/no labels rather than classes, as in :func:`cross_entropy_report`. Each label is
+            drawn with the losses of all rows that have it.
+
         kind : {"share", "distribution"}, default="share"
             What to draw; see :meth:`plot`.
 
@@ -230,9 +240,10 @@ class LossByClassDisplay:
         -------
         LossByClassDisplay
         """
-        rows = score_rows(
-            y_true, y_proba, labels=labels, target_names=target_names, sample_weight=sample_weight
-        )
+        arguments = {"labels": labels, "target_names": target_names, "sample_weight": sample_weight}
+        if multilabel:
+            return cls._from_labels(score_labels(y_true, y_proba, **arguments)).plot(ax=ax, kind=kind, **kwargs)
+        rows = score_rows(y_true, y_proba, **arguments)
         return cls._from_rows(rows).plot(ax=ax, kind=kind, **kwargs)
 
     @classmethod
@@ -245,4 +256,22 @@ class LossByClassDisplay:
             support / support.sum(),
             np.divide(loss, support, out=np.full(len(loss), np.nan), where=support > 0),
             [rows.class_loss_quantiles(k, _QUANTILES) for k in range(rows.n_classes)],
+        )
+
+    @classmethod
+    def _from_labels(cls, labels: ScoredLabels):
+        """Labels in the place of classes, with all rows that have them."""
+        loss, support = np.zeros(labels.n_labels), np.zeros(labels.n_labels)
+        quantiles = np.full((labels.n_labels, len(_QUANTILES)), np.nan)
+        for k, (_, rows) in enumerate(labels.each()):
+            if rows is not None:
+                support[k], loss[k] = rows.support.sum(), rows.log_loss * rows.support.sum()
+                quantiles[k] = rows.loss_quantiles(_QUANTILES)
+        total = loss.sum()
+        return cls(
+            labels.names,
+            loss / total if total > 0 else loss,
+            support / support.sum(),
+            np.divide(loss, support, out=np.full(len(loss), np.nan), where=support > 0),
+            quantiles,
         )

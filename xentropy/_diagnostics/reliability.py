@@ -10,6 +10,7 @@ from scipy.special import ndtri
 from .._messages import plain
 from .calibration import Bins
 from .drawing import CURVES, GREY, as_label, axes_for, count_lines, tidy
+from .labels import ScoredLabels, score_labels, score_labels_of
 from .scored import ScoredRows, score_estimator, score_rows
 
 _LEVEL = 0.95
@@ -176,10 +177,11 @@ class ReliabilityDisplay:
         X : array-like of shape (n, n_features)
 
         y : array-like of shape (n,) or (n, K)
-            Labels, or distributions over `estimator.classes_`.
+            Labels, or distributions over `estimator.classes_`, or an indicator if it predicts several labels.
 
         pos_label : default=None
             The class whose probabilities are shown, against the rest; None means the most probable class of each row.
+            If there are several labels it is one of them, and cannot be None.
 
         sample_weight : array-like of shape (n,), default=None
 
@@ -199,8 +201,11 @@ class ReliabilityDisplay:
         -------
         ReliabilityDisplay
         """
-        rows = score_estimator(estimator, X, y, sample_weight=sample_weight)
         name = type(estimator).__name__ if name is None else name
+        labels = score_labels_of(estimator, X, y, sample_weight=sample_weight)
+        if labels is not None:
+            return cls._from_labels(labels, pos_label, n_bins, name).plot(ax=ax, **kwargs)
+        rows = score_estimator(estimator, X, y, sample_weight=sample_weight)
         return cls._from_rows(rows, pos_label, n_bins, name).plot(ax=ax, **kwargs)
 
     @classmethod
@@ -212,6 +217,7 @@ class ReliabilityDisplay:
         labels=None,
         pos_label=None,
         sample_weight=None,
+        multilabel=False,
         n_bins=None,
         name=None,
         ax=None,
@@ -232,8 +238,12 @@ class ReliabilityDisplay:
 
         pos_label : default=None
             The class whose probabilities are shown, against the rest; None means the most probable class of each row.
+            With `multilabel` it is the label, which cannot be None.
 
         sample_weight : array-like of shape (n,), default=None
+
+        multilabel : bool, default=False
+            Whether the columns are yes/no labels rather than classes, as in :func:`cross_entropy_report`.
 
         n_bins : int, default=None
             Number of bins; None means n^(1/3), and at most 20.
@@ -251,19 +261,38 @@ class ReliabilityDisplay:
         -------
         ReliabilityDisplay
         """
-        rows = score_rows(y_true, y_proba, labels=labels, sample_weight=sample_weight)
+        arguments = {"labels": labels, "sample_weight": sample_weight}
+        if multilabel:
+            of_labels = score_labels(y_true, y_proba, **arguments)
+            return cls._from_labels(of_labels, pos_label, n_bins, name).plot(ax=ax, **kwargs)
+        rows = score_rows(y_true, y_proba, **arguments)
         return cls._from_rows(rows, pos_label, n_bins, name).plot(ax=ax, **kwargs)
 
     @classmethod
     def _from_rows(cls, rows: ScoredRows, pos_label: Any, n_bins: int | None, name: str | None):
-        if n_bins is not None and (not isinstance(n_bins, (int, np.integer)) or n_bins < 1):
-            raise ValueError(f"n_bins={plain(n_bins)!r} must be an integer, 1 or more; None chooses it")
+        _check_n_bins(n_bins)
         if pos_label is None:
             p, bins = rows.confidence, rows.top_bins if n_bins is None else rows.bins(n_bins)
         else:
             k = _class_index(rows, pos_label)
             p, bins = rows.proba[:, k], rows.class_bins(k, n_bins)
-        mass, _ = np.histogram(p, bins=20, range=(0, 1), weights=rows.weight)
+        return cls._of_bins(p, bins, rows.weight, pos_label, name)
+
+    @classmethod
+    def _from_labels(cls, labels: ScoredLabels, pos_label: Any, n_bins: int | None, name: str | None):
+        _check_n_bins(n_bins)
+        if pos_label is None:
+            raise ValueError(
+                f"pos_label is None, but there are several labels: pass one of {plain(labels.indicator.labels)}"
+            )
+        rows = labels.rows(labels.index_of(pos_label))
+        if rows is None:
+            raise ValueError(f"no row has the label {plain(pos_label)!r}: there is nothing to draw")
+        return cls._of_bins(rows.proba[:, 1], rows.class_bins(1, n_bins), rows.weight, pos_label, name)
+
+    @classmethod
+    def _of_bins(cls, p: np.ndarray, bins: Bins, weight: np.ndarray | None, pos_label: Any, name: str | None):
+        mass, _ = np.histogram(p, bins=20, range=(0, 1), weights=weight)
         return cls(
             bins.mean_p,
             bins.mean_hit,
@@ -289,6 +318,11 @@ def _axes_above(ax):
     above.tick_params(axis="x", labelbottom=False)
     tidy(above, grid=None)
     return above
+
+
+def _check_n_bins(n_bins: Any) -> None:
+    if n_bins is not None and (not isinstance(n_bins, (int, np.integer)) or n_bins < 1):
+        raise ValueError(f"n_bins={plain(n_bins)!r} must be an integer, 1 or more; None chooses it")
 
 
 def _class_index(rows: ScoredRows, label: Any) -> int:

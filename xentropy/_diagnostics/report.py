@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from .._messages import display_width, plain
+from .._messages import plain
 from .findings import find
+from .label_report import labels_as_dict, labels_as_text
+from .labels import score_labels
 from .scored import ScoredRows, score_rows, short_name
+from .tables import aligned, number, ratio, wrapped
 
 _N_COSTLIEST = 5
 _N_CONFUSIONS = 3
 _MAX_CLASSES = 20  # in the table of the text, which shows the classes with the largest share of the loss
-_WIDTH = 80  # columns of the text, where the classes have short names and the rows no weights
 _MOST_CHARACTERS = 18  # of a name in a table
 
 
@@ -26,6 +28,7 @@ def cross_entropy_report(
     labels: Any = None,
     target_names: Any = None,
     sample_weight: Any = None,
+    multilabel: bool = False,
     digits: int = 4,
     output_dict: bool = False,
 ) -> str | dict[str, Any]:
@@ -57,6 +60,11 @@ def cross_entropy_report(
 
     sample_weight : array-like of shape (n,), default=None
         Weights of the rows, 0 or more. A row of weight 0 is ignored.
+
+    multilabel : bool, default=False
+        Whether the columns are yes/no labels, of which a row may have several or none, rather than classes. `y_true` is
+        then an indicator, in which labels may be probabilities or missing, as in :func:`binary_log_loss`. Each label is
+        reported by itself.
 
     digits : int, default=4
         Digits after the decimal point in the text.
@@ -90,6 +98,14 @@ def cross_entropy_report(
         ``row``, and their ``index`` if `y_true` is a Series or DataFrame with an index of its own;
 
         ``findings``: the ``name``, ``message``, ``rule`` and ``advice`` of each finding.
+
+        With `multilabel` the keys are ``log_loss`` (the mean over the labels), ``micro_log_loss`` (over all known
+        labels of all rows), ``prior_entropy``, ``skill``, ``brier_score`` (mean squared error: 0 to 1),
+        ``calibration_error``, ``accuracy`` (of single labels), ``support``, ``findings``, each of them with its
+        ``label``, and ``labels``: for each name ``support``, ``base_rate``, ``log_loss``, ``prior_entropy`` (the loss
+        of predicting the base rate), ``skill``, ``mean_proba``, ``brier_score``, ``calibration_error``,
+        ``calibration_noise``, ``accuracy``, ``recall``, ``precision`` and ``decomposition``. All but the support are
+        None if the label is always missing.
 
     Raises
     ------
@@ -194,10 +210,23 @@ def cross_entropy_report(
         5  0.357         dry    0.700        dry   0.700
     <BLANKLINE>
     Findings: none. The rows are consistent with these probabilities.
+
+    Several labels:
+
+    >>> y_true = [[1, 0], [0, 1], [1, 1], [0, 0]]
+    >>> y_proba = [[0.8, 0.3], [0.4, 0.6], [0.7, 0.9], [0.1, 0.2]]
+    >>> names = ["sport", "money"]
+    >>> report = cross_entropy_report(y_true, y_proba, target_names=names, multilabel=True, output_dict=True)
+    >>> round(report["log_loss"], 3), round(report["labels"]["money"]["skill"], 3)
+    (0.299, 0.569)
     """
     if not isinstance(digits, (int, np.integer)) or isinstance(digits, bool) or digits < 0:
         raise ValueError(f"digits={plain(digits)!r} must be an integer, 0 or more")
-    rows = score_rows(y_true, y_proba, labels=labels, target_names=target_names, sample_weight=sample_weight)
+    arguments = {"labels": labels, "target_names": target_names, "sample_weight": sample_weight}
+    if multilabel:
+        of_labels = labels_as_dict(score_labels(y_true, y_proba, **arguments))
+        return of_labels if output_dict else labels_as_text(of_labels, int(digits))
+    rows = score_rows(y_true, y_proba, **arguments)
     report = _as_dict(rows, by_class=output_dict)
     return report if output_dict else _as_text(rows, report, int(digits))
 
@@ -210,11 +239,11 @@ def _as_dict(rows: ScoredRows, *, by_class: bool) -> dict[str, Any]:
     for k, name in enumerate(rows.names):
         classes[name] = {
             "support": float(support[k]),
-            "mean_loss": _ratio(class_loss[k], support[k]),
-            "loss_share": _ratio(class_loss[k], class_loss.sum()),
-            "mean_proba": _ratio(rows.class_true_proba[k], support[k]),
-            "recall": _ratio(right[k], support[k]),
-            "precision": _ratio(right[k], predicted[k]),
+            "mean_loss": ratio(class_loss[k], support[k]),
+            "loss_share": ratio(class_loss[k], class_loss.sum()),
+            "mean_proba": ratio(rows.class_true_proba[k], support[k]),
+            "recall": ratio(right[k], support[k]),
+            "precision": ratio(right[k], predicted[k]),
         }
         if by_class:
             classes[name]["decomposition"] = rows.class_decomposition(k).as_dict()
@@ -303,17 +332,17 @@ def _class_table(rows: ScoredRows, report: dict[str, Any], digits: int) -> str:
 
     def line(label: str, c: dict[str, Any]) -> list[str]:
         numbers = (c[key] for key in ("mean_loss", "loss_share", "mean_proba", "recall", "precision"))
-        return [label, _support(rows, c["support"]), *(_number(v, digits) for v in numbers)]
+        return [label, _support(rows, c["support"]), *(number(v, digits) for v in numbers)]
 
     def together(classes: np.ndarray | slice) -> dict[str, Any]:
         support, loss, right = (a[classes].sum() for a in (rows.support, rows.class_loss, rows.confusion.diagonal()))
         return {
             "support": support,
-            "mean_loss": _ratio(loss, support),
-            "loss_share": _ratio(loss, rows.class_loss.sum()),
-            "mean_proba": _ratio(rows.class_true_proba[classes].sum(), support),
-            "recall": _ratio(right, support),
-            "precision": _ratio(right, rows.confusion.sum(axis=0)[classes].sum()),
+            "mean_loss": ratio(loss, support),
+            "loss_share": ratio(loss, rows.class_loss.sum()),
+            "mean_proba": ratio(rows.class_true_proba[classes].sum(), support),
+            "recall": ratio(right, support),
+            "precision": ratio(right, rows.confusion.sum(axis=0)[classes].sum()),
         }
 
     table = [["", "support", "mean loss", "loss share", "p(true)", "recall", "precision"]]
@@ -321,13 +350,13 @@ def _class_table(rows: ScoredRows, report: dict[str, Any], digits: int) -> str:
     if len(shown) < len(names):
         rest = np.array([k for k, name in enumerate(names) if name not in set(shown)])
         table.append(line(f"{len(rest)} other classes", together(rest)))
-    head, *body, overall = _columns([*table, line("all", together(slice(None)))])
+    head, *body, overall = aligned([*table, line("all", together(slice(None)))])
     return "\n".join([head, "", *body, "", overall])
 
 
 def _totals(report: dict[str, Any], digits: int, *, soft: bool) -> str:
     d, t = report["decomposition"], report["temperature"]
-    noise = _number(report["calibration_noise"], digits)
+    noise = number(report["calibration_noise"], digits)
     fit = "any fits about as well" if t["value"] is None else f"the best; log loss with it {t['log_loss']:.{digits}f}"
     lines = [
         ("log loss", report["log_loss"], "nats"),
@@ -347,9 +376,9 @@ def _totals(report: dict[str, Any], digits: int, *, soft: bool) -> str:
     if soft:
         floor = "mean entropy of the targets, the least loss"
         lines.insert(1, ("floor", report["target_entropy"], floor))
-    table = [[name, _number(value, digits)] for name, value, _ in lines]
+    table = [[name, number(value, digits)] for name, value, _ in lines]
     notes = [note for *_, note in lines]
-    text = [f"{row}  {note}".rstrip() for row, note in zip(_columns(table), notes, strict=True)]
+    text = [f"{row}  {note}".rstrip() for row, note in zip(aligned(table), notes, strict=True)]
     top = (
         f"log loss of the top label = miscalibration - discrimination + uncertainty\n"
         f"{d['log_loss']:.{digits}f} = {d['miscalibration']:.{digits}f} - {d['discrimination']:.{digits}f} + "
@@ -362,8 +391,8 @@ def _confusion_table(rows: ScoredRows, report: dict[str, Any], digits: int) -> s
     table = [["true class", "top label", "support", "share of the true class"]]
     for c in report["confusions"]:
         names = _name(c["true_class"]), _name(c["predicted_class"])
-        table.append([*names, _support(rows, c["support"]), _number(c["share"], digits)])
-    return "\n".join(["Largest confusions", "", *_columns(table)])
+        table.append([*names, _support(rows, c["support"]), number(c["share"], digits)])
+    return "\n".join(["Largest confusions", "", *aligned(table)])
 
 
 def _row_table(rows: ScoredRows, report: dict[str, Any], digits: int) -> str:
@@ -373,15 +402,15 @@ def _row_table(rows: ScoredRows, report: dict[str, Any], digits: int) -> str:
         columns.append(["index", *(_name(str(r["index"])) for r in costliest)])
     if rows.weight is not None:
         columns.append(["weight", *(f"{r['weight']:.4g}" for r in costliest)])
-        columns.append(["weight x loss", *(_number(r["cost"], digits) for r in costliest)])
+        columns.append(["weight x loss", *(number(r["cost"], digits) for r in costliest)])
     columns += [
-        ["loss", *(_number(r["loss"], digits) for r in costliest)],
+        ["loss", *(number(r["loss"], digits) for r in costliest)],
         ["true class", *(_name(r["true_class"]) for r in costliest)],
-        ["p(true)", *(_number(r["true_proba"], digits) for r in costliest)],
+        ["p(true)", *(number(r["true_proba"], digits) for r in costliest)],
         ["top label", *(_name(r["predicted_class"]) for r in costliest)],
-        ["p(top)", *(_number(r["predicted_proba"], digits) for r in costliest)],
+        ["p(top)", *(number(r["predicted_proba"], digits) for r in costliest)],
     ]
-    return "\n".join(["Rows that cost most", "", *_columns(list(map(list, zip(*columns, strict=True))))])
+    return "\n".join(["Rows that cost most", "", *aligned(list(map(list, zip(*columns, strict=True))))])
 
 
 def _finding_list(report: dict[str, Any]) -> str:
@@ -392,11 +421,7 @@ def _finding_list(report: dict[str, Any]) -> str:
         lines += ["", f"  {i}. {finding['name'].capitalize()}"]
         for label, text in (("", finding["message"]), ("rule", finding["rule"]), ("way out", finding["advice"])):
             first = f"     {label:<9}" if label else "     "
-            rest = " " * len(first)
-            lines += textwrap.wrap(
-                text, _WIDTH, initial_indent=first, subsequent_indent=rest,
-                break_long_words=False, break_on_hyphens=False,
-            )  # fmt: skip
+            lines += wrapped(text, first)
     return "\n".join(lines)
 
 
@@ -404,31 +429,9 @@ def _name(name: str) -> str:
     return short_name(name, _MOST_CHARACTERS)
 
 
-def _columns(table: list[list[str]]) -> list[str]:
-    """Rows of right-aligned columns."""
-    widths = [max(map(display_width, column)) for column in zip(*table, strict=True)]
-
-    def line(row: list[str]) -> str:
-        return "  ".join(" " * (width - display_width(cell)) + cell for cell, width in zip(row, widths, strict=True))
-
-    return [f"  {line(row)}" for row in table]
-
-
 def _support(rows: ScoredRows, support: float) -> str:
     """A sum of weights, without decimals if those of the classes are whole."""
-    return f"{support:,.0f}" if np.array_equal(rows.support, np.round(rows.support)) else _number(support, 2)
-
-
-def _number(value: float | None, digits: int) -> str:
-    """A number with so many decimals, or with one digit and an exponent if it is not 0 and they would all be 0."""
-    if value is None:
-        return "-"
-    text = f"{value:,.{digits}f}"
-    return f"{value:.0e}" if value and not text.strip("-0.") else text
-
-
-def _ratio(a: float, b: float) -> float | None:
-    return float(a / b) if b > 0 else None
+    return f"{support:,.0f}" if np.array_equal(rows.support, np.round(rows.support)) else number(support, 2)
 
 
 def _plain(label: Any) -> Any:

@@ -172,12 +172,11 @@ class ScoredRows:
             rows = np.flatnonzero(self.distribution[:, k])
             loss = -np.log(np.clip(self.proba[rows, k], self.eps, 1 - self.eps).astype(np.float64))
             mass = self.distribution[rows, k] if self.weight is None else self.weight[rows] * self.distribution[rows, k]
-        if not len(rows):
-            return np.full(len(quantiles), np.nan)
-        order = np.argsort(loss)
-        below = np.cumsum(mass[order], dtype=np.float64)
-        at = np.searchsorted(below, np.asarray(quantiles) * below[-1])
-        return loss[order][np.minimum(at, len(order) - 1)]
+        return _quantiles(loss, mass, quantiles)
+
+    def loss_quantiles(self, quantiles: Sequence[float]) -> np.ndarray:
+        """Weighted quantiles of the losses of all rows."""
+        return _quantiles(self.loss, np.ones(len(self)) if self.weight is None else self.weight, quantiles)
 
     @cached_property
     def prior_entropy(self) -> float:
@@ -359,6 +358,16 @@ def score_rows(
         row=row,
         index=_row_labels(y_true),
     )
+
+
+def _quantiles(loss: np.ndarray, mass: np.ndarray, quantiles: Sequence[float]) -> np.ndarray:
+    """Weighted quantiles, or NaN of no rows."""
+    if not len(loss):
+        return np.full(len(quantiles), np.nan)
+    order = np.argsort(loss)
+    below = np.cumsum(mass[order], dtype=np.float64)
+    at = np.searchsorted(below, np.asarray(quantiles) * below[-1])
+    return loss[order][np.minimum(at, len(order) - 1)]
 
 
 def _row_labels(y_true: Any) -> Any:

@@ -18,6 +18,7 @@ class LinearPass:
         rows: NDArray[np.int64] | None = None,
         labels: NDArray[np.int32] | None = None,
         distribution: NDArray[np.floating[Any]] | None = None,
+        indicator: NDArray[Any] | None = None,
         sample_weight: NDArray[np.float64] | None = None,
         class_weight: NDArray[np.float64] | None = None,
         label_smoothing: float = 0.0,
@@ -29,6 +30,9 @@ class LinearPass:
         many_passes: bool = False,
         tile_rows: int | None = None,
     ) -> None: ...
+    def select(
+        self, label: NDArray[np.int64], positive: NDArray[np.float64], negative: NDArray[np.float64]
+    ) -> None: ...
     def loss_gradient(
         self,
         coef: NDArray[np.float64],
@@ -38,6 +42,7 @@ class LinearPass:
         n_threads: int = 1,
         row_loss: NDArray[np.float64] | None = None,
         grad_input: NDArray[np.floating[Any]] | None = None,
+        label_loss: NDArray[np.float64] | None = None,
     ) -> float: ...
 
 def linear_predict(

@@ -140,7 +140,11 @@ cdef class _Model:
         # with few values for each feature, copying the coefficients and the gradient would take as long as the pass
         self.model.in_place = (self.model.indptr != NULL
                                and X.data.shape[0] < _MIN_UPDATES_FEW * self.model.n_features)
-        cdef Py_ssize_t real = 4 if compute == "float32" else 8
+        return self._lay_out()
+
+    cdef int _lay_out(self) except -1:
+        # the memory of a pass with the current number of outputs
+        cdef Py_ssize_t real = 4 if self.kernels.is_float else 8
         cdef Py_ssize_t d = 0 if self.model.indptr != NULL else self.model.n_features, R = self.model.n_outputs
         cdef Py_ssize_t fitting = _BLOCK_BYTES // (real * (d + 2 * R))
         # each block reads the coefficients and updates their gradient once: the larger they are, the more rows share
@@ -270,9 +274,12 @@ cdef class LinearPass(_Model):
     rows : int64 ndarray (n,), optional
         Only these rows of a dense X count, in this order; n is then their number, also for the arguments below.
     labels : int32 ndarray (n,), optional
-        Class indices in [0, K). Either these or `distribution`.
+        Class indices in [0, K). Either these, or `distribution`, or `indicator`.
     distribution : ndarray (n, K), C-ordered, optional
         Target probabilities, in the dtype that `compute` names.
+    indicator : ndarray (n, K), C-ordered, uint8, float32 or float64, optional
+        Independent labels in the place of classes, in [0, 1]: each output has its own sigmoid. The uint8 2 and NaN
+        stand for a missing label, which costs nothing. `select` chooses labels and their weights.
     sample_weight : float64 ndarray (n,), optional
         Weight of each row; a row of weight 0 is not read.
     class_weight : float64 ndarray (K,), optional
@@ -305,15 +312,16 @@ cdef class LinearPass(_Model):
     cdef readonly Py_ssize_t n_partitions, n_tiles
     cdef double[::1] _partials
     cdef double[::1] _sums
+    cdef object _selected  # the arrays that `select` has bound
 
-    def __init__(self, X, Py_ssize_t n_classes, *, rows=None, labels=None, distribution=None, sample_weight=None,
-                 class_weight=None, double label_smoothing=0.0, loss=None, double scale=1.0,
+    def __init__(self, X, Py_ssize_t n_classes, *, rows=None, labels=None, distribution=None, indicator=None,
+                 sample_weight=None, class_weight=None, double label_smoothing=0.0, loss=None, double scale=1.0,
                  bint sigmoid=False, str compute="float64", shift=None,
                  bint many_passes=False, tile_rows=None):
         if not 0.0 <= label_smoothing <= 1.0:
             raise ValueError(f"label_smoothing={label_smoothing} is not in [0, 1]")
-        if (labels is None) == (distribution is None):
-            raise ValueError("pass either labels or distribution")
+        if (labels is None) + (distribution is None) + (indicator is None) != 2:
+            raise ValueError("pass one of labels, distribution and indicator")
         self._bind(X, n_classes, sigmoid, compute)
         if rows is not None:
             if not isinstance(X, np.ndarray):
@@ -324,6 +332,9 @@ cdef class LinearPass(_Model):
         self.model.target.loss = loss_of(loss)
         if labels is not None:
             self._bind_labels(labels)
+        elif indicator is not None:
+            if class_weight is not None or sigmoid:
+                raise ValueError("class_weight and sigmoid are for classes: `select` takes the weights of labels")
         elif compute == "float32":
             self._bind_distribution[float](distribution)
         else:
@@ -354,6 +365,37 @@ cdef class LinearPass(_Model):
         self._sums = np.empty(self.n_partitions)
         if self.model.indptr != NULL and (many_passes or tile_rows is not None):
             self._tile(X.data.dtype, self._tile_rows() if tile_rows is None else tile_rows)
+        if indicator is not None:
+            self._bind_indicator(indicator)
+            ones = np.ones(n_classes)
+            self.select(np.arange(n_classes), ones, ones)
+
+    def select(self, const int64_t[::1] label, const double[::1] positive, const double[::1] negative):
+        """Make these columns of `indicator` the outputs, with the weights of their ones and of their zeros.
+
+        Other columns cost nothing. The partitions stay, so that the values of a label depend on the selection at most
+        in their rounding.
+
+        Parameters
+        ----------
+        label : int64 array (R,), at least one
+        positive, negative : float64 arrays (R,)
+        """
+        cdef Py_ssize_t k, R = label.shape[0]
+        if self.model.indicator.y == NULL:
+            raise ValueError("there are no labels to select: pass indicator")
+        if R < 1 or positive.shape[0] != R or negative.shape[0] != R:
+            raise ValueError(f"select takes at least one label and a weight of its ones and of its zeros, not "
+                             f"{R}, {positive.shape[0]} and {negative.shape[0]}")
+        for k in range(R):
+            if label[k] < 0 or label[k] >= self.model.indicator.n_labels:
+                raise ValueError(f"label holds {label[k]} (at {k}), outside of [0, {self.model.indicator.n_labels})")
+        self._selected = (label, positive, negative)
+        self.model.indicator.label = &label[0]
+        self.model.indicator.positive, self.model.indicator.negative = &positive[0], &negative[0]
+        self.model.n_outputs = R
+        self._lay_out()
+        self._partials = aligned(8 * self.kernels.linear_partial(&self.model) * self.n_partitions).view(np.float64)
 
     cdef Py_ssize_t _tile_rows(self) except -1:
         # the rows of a tile, or 0 if tiles do not pay
@@ -451,6 +493,17 @@ cdef class LinearPass(_Model):
         self.model.target.distribution = &y[0, 0] if y.shape[0] else NULL
         return 0
 
+    cdef int _bind_indicator(self, y) except -1:
+        if y.shape != (self.model.n_rows, self.model.n_outputs):
+            raise ValueError(f"indicator has shape {y.shape}, not ({self.model.n_rows}, {self.model.n_outputs})")
+        if y.dtype not in (np.uint8, np.float32, np.float64) or not (y.flags.c_contiguous and y.flags.aligned):
+            raise ValueError(f"indicator holds {y.dtype}: it has to be uint8, float32 or float64, in C order")
+        self._keep.append(y)
+        self.model.indicator.y = <const void *> <size_t> y.ctypes.data
+        self.model.indicator.y_bytes = y.dtype.itemsize
+        self.model.indicator.n_labels = y.shape[1]
+        return 0
+
     cdef const double *_bind_weights(self, const double[::1] weights, Py_ssize_t n, str name) except? NULL:
         if weights.shape[0] != n:
             raise ValueError(f"{name} has {weights.shape[0]} entries, not {n}")
@@ -477,7 +530,8 @@ cdef class LinearPass(_Model):
         return &grad_input[0, 0] if n and d else NULL
 
     def loss_gradient(self, const double[:, ::1] coef, const double[::1] intercept, double[:, ::1] grad_coef,
-                      double[::1] grad_intercept, int n_threads=1, row_loss=None, grad_input=None):
+                      double[::1] grad_intercept, int n_threads=1, row_loss=None, grad_input=None,
+                      double[::1] label_loss=None):
         """Sum of the losses; its gradient is written to `grad_coef` and `grad_intercept`.
 
         Parameters
@@ -493,15 +547,24 @@ cdef class LinearPass(_Model):
             Overwritten with the loss of each row.
         grad_input : array (n, d), C-ordered, in the dtype that `compute` names, optional
             Overwritten with the gradient with respect to X, which must be dense.
+        label_loss : float64 array (R,)
+            Overwritten with the loss of each label, where there are labels. `row_loss` is not for them.
 
         Returns
         -------
         float
+            The sum of the losses, of all labels where there are labels.
         """
         cdef Py_ssize_t d = self.model.n_features, n_partitions = self.n_partitions, q
         cdef _Work work
         self._check(coef.shape[0], coef.shape[1], intercept.shape[0])
         self._check(grad_coef.shape[0], grad_coef.shape[1], grad_intercept.shape[0])
+        if (label_loss is None) != (self.model.indicator.y == NULL):
+            raise ValueError("label_loss is for labels, and labels need it")
+        if label_loss is not None:
+            if row_loss is not None or label_loss.shape[0] != self.model.n_outputs:
+                raise ValueError(f"labels need label_loss with {self.model.n_outputs} entries, and no row_loss")
+            self.model.indicator.loss = &label_loss[0]
         n_threads = self._threads_with_room(min(n_threads, n_partitions))
         self.model.row_loss = self._bind_row_loss(row_loss)
         if self.kernels.is_float:
@@ -524,6 +587,9 @@ cdef class LinearPass(_Model):
         cdef double total = 0.0
         for q in range(n_partitions):
             total += work.sums[q]
+        if label_loss is not None:
+            for q in range(label_loss.shape[0]):
+                total += label_loss[q]
         return total
 
 

@@ -10,6 +10,7 @@
 #define XENTROPY_DENSE_H
 
 #include "cross_entropy.h"
+#include "multilabel.h"
 
 /* Up to DOTTED outputs, summing across lanes is faster than transposing X. */
 #if XE_TRANSPOSES

@@ -326,13 +326,15 @@ static void XE(few_input_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_
 }
 
 /* Returns the sum of the losses of n rows with logits z (R, stride), and writes their gradient to g (R, stride).
- * z_rows and g_rows (n, R) are scratch. */
+ * z_rows and g_rows (n, R) are scratch. Losses of labels are added to label_loss (R) instead. */
 static double XE(column_gradient)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n, REAL *z, REAL *g, REAL *z_rows,
-                                  REAL *g_rows, ptrdiff_t stride, const XE(block) * b)
+                                  REAL *g_rows, ptrdiff_t stride, double *label_loss, const XE(block) * b)
 {
     const ptrdiff_t R = p->n_outputs;
-    double sum;
-    if (R < p->target.n_classes) {
+    double sum = 0.0;
+    if (p->indicator.y) {
+        XE(label_columns)(p, first, n, z, g, stride, label_loss, b);
+    } else if (R < p->target.n_classes) {
         sum = XE(sigmoid_rows)(&p->target, first, n, z, g, XE(losses_of)(p, first));
         XE(flush_tiny)(g, n, b);
     } else if (p->target.loss.kind == xe_kind_cross_entropy) {
@@ -359,7 +361,7 @@ static double XE(few_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, v
         const ptrdiff_t n = end - first < p->block_rows ? end - first : p->block_rows;
         const XE(rows) x = XE(dense_block)(p, first, n, rows);
         XE(few_logits)(p, first, x, n, rows, z, stride, panel);
-        sum += XE(column_gradient)(p, first, n, z, g, z_rows, g_rows, stride, &b);
+        sum += XE(column_gradient)(p, first, n, z, g, z_rows, g_rows, stride, grad + XE(dense_partial)(p), &b);
         XE(few_gradient)(p, x, n, g, stride, grad);
         XE(intercept_gradient)(R, n, g, stride, grad + R * XE(padded)(p->n_features));
         if (p->grad_x) XE(few_input_gradient)(p, first, n, g, stride);

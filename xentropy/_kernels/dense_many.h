@@ -139,7 +139,12 @@ static double XE(many_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, 
         const XE(rows) x = XE(dense_block)(p, first, n, rows);
         if (x.x == rows) XE(copy_rows)(p, first, 0, n, 0, x.n_features, rows);
         XE(many_logits)(p, x, n, z, columns);
-        if (p->target.loss.kind == xe_kind_cross_entropy) {
+        if (p->indicator.y) {
+            XE(label_rows)(p, first, n, z, z_rows, columns, grad + XE(dense_partial)(p), &b);
+            for (ptrdiff_t k = 0; k < columns; k += VL)
+                for (ptrdiff_t r = 0; r < n; r++)
+                    XE(store)(g + k * n + r * VL, XE(load)(z_rows + r * columns + k));
+        } else if (p->target.loss.kind == xe_kind_cross_entropy) {
             sum += XE(row_losses)(&p->target, first, n, z, columns, columns, g, VL, g_tile, &b);
             XE(keep_losses)(p, first, n, &b);
         } else {

@@ -186,7 +186,7 @@ static double XE(one_output_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t
             if (n_before) XE(few_gradient)(p, before, n_before, g, stride, grad);
             XE(one_logits)(p, first, x, n, copy, z);
         }
-        sum += XE(column_gradient)(p, first, n, z, g, z_rows, g_rows, stride, &block);
+        sum += XE(column_gradient)(p, first, n, z, g, z_rows, g_rows, stride, grad + XE(dense_partial)(p), &block);
         XE(intercept_gradient)(1, n, g, stride, grad + d);
         if (p->grad_x) XE(few_input_gradient)(p, first, n, g, stride);
         before = x, n_before = n;

@@ -21,9 +21,14 @@ static size_t XE(linear_scratch)(const xe_linear *p)
     return p->indptr ? XE(sparse_scratch)(p) : XE(dense_scratch)(p);
 }
 
-static ptrdiff_t XE(linear_partial)(const xe_linear *p)
+static ptrdiff_t XE(gradient_partial)(const xe_linear *p)
 {
     return p->indptr ? XE(sparse_partial)(p) : XE(dense_partial)(p);
+}
+
+static ptrdiff_t XE(linear_partial)(const xe_linear *p)
+{
+    return XE(gradient_partial)(p) + (p->indicator.y ? (p->n_outputs + 7) / 8 * 8 : 0);
 }
 
 static double XE(linear_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *grad)
@@ -39,6 +44,7 @@ static void XE(linear_combine)(const xe_linear *p, const double *partials, ptrdi
 {
     enum { TILE = 8 }; /* features whose gradient is a cache line of a dense partial */
     const ptrdiff_t d = p->n_features, R = p->n_outputs, size = XE(linear_partial)(p);
+    const ptrdiff_t n_gradient = XE(gradient_partial)(p);
     const ptrdiff_t outputs = XE(is_few)(p) ? R : XE(padded)(R); /* the outputs of a dense partial */
     /* dense partials are (outputs, d'), CSR partials are (d, R') */
     const ptrdiff_t by_feature = p->indptr ? XE(row_stride)(R) : 1, by_output = p->indptr ? 1 : XE(padded)(d);
@@ -71,8 +77,13 @@ static void XE(linear_combine)(const xe_linear *p, const double *partials, ptrdi
     for (ptrdiff_t k = 0; k < R; k++) {
         double sum = 0.0;
         for (ptrdiff_t q = 0; q < n_partials; q++)
-            sum += partials[q * size + (p->indptr ? size - by_feature : outputs * by_output) + k];
+            sum += partials[q * size + (p->indptr ? n_gradient - by_feature : outputs * by_output) + k];
         grad_intercept[k] = sum;
+    }
+    for (ptrdiff_t k = 0; p->indicator.y && k < R; k++) {
+        double sum = 0.0;
+        for (ptrdiff_t q = 0; q < n_partials; q++) sum += partials[q * size + n_gradient + k];
+        p->indicator.loss[k] = sum;
     }
 }
 

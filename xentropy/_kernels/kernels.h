@@ -53,6 +53,18 @@ typedef struct {
     double smoothing;
 } xe_binary_target;
 
+/* Independent binary targets of a linear model: output k has column label[k] of y. Its loss and its weights are those of
+ * a binary target, and weights and smoothing are those of the xe_target beside it. */
+typedef struct {
+    const void *y;          /* (n, n_labels), in [0, 1] or missing; NULL: outputs are classes, or there is one logit */
+    int y_bytes;            /* 1: uint8, where 2 is missing; 4 and 8: float and double, where NaN is missing */
+    ptrdiff_t n_labels;
+    const int64_t *label;   /* (R), in [0, n_labels) */
+    const double *positive; /* (R): weights of y = 1 */
+    const double *negative; /* (R): weights of y = 0 */
+    double *loss;           /* OUT (R): the sum of the losses of each output */
+} xe_indicator;
+
 /* A copy of the values of CSR X, tile by tile of successive rows, and in each tile column by column. */
 typedef struct {
     ptrdiff_t n_tiles;           /* 0: there are none, and X itself is read */
@@ -89,6 +101,7 @@ typedef struct {
     const double *coef;     /* (d, R), where in_place */
     double *grad_coef;      /* OUT (d, R), where in_place, which allows one partition only */
     xe_target target;
+    xe_indicator indicator;
     double *row_loss;       /* OUT (n), or NULL: the loss of each row */
     void *grad_x;           /* OUT (n, d) REAL, or NULL: the gradient with respect to dense X, G W */
 } xe_linear;
@@ -126,13 +139,13 @@ typedef struct {
                         ptrdiff_t end, void *to);
     /* The bytes of scratch that one thread needs in linear_rows and linear_predict. */
     size_t (*linear_scratch)(const xe_linear *p);
-    /* The doubles of a partial gradient. */
+    /* The doubles of a partial gradient, with the losses of the labels if there are labels. */
     ptrdiff_t (*linear_partial)(const xe_linear *p);
     /* Returns the sum of the losses of rows begin..end, which are whole tiles if there are tiles, and overwrites
      * partial with its gradient. */
     double (*linear_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *partial);
     /* Sums n_partials gradients, in their order, into grad_coef (d, R) and grad_intercept (R): features begin..end.
-     * With in_place, it sums the gradients of the intercept only. */
+     * With in_place, it sums the gradients of the intercept only. If there are labels, it also sums their losses. */
     void (*linear_combine)(const xe_linear *p, const double *partials, ptrdiff_t n_partials, ptrdiff_t begin,
                            ptrdiff_t end, double *grad_coef, double *grad_intercept);
     /* Writes rows begin..end of out, which is (n, K) REAL for probabilities, (n, R) REAL for logits and (n)

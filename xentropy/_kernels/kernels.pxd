@@ -31,6 +31,15 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t period
         double smoothing
 
+    ctypedef struct xe_indicator:
+        const void *y
+        int y_bytes
+        ptrdiff_t n_labels
+        const int64_t *label
+        const double *positive
+        const double *negative
+        double *loss
+
     ctypedef struct xe_tiles:
         ptrdiff_t n_tiles
         ptrdiff_t most_rows
@@ -62,6 +71,7 @@ cdef extern from "kernels.h" nogil:
         const double *coef
         double *grad_coef
         xe_target target
+        xe_indicator indicator
         double *row_loss
         void *grad_x
 

@@ -460,9 +460,9 @@ static void XE(add_rows)(ptrdiff_t n, ptrdiff_t stride, const REAL *g, double *g
 }
 
 /* Returns the sum of the losses of rows first..first + n, turns their logits z (n, stride) into their gradients, and
- * adds the sum of these to grad_b (stride). */
+ * adds the sum of these to grad_b (stride). Losses of labels are added to label_loss (R) instead. */
 static double XE(sparse_losses)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n_rows, void *scratch, REAL *z,
-                                double *grad_b)
+                                double *grad_b, double *label_loss)
 {
     enum { N = LOGIT_ROWS };
     const ptrdiff_t R = p->n_outputs, stride = XE(row_stride)(R);
@@ -474,7 +474,10 @@ static double XE(sparse_losses)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n
     double sum = 0.0;
     for (ptrdiff_t done = 0; done < n_rows; done += N, z += N * stride) {
         const ptrdiff_t n = n_rows - done < N ? n_rows - done : N, i = first + done;
-        if (sigmoid) {
+        if (p->indicator.y) {
+            XE(label_rows)(p, i, n, z, e, stride, label_loss, &b);
+            memcpy(z, e, (size_t)(n * stride) * sizeof(REAL));
+        } else if (sigmoid) {
             sum += XE(sigmoid_rows)(&p->target, i, n, z, e, XE(losses_of)(p, i));
             XE(flush_tiny)(e, n, &b);
             memcpy(z, e, (size_t)n * sizeof(REAL));
@@ -501,7 +504,8 @@ static double XE(sparse_losses)(const xe_linear *p, ptrdiff_t first, ptrdiff_t n
 static double XE(sparse_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end, void *scratch, double *partial)
 {
     const ptrdiff_t R = p->n_outputs, stride = XE(row_stride)(R);
-    double *grad = p->in_place ? p->grad_coef : partial, *grad_b = partial + XE(sparse_partial)(p) - stride;
+    double *grad = p->in_place ? p->grad_coef : partial, *label_loss = partial + XE(sparse_partial)(p);
+    double *grad_b = label_loss - stride;
     if (p->in_place && !XE(zeroes_on_the_way)(p)) memset(grad, 0, (size_t)(p->n_features * R) * sizeof(double));
     REAL *z = (REAL *)(void *)((char *)scratch + BLOCK_BYTES(LOGIT_ROWS)) + 3 * LOGIT_ROWS * XE(padded)(R);
     double sum = 0.0;
@@ -509,14 +513,14 @@ static double XE(sparse_rows)(const xe_linear *p, ptrdiff_t begin, ptrdiff_t end
         const ptrdiff_t first = p->tiles.first_row[i], n = p->tiles.first_row[i + 1] - first;
         if (first < begin || first >= end) continue;
         XE(tile_logits)(p, i, z);
-        sum += XE(sparse_losses)(p, first, n, scratch, z, grad_b);
+        sum += XE(sparse_losses)(p, first, n, scratch, z, grad_b, label_loss);
         XE(tile_gradient)(p, i, z, grad);
     }
     if (p->tiles.n_tiles) return sum;
     for (ptrdiff_t first = begin; first < end; first += p->block_rows) {
         const ptrdiff_t n = end - first < p->block_rows ? end - first : p->block_rows;
         XE(sparse_logits)(p, first, n, z);
-        sum += XE(sparse_losses)(p, first, n, scratch, z, grad_b);
+        sum += XE(sparse_losses)(p, first, n, scratch, z, grad_b, label_loss);
         XE(sparse_gradient)(p, first, n, z, grad);
     }
     return sum;
