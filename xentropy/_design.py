@@ -200,8 +200,9 @@ class Design:
         n_rows, none = min(self.n_rows, _FEW_ROWS), np.empty(0, dtype=np.intp)
         if not self.is_dense and self.n_features * n_rows > _MAX_BLOCK_VALUES:  # most of their values are zero
             return none, self.variance, self.centre, self.variance
-        rows = self.subsample(n_rows).rows(slice(None))[:, : self.n_features]
-        median = np.median(rows, axis=0)
+        at, _ = sampled_rows(n_rows, self.n_rows, self.row_weight, self._sample_weight, self._scale)
+        rows = np.sort(self.rows(at)[:, : self.n_features], axis=0)
+        median = rows[len(rows) // 2]
         deviation = np.sort(np.abs(rows - median), axis=0)
         n_zero = np.count_nonzero(deviation == 0.0, axis=0)
         middle = np.take_along_axis(deviation, np.minimum((n_zero + len(rows)) // 2, len(rows) - 1)[None], axis=0)[0]
