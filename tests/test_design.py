@@ -540,3 +540,13 @@ def test_a_huge_weight_of_a_class_without_rows():
     value, grad = design.loss_gradient(np.zeros(6))
     assert value == pytest.approx(np.log(3.0))
     np.testing.assert_allclose(grad[3:], [-1 / 6, -1 / 6, 1 / 3])
+
+
+def test_labels_of_next_to_no_weight_beside_what_smoothing_adds():
+    weight, X = np.array([2.2e-277, 2.4e-6, 8.66e109]), np.arange(24.0).reshape(3, 8) ** 2
+    row_loss = RowLoss(class_weight=np.array([1.0, 0.0]), label_smoothing=0.1)
+    target = Target(np.arange(2), labels=np.array([0, 1, 1], dtype=np.int32))
+    with pytest.raises(ValueError, match="their ratio overflows: use label_smoothing"):
+        Design(X, target, row_loss=row_loss, sample_weight=weight)
+    design = Design(X, target, row_loss=row_loss, sample_weight=np.minimum(weight, 1e10))
+    assert np.isfinite(design.loss_gradient(np.zeros(9))[0])

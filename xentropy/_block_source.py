@@ -40,7 +40,7 @@ class BlockSource:
                 row_bytes = values.nbytes * (1 if values is X else 2) / max(1, X.shape[0])
                 at, times = np.arange(n), weight
                 if (size := sample_size(X.shape[1], row_bytes)) < n:
-                    at, times = sampled_rows(size, n, row_weight, weight, scale)
+                    at, times = sampled_rows(size, n, row_weight, weight)
                 sample = _Sample(len(at), X)
             found = Moments.of(X, None if row_weight is None else scale * row_weight[rows], n_threads)
             total = found if total is None or not total.weight else total + found

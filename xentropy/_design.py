@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
+from math import frexp
 from typing import Any, Protocol
 
 import numpy as np
@@ -200,7 +201,7 @@ class Design:
         n_rows, none = min(self.n_rows, _FEW_ROWS), np.empty(0, dtype=np.intp)
         if not self.is_dense and self.n_features * n_rows > _MAX_BLOCK_VALUES:  # most of their values are zero
             return none, self.variance, self.centre, self.variance
-        at, _ = sampled_rows(n_rows, self.n_rows, self.row_weight, self._sample_weight, self._scale)
+        at, _ = sampled_rows(n_rows, self.n_rows, self.row_weight, self._sample_weight)
         rows = np.sort(self.rows(at)[:, : self.n_features], axis=0)
         median = rows[len(rows) // 2]
         deviation = np.sort(np.abs(rows - median), axis=0)
@@ -422,7 +423,7 @@ class Design:
         The rows lie at equal steps of the cumulated weight, each at another place in its step: so rows come in as often
         as they weigh, and the same rows every time. The moments stay those of all rows, and so do theta and its units.
         """
-        at, weight = sampled_rows(n_rows, self.n_rows, self.row_weight, self._sample_weight, self._scale)
+        at, weight = sampled_rows(n_rows, self.n_rows, self.row_weight, self._sample_weight)
         rows = at if self._rows is None else self._rows[at]
         X = self._X
         if is_mapped(X):  # each pass over the sample would read most of the file again
@@ -499,14 +500,15 @@ def mean_loss_gradient(
 
 
 def sampled_rows(
-    n_sampled: int, n_rows: int, row_weight: np.ndarray | None, sample_weight: np.ndarray | None, scale: float
+    n_sampled: int, n_rows: int, row_weight: np.ndarray | None, sample_weight: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """The places of a sample of about that many rows, in order, and their sample weights in it: a row comes in by its
-    weight, which must not count again. `scale` times the weights of the rows are about one."""
+    weight, which must not count again."""
     place = sample_places(n_sampled)
     if row_weight is None:
         return (place * n_rows).astype(np.int64), None
-    until = np.cumsum(scale * row_weight)  # sums of the least numbers are rounded up
+    # of about one, as sums of the least numbers are rounded up, and those of the largest overflow
+    until = np.cumsum(np.ldexp(row_weight, -frexp(float(row_weight.max()))[1]))
     at, times = np.unique(np.searchsorted(until, place * until[-1], side="right"), return_counts=True)
     weight = _quotient(np.ones(len(at)) if sample_weight is None else sample_weight[at], row_weight[at])
     return at.astype(np.int64, copy=False), times * weight

@@ -63,6 +63,13 @@ class Weighting:
                 f"sample_weight times class_weight sums to {weight_sum}: {first} the weights by a number, and {second} "
                 f"C by it"
             )
+        with np.errstate(over="ignore"):
+            is_ratio = isfinite(target_mass.sum() / np.float64(self.weight_sum))
+        if not is_ratio:
+            raise ValueError(
+                f"label_smoothing gives classes a weight of {target_mass.sum()}, but sample_weight times class_weight "
+                f"sums to {self.weight_sum}, and their ratio overflows: use label_smoothing=0.0, or other weights"
+            )
         # The kernels drop gradients of next to no weight, and float32 cannot hold each weight of a class. Powers of two
         # change no other digit.
         self._class_weight = None if class_weight is None else np.where(target_mass > 0.0, class_weight, 0.0)
