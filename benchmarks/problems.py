@@ -152,7 +152,7 @@ def _embeddings(rng: np.random.Generator, n: int, d: int, n_classes: int) -> tup
 
 
 def _sentiment(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings of 768 features, and what they tell of a label with two values."""
+    """Embeddings of 768 features, and a label of two values that depends on them."""
     X, _ = _embeddings(rng, n, d=768, n_classes=100)
     said = (X - X.mean(axis=0)) @ rng.standard_normal(768)
     return X, _labels(rng, np.outer(3.0 * said / said.std(), [0.0, 1.0]))

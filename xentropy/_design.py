@@ -34,8 +34,8 @@ _MIN_FLOAT32_WORK, _MIN_FLOAT32_OUTPUTS = 1 << 21, 8
 _MANY_EMPTY = 0.1
 # The squares of smaller numbers underflow, even where there are many of them.
 _SMALLEST_SQUARED = 2.0**-500
-# The centre of a feature, and which rows own its variance, is seen in this many rows.
-_FEW_ROWS = 128
+# The centre of a feature, which rows own its variance, and correlations are seen in this many rows.
+FEW_ROWS = 128
 # Few rows own the variance of a feature that is this many times its squared median deviation: 2.2 times if it is
 # normal, 1e4 times if one of 100 rows has a value of 1000 deviations. (tests/test_convergence.py: huge values)
 _OWNED = 1e4
@@ -179,7 +179,6 @@ class Design:
             weight = None if self.row_weight is None else self._scale * self.row_weight  # sums of squares need the room
             mean, variance = moments(X, weight, self.n_threads)
             self._set_moments(mean if fit_intercept else None, variance if fit_intercept else variance + mean * mean)
-            self.of_few_rows, self.typical_variance = np.empty(0, dtype=np.intp), self.variance
             self.of_few_rows, self.typical_variance, centre, variance = self.recentred()
             if len(self.of_few_rows):
                 self._set_moments(centre, variance)
@@ -198,7 +197,7 @@ class Design:
         """Features whose variance few rows own; the typical variances; the centre, which for these features is where
         the other rows are, and the mean squares about it. Few rows with huge values would put the mean far from all
         others, where no preconditioner shows how these are spread."""
-        n_rows, none = min(self.n_rows, _FEW_ROWS), np.empty(0, dtype=np.intp)
+        n_rows, none = min(self.n_rows, FEW_ROWS), np.empty(0, dtype=np.intp)
         if not self.is_dense and self.n_features * n_rows > _MAX_BLOCK_VALUES:  # most of their values are zero
             return none, self.variance, self.centre, self.variance
         at, _ = sampled_rows(n_rows, self.n_rows, self.row_weight, self._sample_weight)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._design import Design
+from ._design import FEW_ROWS, Design
 from ._kernels._gram import add_grams
 from ._rows import Rows
 
@@ -22,8 +22,6 @@ from ._rows import Rows
 MIN_EFFECTIVE_ROWS = 20.0
 # Rows with less than this share of the mean curvature are negligible. (digits.)
 _NEGLIGIBLE = 1e-3
-# This many rows suffice to estimate correlations, and twice as many the share of the rows that a Hessian needs.
-_FEW_ROWS = 128
 # Entries of the Hessians that threads work on at once; each takes about five such arrays.
 _MAX_ENTRIES_AT_WORK = 1 << 21
 
@@ -102,7 +100,7 @@ class Correlation:
 def correlation(design: Rows) -> Correlation:
     """How far the features are correlated, from a few rows: the trace of the squared correlations is the mean squared
     product of two rows."""
-    sample = design.subsample(min(design.n_rows, _FEW_ROWS))
+    sample = design.subsample(min(design.n_rows, FEW_ROWS))
     varies = np.flatnonzero(design.variance > 0.0)
     rows = sample.rows(slice(None))
     n, coverage = len(rows), FeatureCoverage(design)
@@ -251,7 +249,7 @@ def each_class_hessian(
 
 def share_of_rows(design: Rows, theta: np.ndarray, negligible: float) -> float:
     """About which share of the rows, class by class, `each_class_hessian` takes."""
-    sample = design.subsample(min(design.n_rows, 2 * _FEW_ROWS))
+    sample = design.subsample(min(design.n_rows, 2 * FEW_ROWS))
     n_used = 0
     for at, _ in sample.blocks(design.n_outputs):
         rows = sample.rows(at)

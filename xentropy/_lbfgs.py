@@ -376,12 +376,13 @@ class Check:
 
     def _look(self) -> None:
         of, (here, but_for_few_rows) = self.of, self.here()
-        self._left = max(map(of.norm, here), default=0.0)
-        held = max(map(of.norm, but_for_few_rows), default=0.0)
+        found = [(of.norm(coordinates), coordinates) for coordinates in here + but_for_few_rows]
+        self._left = max((norm for norm, _ in found[: len(here)]), default=0.0)
+        held = max((norm for norm, _ in found[len(here) :]), default=0.0)
         if but_for_few_rows and (of.tol == self._tol or held <= _MUCH_SHORTER * self._held):  # few rows are letting go
             of.tol *= _STRICTER
         self._held = held
-        self._further = [found for found in here + but_for_few_rows if of.falls_short(of.norm(found))]
+        self._further = [coordinates for norm, coordinates in found if of.falls_short(norm)]
 
 
 class Run:

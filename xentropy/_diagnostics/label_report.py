@@ -10,7 +10,7 @@ import numpy as np
 from .findings import find
 from .labels import ScoredLabels
 from .scored import ScoredRows, short_name
-from .tables import aligned, number, ratio, wrapped
+from .tables import aligned, findings_as_text, number, ratio
 
 _MAX_LABELS = 40  # in the table of the text, which shows the labels with the largest loss
 
@@ -75,7 +75,8 @@ def _of_label(rows: ScoredRows | None) -> dict[str, Any]:
 
 def labels_as_text(report: dict[str, Any], digits: int) -> str:
     """The table of the labels, the averages and the findings."""
-    return "\n\n".join([_label_table(report, digits), _totals(report, digits), _findings(report)])
+    findings = findings_as_text(report, lambda finding: f"{short_name(finding['label'])}: {finding['name']}")
+    return "\n\n".join([_label_table(report, digits), _totals(report, digits), findings])
 
 
 def _label_table(report: dict[str, Any], digits: int) -> str:
@@ -117,15 +118,3 @@ def _totals(report: dict[str, Any], digits: int) -> str:
     ]
     table = [[name, number(report[key], digits)] for name, key, _ in rows]
     return "\n".join(f"{line}  {note}" for line, (_, _, note) in zip(aligned(table), rows, strict=True))
-
-
-def _findings(report: dict[str, Any]) -> str:
-    if not report["findings"]:
-        return "Findings: none. The rows are consistent with these probabilities."
-    lines = ["Findings"]
-    for i, finding in enumerate(report["findings"], start=1):
-        lines += ["", f"  {i}. {short_name(finding['label'])}: {finding['name']}"]
-        for label, text in (("", finding["message"]), ("rule", finding["rule"]), ("way out", finding["advice"])):
-            first = f"     {label:<9}" if label else "     "
-            lines += wrapped(text, first)
-    return "\n".join(lines)

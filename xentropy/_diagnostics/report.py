@@ -13,7 +13,7 @@ from .findings import find
 from .label_report import labels_as_dict, labels_as_text
 from .labels import score_labels
 from .scored import ScoredRows, score_rows, short_name
-from .tables import aligned, number, ratio, wrapped
+from .tables import aligned, findings_as_text, number, ratio
 
 _N_COSTLIEST = 5
 _N_CONFUSIONS = 3
@@ -319,7 +319,7 @@ def _as_text(rows: ScoredRows, report: dict[str, Any], digits: int) -> str:
         _totals(report, digits, soft=rows.distribution is not None),
         *([_confusion_table(rows, report, digits)] if report["confusions"] else []),
         _row_table(rows, report, digits),
-        _finding_list(report),
+        findings_as_text(report, lambda finding: finding["name"].capitalize()),
     ]
     return "\n\n".join(parts)
 
@@ -411,18 +411,6 @@ def _row_table(rows: ScoredRows, report: dict[str, Any], digits: int) -> str:
         ["p(top)", *(number(r["predicted_proba"], digits) for r in costliest)],
     ]
     return "\n".join(["Rows that cost most", "", *aligned(list(map(list, zip(*columns, strict=True))))])
-
-
-def _finding_list(report: dict[str, Any]) -> str:
-    if not report["findings"]:
-        return "Findings: none. The rows are consistent with these probabilities."
-    lines = ["Findings"]
-    for i, finding in enumerate(report["findings"], start=1):
-        lines += ["", f"  {i}. {finding['name'].capitalize()}"]
-        for label, text in (("", finding["message"]), ("rule", finding["rule"]), ("way out", finding["advice"])):
-            first = f"     {label:<9}" if label else "     "
-            lines += wrapped(text, first)
-    return "\n".join(lines)
 
 
 def _name(name: str) -> str:

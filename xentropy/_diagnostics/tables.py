@@ -1,8 +1,10 @@
-"""Tables of numbers as text."""
+"""Tables of numbers and lists of findings as text."""
 
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Callable
+from typing import Any
 
 from .._messages import display_width
 
@@ -25,6 +27,18 @@ def wrapped(text: str, first: str) -> list[str]:
         text, _WIDTH, initial_indent=first, subsequent_indent=" " * len(first),
         break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
+
+
+def findings_as_text(report: dict[str, Any], title: Callable[[dict[str, Any]], str]) -> str:
+    """The findings of a report, each below its title."""
+    if not report["findings"]:
+        return "Findings: none. The rows are consistent with these probabilities."
+    lines = ["Findings"]
+    for i, finding in enumerate(report["findings"], start=1):
+        lines += ["", f"  {i}. {title(finding)}"]
+        for label, text in (("", finding["message"]), ("rule", finding["rule"]), ("way out", finding["advice"])):
+            lines += wrapped(text, f"     {label:<9}" if label else "     ")
+    return "\n".join(lines)
 
 
 def number(value: float | None, digits: int) -> str:
